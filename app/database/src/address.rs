@@ -1,0 +1,173 @@
+//! A database URL, parsed before anything else sees it: SeaORM's and sqlx's own URL errors print the password.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use url::Url;
+
+use crate::ConnectError;
+
+/// The database used when nothing is configured: a file in the working directory, made when it is absent.
+pub const EMBEDDED_URL: &str = "sqlite://bank.db?mode=rwc";
+
+const SCHEMES: &str = "sqlite://, cockroachdb://, postgres:// or postgresql://";
+
+/// Where a database is. Its [`Display`](fmt::Display) and [`Debug`] never show a password.
+#[derive(Clone)]
+pub struct Address {
+    pub(crate) target: Arc<Target>,
+    shown: String,
+}
+
+#[derive(Clone)]
+pub(crate) enum Target {
+    Sqlite { options: SqliteConnectOptions, read_only: bool },
+    Wire(PgConnectOptions),
+}
+
+impl Address {
+    /// Reads a URL with one of the schemes `sqlite`, `cockroachdb`, `postgres` and `postgresql`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::BadUrl`] says what is wrong with the URL, without its password.
+    pub fn parse(url: &str) -> Result<Self, ConnectError> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Self::sqlite(url),
+            Some("cockroachdb" | "postgres" | "postgresql") => Self::wire(url),
+            Some(scheme) if is_scheme(scheme) => {
+                Err(ConnectError::bad_url(format!("its scheme `{scheme}` is unknown: use {SCHEMES}")))
+            }
+            _ => Err(ConnectError::bad_url(format!("it does not start with {SCHEMES}"))),
+        }
+    }
+
+    fn sqlite(url: &str) -> Result<Self, ConnectError> {
+        let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
+        let (path, query) = file.split_once('?').unwrap_or((file, ""));
+        if path.is_empty() || path == ":memory:" || query.contains("mode=memory") {
+            return Err(ConnectError::bad_url(
+                "a database in memory is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
+            ));
+        }
+        let options =
+            SqliteConnectOptions::from_str(url).map_err(|e| ConnectError::bad_url(e.to_string()))?;
+        let read_only = query
+            .split('&')
+            .any(|pair| pair == "mode=ro" || pair == "immutable=true" || pair == "immutable=1");
+        Ok(Self { target: Arc::new(Target::Sqlite { options, read_only }), shown: url.to_owned() })
+    }
+
+    fn wire(url: &str) -> Result<Self, ConnectError> {
+        let mut shown =
+            Url::parse(url).map_err(|e| ConnectError::bad_url(format!("it cannot be parsed ({e})")))?;
+        if shown.path().trim_matches('/').is_empty() {
+            return Err(ConnectError::bad_url("it names no database: end it in /bank"));
+        }
+        // sqlx knows neither the scheme nor a name for its server: CockroachDB speaks PostgreSQL's protocol.
+        let options = url
+            .strip_prefix("cockroachdb")
+            .map_or_else(|| url.to_owned(), |rest| format!("postgresql{rest}"))
+            .parse::<PgConnectOptions>()
+            .map_err(|e| ConnectError::bad_url(reason(&e)))?;
+        hide_password(&mut shown);
+        Ok(Self { target: Arc::new(Target::Wire(options)), shown: shown.into() })
+    }
+
+    /// The name of the database, or the path of the SQLite file.
+    #[must_use]
+    pub fn database(&self) -> String {
+        match &*self.target {
+            Target::Sqlite { options, .. } => options.get_filename().display().to_string(),
+            Target::Wire(options) => options.get_database().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Address").field(&self.shown).finish()
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A configuration error's own words: they name the parameter, never the URL.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(inner) => inner.to_string(),
+        _ => "it cannot be parsed".to_owned(),
+    }
+}
+
+/// Takes the password out of the authority and out of the query, where the driver reads it too.
+fn hide_password(url: &mut Url) {
+    if url.password().is_some() {
+        // A URL with a password has a host, so neither call can fail.
+        let _ = url.set_password(Some("***"));
+    }
+    if url.query_pairs().any(|(key, _)| key == "password") {
+        let pairs: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(key, value)| {
+                (key.to_string(), if key == "password" { "***".to_owned() } else { value.into_owned() })
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "postgres://maxroach:s3cret@localhost:5432/bank",
+            "cockroachdb://maxroach:s3cret@localhost:26257/bank?sslmode=require",
+            "postgresql://maxroach@localhost/bank?password=s3cret&sslmode=disable",
+        ] {
+            let address = Address::parse(url).expect("a good URL");
+            assert!(!format!("{address} {address:?}").contains("s3cret"), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_its_password() {
+        for url in [
+            "",
+            "bank.db",
+            "mysql://root:s3cret@localhost/bank",
+            "postgres://maxroach:s3cret@local host/bank",
+            "postgres://maxroach:s3cret@localhost:notaport/bank",
+            "postgres://maxroach:s3cret@localhost/",
+            "postgres://maxroach:s3cret@localhost/bank?sslmode=s3cre",
+            "cockroachdb//maxroach:s3cret@localhost/bank",
+            "sqlite::memory:",
+            "sqlite://bank.db?mode=s3cre",
+        ] {
+            let error = Address::parse(url).expect_err(url).to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_database_is_the_last_part() {
+        let named = |url: &str| Address::parse(url).expect("a good URL").database();
+        assert_eq!(named("cockroachdb://root@localhost:26257/bank?sslmode=disable"), "bank");
+        assert_eq!(named(EMBEDDED_URL), "bank.db");
+    }
+}

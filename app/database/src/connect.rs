@@ -1,0 +1,172 @@
+//! Connecting: one probing connection that asks who answers, then a pool set up for that server.
+
+use std::fmt;
+use std::time::Duration;
+
+use sea_orm::DatabaseConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use crate::address::Target;
+use crate::{Address, ConnectError, session};
+
+/// Which server answers. CockroachDB speaks PostgreSQL's protocol and differs in what a transaction may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// The embedded default.
+    Sqlite,
+    /// PostgreSQL, as `version()` says.
+    Postgres,
+    /// CockroachDB, as `version()` says.
+    Cockroach,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+            Self::Cockroach => "CockroachDB",
+        })
+    }
+}
+
+/// What the sessions of a pool are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Many short transactions, each on a few rows.
+    #[default]
+    Transactions,
+    /// Few statements, each over whole tables.
+    Analysis,
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The most connections the pool opens, at least 1.
+    pub max_connections: u32,
+    /// How long the first connection may take, from the look-up of the name to the answer of `version()`.
+    pub connect_timeout: Duration,
+    /// After how long the server gives up one statement; `None` for never. SQLite has no such limit.
+    pub statement_timeout: Option<Duration>,
+    /// What the sessions are for.
+    pub purpose: Purpose,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_connections: 8,
+            connect_timeout: Duration::from_secs(8),
+            statement_timeout: Some(Duration::from_secs(30)),
+            purpose: Purpose::Transactions,
+        }
+    }
+}
+
+impl Options {
+    /// Few statements over whole tables, as long as they take: audits and schema changes.
+    #[must_use]
+    pub fn analysis() -> Self {
+        Self { max_connections: 1, statement_timeout: None, purpose: Purpose::Analysis, ..Self::default() }
+    }
+}
+
+/// A pool, and whose it is. Cloning shares the pool.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// SeaORM's pool, for statements outside a transaction. Transactions go through the crate `transaction`.
+    pub connection: DatabaseConnection,
+    /// Who answers.
+    pub server: Server,
+    /// In the server's own words, as in `CockroachDB CCL v20.2.0 …`.
+    pub version: String,
+}
+
+/// Connects, asks who answers, and sets up a pool for that server.
+///
+/// # Errors
+///
+/// A [`ConnectError`] within [`Options::connect_timeout`], whatever the network does.
+pub async fn connect(address: &Address, options: &Options) -> Result<Database, ConnectError> {
+    let connecting = async {
+        match &*address.target {
+            Target::Sqlite { options: file, read_only } => {
+                sqlite(file, *read_only, options).await.map_err(|error| ConnectError::NoFile {
+                    path: address.database(),
+                    reason: error
+                        .as_database_error()
+                        .map_or_else(|| error.to_string(), |e| e.message().to_owned()),
+                })
+            }
+            Target::Wire(wire_options) => wire(wire_options, address, options).await,
+        }
+    };
+    tokio::time::timeout(options.connect_timeout, connecting).await.unwrap_or_else(|_| {
+        Err(ConnectError::TimedOut { address: address.clone(), after: options.connect_timeout })
+    })
+}
+
+async fn sqlite(
+    file: &SqliteConnectOptions,
+    read_only: bool,
+    options: &Options,
+) -> Result<Database, sqlx::Error> {
+    let mut file = file
+        .clone()
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .log_statements(log::LevelFilter::Debug);
+    if !read_only {
+        file = file.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    }
+    let pool = SqlitePoolOptions::new()
+        .max_connections(options.max_connections)
+        .test_before_acquire(false)
+        .connect_with(file)
+        .await?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
+    Ok(Database { connection: pool.into(), server: Server::Sqlite, version: format!("SQLite {version}") })
+}
+
+async fn wire(
+    wire: &PgConnectOptions,
+    address: &Address,
+    options: &Options,
+) -> Result<Database, ConnectError> {
+    let refused = |error: sqlx::Error| ConnectError::of(address, &error);
+    let wire = wire.clone().log_statements(log::LevelFilter::Debug);
+    let mut probe = PgConnection::connect_with(&wire).await.map_err(refused)?;
+    let version: String =
+        sqlx::query_scalar("SELECT version()").fetch_one(&mut probe).await.map_err(refused)?;
+    let server = if version.contains("CockroachDB") { Server::Cockroach } else { Server::Postgres };
+    // CockroachDB lets a session into a database that does not exist.
+    let exists: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_database WHERE datname = current_database())",
+    )
+    .fetch_one(&mut probe)
+    .await
+    .map_err(refused)?;
+    if !exists {
+        return Err(ConnectError::NoDatabase { address: address.clone() });
+    }
+    let settings =
+        session::accepted(&mut probe, session::settings(server, options)).await.map_err(refused)?;
+    let _ = probe.close().await;
+
+    let pool = PgPoolOptions::new()
+        .max_connections(options.max_connections)
+        .max_lifetime(Duration::from_secs(30 * 60))
+        .idle_timeout(Duration::from_secs(10 * 60))
+        // The pool has looked at a connection when it came back; what broke since shows in the first statement,
+        // and that is retried. A ping here would be one more round trip for every transaction.
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move { session::apply(connection, &settings).await })
+        })
+        .connect_lazy_with(wire);
+    Ok(Database { connection: pool.into(), server, version })
+}

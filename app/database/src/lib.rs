@@ -1,0 +1,21 @@
+//! From a URL to a pool: which server it is, sessions set up for it, passwords hidden.
+//!
+//! [`Address::parse`] reads a URL without ever repeating its password; [`connect`] asks the server who it is
+//! (`version()`, never the scheme) and answers with a [`Database`]: a SeaORM pool whose every session is
+//! SERIALIZABLE and bounds what an orphaned transaction can hold. [`sqlstate`] reads the code of an error.
+//!
+//! What it leaves to others: transactions (crate `transaction`), the schema (crate `migration`).
+
+mod address;
+mod connect;
+mod error;
+mod session;
+
+pub use address::{Address, EMBEDDED_URL};
+pub use connect::{Database, Options, Purpose, Server, connect};
+pub use error::{ConnectError, sqlstate};
+pub use session::SESSION_ID;
+
+/// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are
+/// `summary` and, where that leaves something out, `db.statement`.
+pub const STATEMENTS: &str = "sqlx::query";
