@@ -1,0 +1,31 @@
+//! Where the servers differ in what a migration has to say to them.
+
+use database::Server;
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{DbBackend, Statement};
+
+/// A condition on an integer column. SQLite would let a sum that overflows become REAL, past a plain comparison.
+pub(crate) fn at_least(backend: DbBackend, column: &'static str, minimum: i64) -> Expr {
+    let in_range = Expr::col(column).gte(minimum);
+    if backend == DbBackend::Sqlite {
+        return in_range.and(Expr::cust(format!("typeof(\"{column}\") = 'integer'")));
+    }
+    in_range
+}
+
+/// Who answers. A [`SchemaManager`] knows the protocol only, and that is the same for two of the servers.
+///
+/// # Errors
+///
+/// What the database says to `SELECT version()`.
+pub(crate) async fn server(manager: &SchemaManager<'_>) -> Result<Server, DbErr> {
+    if manager.get_database_backend() == DbBackend::Sqlite {
+        return Ok(Server::Sqlite);
+    }
+    let question = Statement::from_string(DbBackend::Postgres, "SELECT version()");
+    let version: String = match manager.get_connection().query_one_raw(question).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => String::new(),
+    };
+    Ok(if version.contains("CockroachDB") { Server::Cockroach } else { Server::Postgres })
+}

@@ -1,0 +1,173 @@
+//! Why a migration did not end well, each in one line that says what to do next.
+
+use database::{Database, Server, sqlstate};
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, Statement};
+use terminal::{Exit, Failure};
+
+/// Why the schema is not as it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The user may not do it. Nothing is applied on PostgreSQL and SQLite.
+    #[error("the database refused to change the schema: {reason}; {remedy}, then run this again")]
+    Denied {
+        /// In the server's words.
+        reason: String,
+        /// What an administrator has to run.
+        remedy: String,
+        /// The server's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// The server went away, or took no further connection.
+    #[error(
+        "the connection to the database failed: {reason}; check that the server is up, then run this again"
+    )]
+    Lost {
+        /// What the network or the server said.
+        reason: String,
+        /// The driver's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// Somebody else held on to the schema longer than this waits.
+    #[error("the schema is held by another session ({reason}): let it end, then run this again")]
+    Busy {
+        /// What the last attempt met.
+        reason: String,
+        /// The database's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// The database was migrated by a newer version of this program.
+    #[error(
+        "the database has migrations that this program does not know ({}): use the version that applied them",
+        names.join(", ")
+    )]
+    Ahead {
+        /// The names that are recorded there and unknown here.
+        names: Vec<String>,
+    },
+    /// Anything else that the database refused.
+    #[error(
+        "the migration failed: {reason}; what was applied before it stays recorded, see `migration status`"
+    )]
+    Failed {
+        /// In the database's words.
+        reason: String,
+        /// The database's own error.
+        #[source]
+        source: DbErr,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, kind) = match &error {
+            Error::Denied { .. } => (Exit::NoDatabase, "denied"),
+            Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
+            Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
+            Error::Busy { .. } => (Exit::Failed, "busy"),
+            Error::Failed { .. } => (Exit::Failed, "migration_failed"),
+        };
+        Self::new(exit, kind, error.to_string())
+    }
+}
+
+impl Error {
+    /// Sorts what the last attempt met; asks the server who we are where a grant is missing.
+    pub(crate) async fn of(database: &Database, source: DbErr) -> Self {
+        let reason = reason(&source);
+        match sqlstate(&source).as_deref() {
+            Some("42501") => Self::Denied { remedy: grant(database).await, reason, source },
+            Some(code) if is_read_only(database.server, code) => Self::Denied {
+                remedy: "make its file and folder writable, and open it with ?mode=rwc".to_owned(),
+                reason,
+                source,
+            },
+            Some("53300" | "57P01" | "57P02" | "57P03") => Self::Lost { reason, source },
+            Some(_) if is_contention(&source) => Self::Busy { reason, source },
+            Some(_) => Self::Failed { reason, source },
+            None if is_connection(&source) => Self::Lost { reason, source },
+            None => Self::Failed { reason, source },
+        }
+    }
+}
+
+/// Whether somebody else was at the schema, so that the same again ends otherwise.
+///
+/// Our own commands take turns; this is for all the others: the stock migrator, an app that holds a lock on a
+/// table, CockroachDB's retries.
+pub(crate) fn is_contention(error: &DbErr) -> bool {
+    matches!(
+        sqlstate(error).as_deref(),
+        Some(
+            // Somebody made it first: a table, an object, a column, a row in the catalogue or in `seaql_migrations`.
+            "42P07" | "42710" | "42701" | "23505"
+            // Somebody dropped it first, or is dropping it.
+            | "42P01" | "42704" | "55000"
+            // Serialization, deadlock, lock timeout; CockroachDB: retry, statement timeout, result unknown.
+            | "40001" | "40P01" | "55P03" | "CR000" | "57014" | "40003"
+            // PostgreSQL: `tuple concurrently updated`.
+            | "XX000"
+            // SQLite's busy and locked, plain and extended, and a row in `seaql_migrations` that is there already.
+            | "5" | "261" | "517" | "773" | "6" | "262" | "1555" | "2067"
+        )
+    )
+}
+
+fn is_connection(error: &DbErr) -> bool {
+    use sea_orm_migration::sea_orm::sqlx::Error as Driver;
+    match driver_error(error) {
+        Some(Driver::Io(_) | Driver::Tls(_) | Driver::PoolTimedOut | Driver::PoolClosed) => true,
+        _ => matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
+    }
+}
+
+/// SQLite's SQLITE_READONLY with all its extensions: the low byte is the family.
+fn is_read_only(server: Server, code: &str) -> bool {
+    server == Server::Sqlite && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8)
+}
+
+fn reason(error: &DbErr) -> String {
+    let text = match driver_error(error) {
+        Some(driver) => {
+            driver.as_database_error().map_or_else(|| driver.to_string(), |e| e.message().to_owned())
+        }
+        None => error.to_string(),
+    };
+    text.replace('\n', " ")
+}
+
+fn driver_error(error: &DbErr) -> Option<&sea_orm_migration::sea_orm::sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
+        _ => None,
+    }
+}
+
+/// What has to be granted, to whom; made-up names where even that cannot be asked.
+async fn grant(database: &Database) -> String {
+    let question = Statement::from_string(
+        DbBackend::Postgres,
+        "SELECT quote_ident(current_user), quote_ident(current_database()), quote_ident(current_schema())",
+    );
+    let names = database.connection.query_one_raw(question).await.ok().flatten();
+    let name = |index: usize, otherwise: &str| {
+        names
+            .as_ref()
+            .and_then(|row| row.try_get_by_index::<Option<String>>(index).ok().flatten())
+            .unwrap_or_else(|| otherwise.to_owned())
+    };
+    let user = name(0, "<user>");
+    match database.server {
+        Server::Cockroach => {
+            format!("as an administrator run: GRANT ALL ON DATABASE {} TO {user}", name(1, "bank"))
+        }
+        Server::Postgres | Server::Sqlite => {
+            format!("as its owner run: GRANT CREATE, USAGE ON SCHEMA {} TO {user}", name(2, "public"))
+        }
+    }
+}

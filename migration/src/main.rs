@@ -1,0 +1,150 @@
+//! `cargo run -p migration -- up|down|status|fresh|refresh|reset`, and what `sea-orm-cli migrate` calls.
+//!
+//! Answers go to standard output; an error is one line on standard error. Exit codes: 0 done, 2 wrong usage, 5 no
+//! server, no database or no rights, 1 anything else. The work is the library's.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of this crate that prints")]
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use database::{Address, Database, EMBEDDED_URL, Options, Server};
+use migration::{Command, Migrator, Report};
+use sea_orm_cli::MigrateSubcommands;
+use terminal::{Exit, Failure, Logging, load_env, parse, start_logging};
+
+/// Applies and rolls back the schema of the bank.
+#[derive(Parser)]
+#[command(name = "migration", version)]
+struct Cli {
+    /// Show debug messages (RUST_LOG chooses them more finely)
+    #[arg(short, long, global = true)]
+    verbose: bool,
+
+    /// The schema to work in: only `public`, the default; SQLite ignores it
+    #[arg(short = 's', long, global = true, env = "DATABASE_SCHEMA")]
+    database_schema: Option<String>,
+
+    /// Where the database is; a file `.env` is read too [default: sqlite://bank.db?mode=rwc]
+    #[arg(short = 'u', long, global = true, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    #[command(subcommand)]
+    command: Option<MigrateSubcommands>,
+}
+
+fn main() -> ExitCode {
+    let failure = match load_env().and_then(|()| parse::<Cli>(std::env::args_os())) {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(cli)) => match migrate(&cli) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => failure,
+        },
+        Err(failure) => failure,
+    };
+    eprintln!("error: {}", failure.line);
+    failure.exit.into()
+}
+
+fn migrate(cli: &Cli) -> Result<(), Failure> {
+    let default = if cli.verbose { "debug" } else { "warn,sqlx::postgres::notice=error" };
+    start_logging(Logging { default, echo: false });
+
+    let command = match &cli.command {
+        None => Command::Up(None),
+        Some(MigrateSubcommands::Up { num }) => Command::Up(*num),
+        Some(MigrateSubcommands::Down { num }) => Command::Down(Some(*num)),
+        Some(MigrateSubcommands::Fresh) => Command::Fresh,
+        Some(MigrateSubcommands::Refresh) => Command::Refresh,
+        Some(MigrateSubcommands::Reset) => Command::Reset,
+        Some(MigrateSubcommands::Status) => return block_on(status(cli)),
+        Some(MigrateSubcommands::Init) => return init(),
+        Some(MigrateSubcommands::Generate { migration_name, local_time, .. }) => {
+            return sea_orm_cli::run_migrate_generate(&directory(), migration_name, !local_time)
+                .map_err(other);
+        }
+    };
+    block_on(async {
+        let database = connect(cli).await?;
+        let report = migration::run::<Migrator>(&database, command).await?;
+        tell(command, &report);
+        Ok(())
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| other(error.into()))?
+        .block_on(work)
+}
+
+async fn connect(cli: &Cli) -> Result<Database, Failure> {
+    let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
+    let database = database::connect(&address, &Options::analysis()).await?;
+    match cli.database_schema.as_deref() {
+        Some(schema) if schema != "public" && database.server != Server::Sqlite => {
+            Err(Failure::usage(format!(
+                "the schema \"{schema}\" cannot be used: only `public` can; for a bank of its own use a database of its own"
+            )))
+        }
+        _ => Ok(database),
+    }
+}
+
+async fn status(cli: &Cli) -> Result<(), Failure> {
+    for (name, applied) in migration::status(&connect(cli).await?).await? {
+        println!("{:<8} {name}", if applied { "Applied" } else { "Pending" });
+    }
+    Ok(())
+}
+
+fn tell(command: Command, report: &Report) {
+    for table in &report.dropped {
+        println!("Dropped table {table}");
+    }
+    for name in &report.rolled_back {
+        println!("Rolled back {name}");
+    }
+    for name in &report.applied {
+        println!("Applied {name}");
+    }
+    if *report == Report::default() {
+        match command {
+            Command::Up(Some(0)) | Command::Down(Some(0)) => {
+                println!("Nothing done: 0 migrations were asked for.")
+            }
+            Command::Up(_) => {
+                println!("Nothing to apply: all {} migrations are in place.", migration::total())
+            }
+            _ => println!("Nothing to roll back: no migration is applied."),
+        }
+    }
+}
+
+/// The stock template, where there is nothing yet: it would replace the schema.
+fn init() -> Result<(), Failure> {
+    let directory = directory();
+    if Path::new(&directory).join("src/lib.rs").exists() {
+        return Err(Failure::usage(format!(
+            "{directory} holds migrations already: `generate NAME` adds one, `init` is for an empty folder"
+        )));
+    }
+    sea_orm_cli::run_migrate_init(&directory).map_err(other)
+}
+
+/// Where `cargo run` says this crate is, and otherwise the working directory.
+fn directory() -> String {
+    std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".to_owned())
+}
+
+fn other(error: Box<dyn Error>) -> Failure {
+    Failure::new(Exit::Failed, "failed", error.to_string())
+}
+
+#[test]
+fn the_arguments_are_well_formed() {
+    <Cli as clap::CommandFactory>::command().debug_assert();
+}
