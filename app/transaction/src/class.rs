@@ -1,0 +1,83 @@
+//! What an error of a statement means, by its code: the columns of the decision table.
+
+use database::sqlstate;
+use sea_orm::{DbErr, RuntimeErr};
+
+/// What an error says of the statement that met it. Nobody looks at texts: only at codes and at who reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Serialization failure, deadlock, SQLite's busy family: the server has given the transaction up.
+    Conflict,
+    /// The connection broke, the server is leaving, our deadline passed, or a statement's future was dropped.
+    Lost,
+    /// 40003: the server itself does not know whether the statement completed.
+    Ambiguous,
+    /// Too many connections, or still starting.
+    Unavailable,
+    /// 0A000: a plan cached by this connection no longer fits the schema (or the feature is not there at all).
+    StalePlan,
+    /// At COMMIT: a deferred constraint, an aborted transaction, a full disk. Not applied.
+    Refused,
+    /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
+    Committed,
+    /// Any other error.
+    Other,
+}
+
+impl Class {
+    /// Sorts an error.
+    #[must_use]
+    pub fn of(error: &DbErr) -> Self {
+        match sqlstate(error) {
+            Some(code) => Self::of_code(&code),
+            None if is_link(error) => Self::Lost,
+            None => Self::Other,
+        }
+    }
+
+    /// Sorts a code: five characters are a SQLSTATE, fewer are SQLite's extended result code in decimal.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
+        match code {
+            "40001" | "40P01" | "CR000" => Self::Conflict,
+            // SQLITE_BUSY, _SNAPSHOT, _RECOVERY, _TIMEOUT; SQLITE_LOCKED, _SHAREDCACHE
+            "5" | "517" | "261" | "773" | "6" | "262" => Self::Conflict,
+            "40003" => Self::Ambiguous,
+            "53300" | "57P02" | "57P03" => Self::Unavailable,
+            "57P01" | "57P04" | "57P05" | "25P03" | "25P04" => Self::Lost,
+            "0A000" => Self::StalePlan,
+            "25P02" | "3B001" => Self::Refused,
+            // SQLITE_FULL
+            "13" => Self::Refused,
+            "XXA00" => Self::Committed,
+            code if code.len() == 5 && code.starts_with("08") => Self::Lost,
+            code if code.len() == 5 && code.starts_with("23") => Self::Refused,
+            code if is_sqlite_constraint(code) => Self::Refused,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The low byte of SQLite's extended codes is the primary code; 19 is SQLITE_CONSTRAINT.
+fn is_sqlite_constraint(code: &str) -> bool {
+    code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 19)
+}
+
+/// Errors that the driver reports of the link rather than the server of a statement.
+fn is_link(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => {
+            matches!(
+                **e,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::WorkerCrashed
+                    | sqlx::Error::PoolTimedOut
+            )
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,88 @@
+//! How often, how long, and with what pauses.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+/// When the runner tries again, and when it stops. Retries are bounded by attempts and by time, whichever ends first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most attempts of one transaction, the first included; at least 1.
+    pub attempts_max: u32,
+    /// No attempt starts, and no pause ends, later than this after the run began.
+    pub total_time: Duration,
+    /// The longest the runner waits for one answer: a connection, a statement, a COMMIT. What takes longer is
+    /// treated as a lost connection.
+    pub answer_deadline: Duration,
+    /// The bound of the first pause; it doubles with each retry.
+    pub pause_first: Duration,
+    /// The bound of every pause.
+    pub pause_max: Duration,
+    /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the body is
+    /// restarted at once by `ROLLBACK TO` before the transaction is given up and begun anew. `None` leaves the savepoint out.
+    /// Refused on every other server, where releasing a savepoint commits nothing.
+    pub savepoint_restarts: Option<u32>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts_max: 100,
+            total_time: Duration::from_secs(60),
+            answer_deadline: Duration::from_secs(35),
+            pause_first: Duration::from_millis(2),
+            pause_max: Duration::from_millis(500),
+            savepoint_restarts: None,
+        }
+    }
+}
+
+impl Policy {
+    /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
+    /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that those who collided do not meet again.
+    #[must_use]
+    pub fn pause(&self, retry: u32) -> Duration {
+        rand::rng().random_range(Duration::ZERO..=self.pause_bound(retry))
+    }
+
+    fn pause_bound(&self, retry: u32) -> Duration {
+        let doubled = 2_u32
+            .checked_pow(retry.saturating_sub(1))
+            .and_then(|factor| self.pause_first.checked_mul(factor));
+        doubled.map_or(self.pause_max, |bound| bound.min(self.pause_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_pause_is_within_its_bound(first_us in 0_u64..1_000_000, max_us in 0_u64..10_000_000, retry in 1_u32..=u32::MAX) {
+            let policy = Policy {
+                pause_first: Duration::from_micros(first_us),
+                pause_max: Duration::from_micros(max_us),
+                ..Policy::default()
+            };
+            let exact = u128::from(first_us).saturating_mul(1_u128.checked_shl(retry - 1).unwrap_or(u128::MAX));
+            let bound = exact.min(u128::from(max_us));
+            prop_assert_eq!(policy.pause_bound(retry).as_micros(), bound);
+            prop_assert!(policy.pause(retry).as_micros() <= bound);
+        }
+    }
+
+    #[test]
+    fn pauses_are_spread_over_their_whole_range() {
+        let policy = Policy {
+            pause_first: Duration::from_secs(1),
+            pause_max: Duration::from_secs(1),
+            ..Policy::default()
+        };
+        let below_a_tenth = (0..10_000).filter(|_| policy.pause(1) < Duration::from_millis(100)).count();
+        let above_nine_tenths = (0..10_000).filter(|_| policy.pause(1) > Duration::from_millis(900)).count();
+        assert!((500..2_000).contains(&below_a_tenth), "{below_a_tenth}");
+        assert!((500..2_000).contains(&above_nine_tenths), "{above_nine_tenths}");
+    }
+}

@@ -1,0 +1,42 @@
+//! What the runs of a runner came to, counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use database::sqlstate;
+use sea_orm::DbErr;
+
+/// Counts since a runner was made. Clones of a runner count together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Transactions begun, whatever became of them.
+    pub transactions: u64,
+    /// Attempts, the first of each transaction included.
+    pub attempts: u64,
+    /// Attempts after the first, savepoint restarts included.
+    pub retries: u64,
+    /// Why: retries by SQLSTATE, or by `no answer`.
+    pub retries_by_sqlstate: BTreeMap<String, u64>,
+    /// Transactions whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Time spent in pauses between attempts.
+    pub paused: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Stats(Mutex<Counts>);
+
+impl Stats {
+    pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn retry(&self, cause: &DbErr, pause: Duration) {
+        let mut counts = self.counts();
+        counts.retries += 1;
+        counts.paused += pause;
+        let code = sqlstate(cause).unwrap_or("no answer".into()).into_owned();
+        *counts.retries_by_sqlstate.entry(code).or_default() += 1;
+    }
+}
