@@ -1,0 +1,42 @@
+//! The bank: accounts, seeding, transfers, the audit. It knows the schema and prints nothing.
+
+pub mod accounts;
+pub mod audit;
+pub mod batch;
+mod money;
+pub mod seed;
+pub mod transfer;
+
+pub use money::{AccountId, Amount, AmountError};
+
+use database::Database;
+use sea_orm::DbErr;
+use transaction::{Counts, Error, Policy, Runner, Sessions};
+
+/// A bank on one database. Cloning shares the pool and the counts.
+#[derive(Clone)]
+pub struct Bank {
+    runner: Runner,
+}
+
+/// What reading can end in; nothing is changed by it.
+pub type ReadError = Error<DbErr>;
+
+impl Bank {
+    /// The bank on `database`, whose transactions are tried again under `policy`.
+    #[must_use]
+    pub fn new(database: &Database, policy: Policy) -> Self {
+        Self::on(database.clone(), policy)
+    }
+
+    /// The bank on any source of sessions: one that records what is sent, or one that fails on purpose.
+    pub fn on(sessions: impl Sessions + 'static, policy: Policy) -> Self {
+        Self { runner: Runner::new(sessions, policy) }
+    }
+
+    /// What this bank's transactions came to so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.runner.counts()
+    }
+}

@@ -1,0 +1,177 @@
+//! Accounts: counting them, finding random ones at any table size, and adding new ones.
+
+use std::ops::RangeInclusive;
+
+use ::entity::accounts::{self, Column, Entity as Accounts};
+use ::entity::transfers;
+use database::Server;
+use rand::{Rng, RngExt};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement, Value,
+    sea_query::{ArrayType, OnConflict},
+};
+use transaction::Tx;
+
+use super::{AccountId, Bank, ReadError};
+use crate::relation::{Incoming, Outgoing, Payees, Payers};
+
+/// A new account: its number and its opening balance in minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewAccount {
+    /// Its number.
+    pub id: AccountId,
+    /// Its opening balance, at least 0.
+    pub balance: i64,
+}
+
+/// What happened to an account.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The account as it is now.
+    pub account: accounts::Model,
+    /// Transfers that took from it, newest first.
+    pub outgoing: Vec<transfers::Model>,
+    /// Transfers that gave to it, newest first.
+    pub incoming: Vec<transfers::Model>,
+    /// How many accounts it has given to.
+    pub payees: u64,
+    /// How many accounts have given to it.
+    pub payers: u64,
+}
+
+impl Bank {
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn account_count(&self) -> Result<u64, ReadError> {
+        self.runner.query("count accounts", async |tx| Accounts::find().count(tx).await).await
+    }
+
+    /// The smallest and the largest account number, by one index seek each; `None` in an empty bank.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn account_range(&self) -> Result<Option<RangeInclusive<i64>>, ReadError> {
+        self.runner
+            .query("range of accounts", async |tx| {
+                let smallest = Accounts::find().order_by_asc(Column::Id).one(tx).await?;
+                let largest = Accounts::find().order_by_desc(Column::Id).one(tx).await?;
+                Ok(smallest.zip(largest).map(|(smallest, largest)| smallest.id..=largest.id))
+            })
+            .await
+    }
+
+    /// The first accounts from a number on, in the order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn account_list(&self, from: AccountId, limit: u64) -> Result<Vec<accounts::Model>, ReadError> {
+        self.runner.query("list accounts", async |tx| at_or_after(from.0).limit(limit).all(tx).await).await
+    }
+
+    /// An account with its latest transfers, through the relations of [`crate::relation`]; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn account_history(&self, id: AccountId, limit: u64) -> Result<Option<History>, ReadError> {
+        self.runner
+            .read("history", async |tx| {
+                let Some(account) = Accounts::find_by_id(id.0).one(tx).await? else { return Ok(None) };
+                let newest = |transfers: Select<transfers::Entity>| {
+                    transfers.order_by_desc(transfers::Column::CreatedAt).limit(limit)
+                };
+                let outgoing = newest(account.find_linked(Outgoing)).all(tx).await?;
+                let incoming = newest(account.find_linked(Incoming)).all(tx).await?;
+                let distinct = |others: Select<Accounts>| others.select_only().column(Column::Id).distinct();
+                let payees = distinct(account.find_linked(Payees)).count(tx).await?;
+                let payers = distinct(account.find_linked(Payers)).count(tx).await?;
+                Ok(Some(History { account, outgoing, incoming, payees, payers }))
+            })
+            .await
+    }
+
+    /// Two different accounts drawn from those with numbers in `range`, by one index seek each; `None` where there are
+    /// not two. An account after a wide gap in the numbers is drawn more often, but, where both are drawn, not more
+    /// often to take from than to give to: no account is drained by the way it is drawn.
+    pub(crate) async fn draw_two(
+        &self,
+        rng: &mut impl Rng,
+        range: &RangeInclusive<i64>,
+        source: Option<AccountId>,
+        target: Option<AccountId>,
+    ) -> Result<Option<(AccountId, AccountId)>, ReadError> {
+        let (first, second) = (rng.random_range(range.clone()), rng.random_range(range.clone()));
+        let swap = rng.random::<bool>() && source.is_none() && target.is_none();
+        self.runner
+            .query("draw accounts", async |tx| {
+                let source = match source {
+                    Some(source) => Some(source),
+                    None => draw(tx, first, target).await?,
+                };
+                let target = match (source, target) {
+                    (Some(_), Some(target)) => Some(target),
+                    (source, None) => draw(tx, second, source).await?,
+                    (None, _) => None,
+                };
+                Ok(source.zip(target).map(|(a, b)| if swap { (b, a) } else { (a, b) }))
+            })
+            .await
+    }
+}
+
+/// The first account at or after a number that is not `other`, else the first of all that is not.
+async fn draw(tx: &Tx, from: i64, other: Option<AccountId>) -> Result<Option<AccountId>, DbErr> {
+    for from in [from, i64::MIN] {
+        let seek = at_or_after(from).limit(2).all(tx).await?;
+        if let Some(found) =
+            seek.into_iter().map(|account| AccountId(account.id)).find(|id| Some(*id) != other)
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Accounts from a number on, in their order: with a limit, one index seek.
+#[must_use]
+pub fn at_or_after(id: i64) -> Select<Accounts> {
+    Accounts::find().filter(Column::Id.gte(id)).order_by_asc(Column::Id)
+}
+
+/// Adds the accounts whose numbers are free and says how many those were.
+///
+/// PostgreSQL and CockroachDB get two arrays and one text for any number of rows, which is prepared once; SQLite, which
+/// has no arrays, a row of VALUES each, three parameters of its 32 766.
+pub(crate) async fn insert_new(tx: &Tx, rows: &[NewAccount]) -> Result<u64, DbErr> {
+    if tx.server() == Server::Sqlite {
+        let rows = rows.iter().map(|row| accounts::ActiveModel {
+            id: Set(row.id.0),
+            balance: Set(row.balance),
+            opening_balance: Set(row.balance),
+            created_at: NotSet,
+        });
+        let free = OnConflict::column(Column::Id).do_nothing().to_owned();
+        return Accounts::insert_many(rows).on_conflict(free).exec_without_returning(tx).await;
+    }
+    let array = |numbers: Vec<i64>| {
+        Value::Array(ArrayType::BigInt, Some(Box::new(numbers.into_iter().map(Value::from).collect())))
+    };
+    let statement = Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "INSERT INTO accounts (id, balance, opening_balance) \
+         SELECT id, balance, balance FROM unnest($1::int8[], $2::int8[]) AS new (id, balance) \
+         ON CONFLICT (id) DO NOTHING",
+        [
+            array(rows.iter().map(|row| row.id.0).collect()),
+            array(rows.iter().map(|row| row.balance).collect()),
+        ],
+    );
+    tx.execute_raw(statement).await.map(|done| done.rows_affected())
+}

@@ -1,0 +1,169 @@
+//! Whether the bank is whole: read in one snapshot, computed in the database, disturbing no writer.
+
+use std::fmt;
+
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use serde::Serialize;
+use transaction::Tx;
+
+use super::{Bank, ReadError};
+
+/// How many violations of each kind are listed.
+const LISTED: u64 = 20;
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// How many accounts.
+    pub accounts: i64,
+    /// How many transfers.
+    pub transfers: i64,
+    /// The sum of all balances, in minor units; may exceed 64 bits, and is text in JSON.
+    #[serde(serialize_with = "as_text")]
+    pub balance_total: i128,
+    /// The sum of all opening balances.
+    #[serde(serialize_with = "as_text")]
+    pub opening_total: i128,
+    /// What is broken: the first few of each kind.
+    pub violations: Vec<Violation>,
+    /// Whether nothing is.
+    pub ok: bool,
+}
+
+/// One thing that is broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Which rule.
+    pub rule: Rule,
+    /// The account's number or the transfer's id; empty for a rule of the whole bank.
+    pub id: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// What holds in a bank that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The balances add up to the opening balances.
+    TotalsAgree,
+    /// No balance, and no opening balance, is negative.
+    NoNegativeBalance,
+    /// Every balance is its opening balance, plus what was given to it, minus what was taken from it.
+    BalanceExplained,
+    /// Every transfer is between two different accounts that exist, and moves at least 1.
+    TransferSound,
+}
+
+/// Sums in two halves: an integer sum overflows on SQLite, and is of another type on each of the others.
+const TOTALS: &str = "SELECT count(*) AS accounts, \
+     CAST(coalesce(sum(balance >> 32), 0) AS BIGINT) AS balance_high, \
+     CAST(coalesce(sum(balance & 4294967295), 0) AS BIGINT) AS balance_low, \
+     CAST(coalesce(sum(opening_balance >> 32), 0) AS BIGINT) AS opening_high, \
+     CAST(coalesce(sum(opening_balance & 4294967295), 0) AS BIGINT) AS opening_low \
+     FROM accounts";
+
+const TRANSFERS: &str = "SELECT count(*) AS transfers FROM transfers";
+
+const NEGATIVE: &str = "SELECT CAST(id AS TEXT) AS id, CAST(balance AS TEXT) AS balance, CAST(opening_balance AS TEXT) AS opening \
+     FROM accounts WHERE balance < 0 OR opening_balance < 0 ORDER BY accounts.id LIMIT ";
+
+const UNSOUND: &str = "SELECT CAST(t.id AS TEXT) AS id, CAST(t.source_id AS TEXT) AS source, \
+     CAST(t.target_id AS TEXT) AS target, CAST(t.amount AS TEXT) AS amount \
+     FROM transfers AS t \
+     LEFT JOIN accounts AS s ON s.id = t.source_id LEFT JOIN accounts AS d ON d.id = t.target_id \
+     WHERE t.amount <= 0 OR t.source_id = t.target_id OR s.id IS NULL OR d.id IS NULL ORDER BY t.id LIMIT ";
+
+/// For every account, opening + credits - debits - balance, in two halves; zero when their carry cancels.
+const UNEXPLAINED: &str = "SELECT CAST(id AS TEXT) AS id, CAST(balance AS TEXT) AS balance, CAST(opening AS TEXT) AS opening FROM ( \
+       SELECT a.id, a.balance, a.opening_balance AS opening, \
+         (a.opening_balance >> 32) + coalesce(m.high, 0) - (a.balance >> 32) AS high, \
+         (a.opening_balance & 4294967295) + coalesce(m.low, 0) - (a.balance & 4294967295) AS low \
+       FROM accounts AS a LEFT JOIN ( \
+         SELECT account_id, CAST(sum(high) AS BIGINT) AS high, CAST(sum(low) AS BIGINT) AS low FROM ( \
+           SELECT target_id AS account_id, amount >> 32 AS high, amount & 4294967295 AS low FROM transfers \
+           UNION ALL \
+           SELECT source_id, -(amount >> 32), -(amount & 4294967295) FROM transfers \
+         ) AS movements GROUP BY account_id \
+       ) AS m ON m.account_id = a.id \
+     ) AS checked WHERE (low & 4294967295) <> 0 OR high + (low >> 32) <> 0 ORDER BY checked.id LIMIT ";
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TotalsAgree => "the balances do not add up to the opening balances",
+            Self::NoNegativeBalance => "a balance is negative",
+            Self::BalanceExplained => "a balance is not its opening balance plus credits minus debits",
+            Self::TransferSound => "a transfer is not between two accounts, or moves less than 1",
+        })
+    }
+}
+
+impl Bank {
+    /// Audits the bank in one snapshot.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`] where it could not be read; what is broken is not an error but an [`Audit`].
+    pub async fn audit(&self) -> Result<Audit, ReadError> {
+        self.runner.read("audit", async |tx| audit(tx).await).await
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Totals {
+    accounts: i64,
+    balance_high: i64,
+    balance_low: i64,
+    opening_high: i64,
+    opening_low: i64,
+}
+
+async fn audit(tx: &Tx) -> Result<Audit, DbErr> {
+    let totals = first(tx, TOTALS).await?;
+    let totals = Totals::from_query_result(&totals, "")?;
+    let transfers = first(tx, TRANSFERS).await?.try_get("", "transfers")?;
+    let balance_total = whole(totals.balance_high, totals.balance_low);
+    let opening_total = whole(totals.opening_high, totals.opening_low);
+
+    let mut violations = Vec::new();
+    if balance_total != opening_total {
+        let found = format!("balances add up to {balance_total}, opening balances to {opening_total}");
+        violations.push(Violation { rule: Rule::TotalsAgree, id: String::new(), found });
+    }
+    for (rule, query, columns) in [
+        (Rule::NoNegativeBalance, NEGATIVE, &["balance", "opening"][..]),
+        (Rule::BalanceExplained, UNEXPLAINED, &["balance", "opening"]),
+        (Rule::TransferSound, UNSOUND, &["source", "target", "amount"]),
+    ] {
+        for row in rows(tx, &format!("{query}{LISTED}")).await? {
+            violations.push(violation(rule, &row, columns)?);
+        }
+    }
+    let ok = violations.is_empty();
+    Ok(Audit { accounts: totals.accounts, transfers, balance_total, opening_total, violations, ok })
+}
+
+fn whole(high: i64, low: i64) -> i128 {
+    (i128::from(high) << 32) + i128::from(low)
+}
+
+fn violation(rule: Rule, row: &QueryResult, columns: &[&str]) -> Result<Violation, DbErr> {
+    let mut found = Vec::new();
+    for column in columns {
+        found.push(format!("{column} {}", row.try_get::<String>("", column)?));
+    }
+    Ok(Violation { rule, id: row.try_get("", "id")?, found: found.join(", ") })
+}
+
+async fn first(tx: &Tx, sql: &str) -> Result<QueryResult, DbErr> {
+    rows(tx, sql).await?.pop().ok_or_else(|| DbErr::RecordNotFound("an aggregate without a row".to_owned()))
+}
+
+async fn rows(tx: &Tx, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
+    tx.query_all_raw(sea_orm::Statement::from_string(tx.get_database_backend(), sql)).await
+}
+
+fn as_text<S: serde::Serializer>(total: &i128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(total)
+}

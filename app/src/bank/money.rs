@@ -1,0 +1,78 @@
+//! Money and what it belongs to, as types: an amount is never zero or negative, and an id is not a count.
+
+use std::fmt;
+use std::num::NonZeroI64;
+use std::str::FromStr;
+
+/// An account's number, given by the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct AccountId(pub i64);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Money to move: whole minor units, at least 1 and at most 2^63 - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct Amount(NonZeroI64);
+
+/// What is not an [`Amount`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount is a whole number of minor units, at least 1 and at most {max}", max = i64::MAX)]
+pub struct AmountError;
+
+impl Amount {
+    /// An amount of this many minor units.
+    ///
+    /// # Errors
+    ///
+    /// [`AmountError`] for zero and below.
+    pub fn new(units: i64) -> Result<Self, AmountError> {
+        NonZeroI64::new(units).filter(|units| units.get() > 0).map(Self).ok_or(AmountError)
+    }
+
+    /// How many minor units, at least 1.
+    #[must_use]
+    pub fn units(self) -> i64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map_err(|_| AmountError).and_then(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Amount, AmountError};
+
+    #[test]
+    fn an_amount_is_positive_and_fits() {
+        for text in ["0", "-1", "1.5", "", "ten", "9223372036854775808"] {
+            assert_eq!(text.parse::<Amount>(), Err(AmountError), "{text}");
+        }
+        assert_eq!("9223372036854775807".parse::<Amount>().map(Amount::units), Ok(i64::MAX));
+    }
+}

@@ -1,0 +1,311 @@
+//! Moving money: what is asked, what comes of it, and the two styles of doing it.
+//!
+//! The outcomes are checked in the order of [`Refusal`]'s variants. Each style is one body that keeps the contract of
+//! [`transaction::Runner::run_idempotent`]; everything random is drawn before, in [`Bank::order`].
+
+mod builder;
+mod many;
+mod orm;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use ::entity::transfers;
+use rand::Rng;
+use sea_orm::{DbErr, EntityTrait};
+use transaction::{Earlier, Error, Tx};
+use uuid::Uuid;
+
+pub use many::{Ended, Many, Unsuccessful};
+
+use super::{AccountId, Amount, Bank, ReadError};
+
+/// How much to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// This much.
+    Exactly(Amount),
+    /// Half of what the source has when the transfer is applied, rounded down.
+    Half,
+}
+
+/// What the caller wants of a transfer. What is left out is drawn, and agrees with whatever is recorded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// The account to take from.
+    pub source: Option<AccountId>,
+    /// The account to give to.
+    pub target: Option<AccountId>,
+    /// How much; half of the source's balance where it is left out.
+    pub amount: Option<Amount>,
+}
+
+/// A transfer that is ready to be tried as often as it takes: nothing of it is left to chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The transfer's id, made before its first attempt.
+    pub id: Uuid,
+    /// The account to take from.
+    pub source: AccountId,
+    /// The account to give to.
+    pub target: AccountId,
+    /// How much.
+    pub share: Share,
+    wish: Wish,
+}
+
+/// How to do it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Two statements built with SeaQuery; the arithmetic happens in the database.
+    #[default]
+    Builder,
+    /// Entities: read, compute, write back, as the tutorial's sample does.
+    Orm,
+}
+
+/// A transfer that is in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its id.
+    pub id: Uuid,
+    /// The account it took from.
+    pub source: AccountId,
+    /// The account it gave to.
+    pub target: AccountId,
+    /// How much it moved.
+    pub amount: Amount,
+    /// Whether this run applied it, or found it recorded by an earlier one.
+    pub by: By,
+}
+
+/// Who applied a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// This run.
+    ThisRun,
+    /// A run before it.
+    EarlierRun,
+}
+
+/// A field of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `source_id`
+    Source,
+    /// `target_id`
+    Target,
+    /// `amount`
+    Amount,
+}
+
+/// Why a transfer is not applied, and will not be by this run. In the order in which it is checked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The id is recorded with something else in a field than what is asked for.
+    #[error(
+        "transfer {id} is recorded with another {field}: {recorded}; use a new --id for another transfer"
+    )]
+    IdConflict {
+        /// The id.
+        id: Uuid,
+        /// The first field that differs.
+        field: Field,
+        /// What is recorded there.
+        recorded: i64,
+    },
+    /// Source and target are one account.
+    #[error("account {0} cannot pay itself: give two different accounts")]
+    SameAccount(AccountId),
+    /// There is no such account.
+    #[error("there is no account {0}: `cargo run -p app accounts` lists those there are")]
+    UnknownAccount(AccountId),
+    /// The source has less than is asked for.
+    #[error("account {account} has less than {amount}: ask for a smaller --amount")]
+    InsufficientFunds {
+        /// The source.
+        account: AccountId,
+        /// What was asked for.
+        amount: Amount,
+    },
+    /// Half of what the source has is nothing.
+    #[error("there is nothing to move: half of what account {0} has is 0")]
+    NothingToMove(AccountId),
+    /// The target's balance would not fit 64 bits.
+    #[error("account {account} cannot take {amount} more: its balance would exceed 64 bits")]
+    BalanceOverflow {
+        /// The target.
+        account: AccountId,
+        /// What was asked for.
+        amount: Amount,
+    },
+    /// A transfer that did not change exactly two balances. It is rolled back.
+    #[error(
+        "the transfer changed {0} balances instead of two and was rolled back: run `cargo run -p app audit`"
+    )]
+    NotTwoBalances(u64),
+    /// The database's error.
+    #[error("{0}")]
+    Database(#[from] DbErr),
+}
+
+/// What a transfer can end in other than well.
+pub type TransferError = Error<Refusal>;
+
+/// Why no transfer could be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// A transfer needs two.
+    #[error("the bank has fewer than two accounts: run `cargo run -p app seed` first")]
+    TooFewAccounts,
+    /// The reading failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Wish {
+    /// Whether nothing is left to draw.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.source.is_some() && self.target.is_some()
+    }
+}
+
+impl Refusal {
+    /// Its name in snake_case, for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::IdConflict { .. } => "id_conflict",
+            Self::SameAccount(_) => "same_account",
+            Self::UnknownAccount(_) => "unknown_account",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::NothingToMove(_) => "nothing_to_move",
+            Self::BalanceOverflow { .. } => "balance_overflow",
+            Self::NotTwoBalances(_) => "not_two_balances",
+            Self::Database(_) => "database",
+        }
+    }
+}
+
+impl Order {
+    /// An order with nothing left to draw. `wish` is what the recorded transfer has to agree with.
+    #[must_use]
+    pub fn new(id: Uuid, source: AccountId, target: AccountId, wish: Wish) -> Self {
+        Self { id, source, target, share: wish.amount.map_or(Share::Half, Share::Exactly), wish }
+    }
+}
+
+impl Bank {
+    /// Completes a wish: draws what it leaves out from the accounts with numbers in `range`.
+    ///
+    /// # Errors
+    ///
+    /// A [`DrawError`]; nothing is changed.
+    pub async fn order(
+        &self,
+        id: Uuid,
+        wish: Wish,
+        range: Option<&RangeInclusive<i64>>,
+        rng: &mut impl Rng,
+    ) -> Result<Order, DrawError> {
+        if let (Some(source), Some(target)) = (wish.source, wish.target) {
+            return Ok(Order::new(id, source, target, wish));
+        }
+        let range = range.ok_or(DrawError::TooFewAccounts)?;
+        let drawn = self.draw_two(rng, range, wish.source, wish.target).await?;
+        let (source, target) = drawn.ok_or(DrawError::TooFewAccounts)?;
+        Ok(Order::new(id, source, target, wish))
+    }
+
+    /// Moves the money, at most once however often this is called with one id.
+    ///
+    /// # Errors
+    ///
+    /// A [`TransferError`]: after every one but [`Error::Unknown`] this run has not applied the transfer and never will.
+    pub async fn transfer(&self, order: Order, style: Style) -> Result<Receipt, TransferError> {
+        let outcome = match style {
+            Style::Builder => {
+                self.runner
+                    .run_idempotent("transfer", async |tx: &Tx| builder::transfer(tx, &order).await)
+                    .await
+            }
+            Style::Orm => {
+                self.runner.run_idempotent("transfer", async |tx: &Tx| orm::transfer(tx, &order).await).await
+            }
+        };
+        match outcome {
+            Err(Error::Body(Refusal::Database(error))) if is_foreign_key(&error) => {
+                Err(self.name_missing_account(&order, error).await)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The transfer with an id, as recorded.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn transfer_by_id(&self, id: Uuid) -> Result<Option<transfers::Model>, ReadError> {
+        self.runner
+            .query("look up transfer", async |tx| transfers::Entity::find_by_id(id).one(tx).await)
+            .await
+    }
+
+    /// A foreign key says that an account is missing, and not every server says which. Accounts are never deleted.
+    async fn name_missing_account(&self, order: &Order, error: DbErr) -> TransferError {
+        for account in [order.source, order.target] {
+            if let Ok(listed) = self.account_list(account, 1).await
+                && listed.first().is_none_or(|first| first.id != account.0)
+            {
+                return Error::Body(Refusal::UnknownAccount(account));
+            }
+        }
+        Error::Body(Refusal::Database(error))
+    }
+}
+
+/// Answers from the recorded transfer, where it agrees with every field the caller gave.
+fn answer(tx: &Tx, order: &Order, recorded: &transfers::Model) -> Result<Receipt, Refusal> {
+    let given = [
+        (Field::Source, order.wish.source.map(|id| id.0), recorded.source_id),
+        (Field::Target, order.wish.target.map(|id| id.0), recorded.target_id),
+        (Field::Amount, order.wish.amount.map(Amount::units), recorded.amount),
+    ];
+    let differing =
+        given.into_iter().find(|(_, given, recorded)| given.is_some_and(|given| given != *recorded));
+    if let Some((field, _, recorded)) = differing {
+        // The id is somebody else's, so no attempt of this run is applied or can be.
+        tx.settle(Earlier::Dead);
+        return Err(Refusal::IdConflict { id: order.id, field, recorded });
+    }
+    tx.settle(Earlier::Applied);
+    Ok(Receipt {
+        id: order.id,
+        source: AccountId(recorded.source_id),
+        target: AccountId(recorded.target_id),
+        amount: Amount::new(recorded.amount).map_err(|error| DbErr::Type(error.to_string()))?,
+        by: if tx.earlier_unknown() { By::ThisRun } else { By::EarlierRun },
+    })
+}
+
+fn receipt(order: &Order, amount: Amount) -> Receipt {
+    Receipt { id: order.id, source: order.source, target: order.target, amount, by: By::ThisRun }
+}
+
+/// 23503 on PostgreSQL and CockroachDB, SQLITE_CONSTRAINT_FOREIGNKEY.
+fn is_foreign_key(error: &DbErr) -> bool {
+    matches!(database::sqlstate(error).as_deref(), Some("23503" | "787"))
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source account",
+            Self::Target => "target account",
+            Self::Amount => "amount",
+        })
+    }
+}

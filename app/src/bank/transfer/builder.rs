@@ -1,0 +1,129 @@
+//! Style `builder`: two statements, and the arithmetic in the database.
+//!
+//! The first writes the transfer's own id, and so keeps the contract: where it writes a row, no earlier attempt is on
+//! its way. The second changes both balances, and says by the numbers it returns whether it changed both. Its
+//! conditions stop before the table's constraints do, so that a refusal is an answer and not an error: constraints have
+//! no names on older CockroachDB, and after an error nothing more can be asked.
+
+use ::entity::{accounts, transfers};
+use sea_orm::sea_query::{
+    CaseStatement, Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement, UpdateStatement,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use transaction::{Earlier, Tx};
+
+use super::{Order, Receipt, Refusal, Share, answer, receipt};
+use crate::bank::Amount;
+
+pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
+    // The row of a transfer from an account to itself cannot be written at all.
+    let written = if order.source == order.target { None } else { tx.query_one(&write(order)).await? };
+    let Some(written) = written else { return not_written(tx, order).await };
+    tx.settle(Earlier::Dead);
+    let amount: i64 = written.try_get_by_index(0)?;
+    let amount = Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?;
+    let changed = tx.query_all(&change_both(order, amount)).await?;
+    if changed.len() == 2 {
+        return Ok(receipt(order, amount));
+    }
+    Err(why_not_changed(tx, order, amount, changed.len() as u64).await?)
+}
+
+/// Writes the transfer's row, unless its id is taken, and answers with the amount; half is taken in the same statement.
+fn write(order: &Order) -> InsertStatement {
+    let mut insert = Query::insert();
+    insert
+        .into_table(transfers::Entity)
+        .columns([
+            transfers::Column::Id,
+            transfers::Column::SourceId,
+            transfers::Column::TargetId,
+            transfers::Column::Amount,
+        ])
+        .on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned())
+        .returning_col(transfers::Column::Amount);
+    let fixed = [Expr::val(order.id), Expr::val(order.source.0), Expr::val(order.target.0)];
+    match order.share {
+        Share::Exactly(amount) => insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])),
+        Share::Half => {
+            insert.select_from(half_of_source(order, fixed)).expect("four columns, four expressions")
+        }
+    };
+    insert
+}
+
+fn half_of_source(order: &Order, fixed: [Expr; 3]) -> SelectStatement {
+    // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
+    let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
+    Query::select()
+        .exprs(fixed.into_iter().chain([half]))
+        .from(accounts::Entity)
+        .and_where(accounts::Column::Id.eq(order.source.0))
+        .and_where(accounts::Column::Balance.gte(2))
+        .take()
+}
+
+/// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.
+/// The two numbers stand as parameters, for taking them from the transfer's row would scan the table on CockroachDB.
+fn change_both(order: &Order, amount: Amount) -> UpdateStatement {
+    let amount = amount.units();
+    let is_source = || accounts::Column::Id.eq(order.source.0);
+    let balance = || Expr::col(accounts::Column::Balance);
+    Query::update()
+        .table(accounts::Entity)
+        .value(
+            accounts::Column::Balance,
+            balance()
+                .add(CaseStatement::new().case(is_source(), Expr::val(-amount)).finally(Expr::val(amount))),
+        )
+        .and_where(accounts::Column::Id.is_in([order.source.0, order.target.0]))
+        .and_where(
+            CaseStatement::new()
+                .case(is_source(), balance().gte(amount))
+                .finally(balance().lte(i64::MAX - amount))
+                .into(),
+        )
+        .returning_col(accounts::Column::Id)
+        .take()
+}
+
+/// No row was written: the id is taken, or half of the source's balance is not an amount. The source's lock proves
+/// which, for every attempt changes that row.
+async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
+    let source = accounts::Entity::find_by_id(order.source.0).lock_exclusive().one(tx).await?;
+    if let Some(recorded) = transfers::Entity::find_by_id(order.id).one(tx).await? {
+        return answer(tx, order, &recorded);
+    }
+    if source.is_some() {
+        tx.settle(Earlier::Dead);
+    }
+    Err(match source {
+        _ if order.source == order.target => Refusal::SameAccount(order.source),
+        None => Refusal::UnknownAccount(order.source),
+        Some(_) => Refusal::NothingToMove(order.source),
+    })
+}
+
+async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: u64) -> Result<Refusal, DbErr> {
+    let accounts = accounts::Entity::find()
+        .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
+        .all(tx)
+        .await?;
+    for account in [order.source, order.target] {
+        if !accounts.iter().any(|found| found.id == account.0) {
+            return Ok(Refusal::UnknownAccount(account));
+        }
+    }
+    // What the statement changed is seen here: only a balance that it left alone can be what stopped it.
+    let left_alone =
+        |id: i64, stopped: &dyn Fn(i64) -> bool| accounts.iter().any(|a| a.id == id && stopped(a.balance));
+    Ok(match changed {
+        0 | 1 if left_alone(order.source.0, &|balance| balance < amount.units()) => {
+            Refusal::InsufficientFunds { account: order.source, amount }
+        }
+        0 | 1 if left_alone(order.target.0, &|balance| balance > i64::MAX - amount.units()) => {
+            Refusal::BalanceOverflow { account: order.target, amount }
+        }
+        changed => Refusal::NotTwoBalances(changed),
+    })
+}

@@ -1,0 +1,85 @@
+//! Style `orm`: read both accounts, compute, write both back, as the tutorial's sample does.
+//!
+//! Something must be read before the transfer can be written, so the contract is kept by a lock: every attempt changes
+//! the source's row, so whoever holds it knows that no earlier attempt is still on its way, and may believe what it
+//! then reads of the id. SQLite has no `FOR UPDATE` and needs none: its writers take turns from BEGIN IMMEDIATE on.
+
+use ::entity::{accounts, transfers};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+};
+use transaction::{Earlier, Tx};
+
+use super::{Order, Receipt, Refusal, Share, answer, receipt};
+use crate::bank::Amount;
+
+pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
+    let (source, target) = lock_both(tx, order).await?;
+    if let Some(recorded) = transfers::Entity::find_by_id(order.id).one(tx).await? {
+        return answer(tx, order, &recorded);
+    }
+    if source.is_some() {
+        tx.settle(Earlier::Dead);
+    }
+    if order.source == order.target {
+        return Err(Refusal::SameAccount(order.source));
+    }
+    let source = source.ok_or(Refusal::UnknownAccount(order.source))?;
+    let target = target.ok_or(Refusal::UnknownAccount(order.target))?;
+    let amount = match order.share {
+        Share::Exactly(amount) => amount,
+        Share::Half => Amount::new(source.balance / 2).map_err(|_| Refusal::NothingToMove(order.source))?,
+    };
+    let source_balance = source.balance - amount.units();
+    if source_balance < 0 {
+        return Err(Refusal::InsufficientFunds { account: order.source, amount });
+    }
+    let target_balance = target
+        .balance
+        .checked_add(amount.units())
+        .ok_or(Refusal::BalanceOverflow { account: order.target, amount })?;
+
+    if !write(tx, order, amount).await? {
+        // Another run has written this id since it was looked for.
+        let recorded = transfers::Entity::find_by_id(order.id).one(tx).await?;
+        let recorded = recorded.ok_or_else(|| DbErr::RecordNotFound(order.id.to_string()))?;
+        return answer(tx, order, &recorded);
+    }
+    for (account, balance) in [(source, source_balance), (target, target_balance)] {
+        let mut account = account.into_active_model();
+        account.balance = Set(balance);
+        account.update(tx).await?;
+    }
+    Ok(receipt(order, amount))
+}
+
+/// Both accounts, locked in the order of their numbers, so that two transfers between them never wait for each other.
+async fn lock_both(
+    tx: &Tx,
+    order: &Order,
+) -> Result<(Option<accounts::Model>, Option<accounts::Model>), DbErr> {
+    let locked = accounts::Entity::find()
+        .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
+        .order_by_asc(accounts::Column::Id)
+        .lock_exclusive()
+        .all(tx)
+        .await?;
+    let found = |id| locked.iter().find(|account| account.id == id).cloned();
+    Ok((found(order.source.0), found(order.target.0)))
+}
+
+/// Writes the transfer's row; says whether the id was free.
+async fn write(tx: &Tx, order: &Order, amount: Amount) -> Result<bool, DbErr> {
+    let row = transfers::ActiveModel {
+        id: Set(order.id),
+        source_id: Set(order.source.0),
+        target_id: Set(order.target.0),
+        amount: Set(amount.units()),
+        created_at: NotSet,
+    };
+    let once = OnConflict::column(transfers::Column::Id).do_nothing().to_owned();
+    Ok(transfers::Entity::insert(row).on_conflict(once).exec_without_returning(tx).await? == 1)
+}

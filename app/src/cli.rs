@@ -1,0 +1,107 @@
+//! The command line: the only place that prints.
+//!
+//! Answers go to standard output, everything else to standard error. Each command is a module with its arguments and a
+//! function from them to an [`Answer`]; what they share is in `context` (database, retry policy, interruption),
+//! `failure` (errors of the bank as lines and exit codes) and `progress`.
+
+mod accounts;
+mod answer;
+mod audit;
+mod completions;
+mod context;
+mod demo;
+mod failure;
+mod history;
+mod progress;
+mod seed;
+mod transfer;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use terminal::{Failure, Logging, load_env, parse, start_logging};
+
+use answer::{Answer, Format};
+use context::{Context, Global};
+
+/// A bank of accounts on CockroachDB, PostgreSQL or an embedded SQLite file.
+#[derive(Debug, Parser)]
+#[command(name = "seabank", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the audit found the bank broken · \
+    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do the tutorial's whole job: migrate, read, seed 100 accounts, transfer once, audit
+    Demo,
+    /// Add accounts with random numbers and balances, in chunks that are each applied once
+    Seed(seed::Args),
+    /// Move money: half of a random account's balance to another, or as told
+    Transfer(transfer::Args),
+    /// List accounts in the order of their numbers
+    Accounts(accounts::Args),
+    /// Show an account and its latest transfers
+    History(history::Args),
+    /// Prove that the bank is whole, in one snapshot
+    Audit,
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the program on the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let format = Format::asked_for(&arguments);
+    let answer = match load_env().and_then(|()| parse::<Cli>(arguments)) {
+        Ok(Some(cli)) => {
+            start_logging(Logging { default: "error", echo: cli.global.echo });
+            run(cli)
+        }
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(failure) => Err(failure),
+    };
+    answer.unwrap_or_else(Answer::failed).print(format).into()
+}
+
+fn run(cli: Cli) -> Result<Answer, Failure> {
+    if let Command::Completions(args) = &cli.command {
+        return Ok(completions::run::<Cli>(args));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(terminal::Exit::Failed, "runtime", error.to_string()))?;
+    let answer = runtime.block_on(async {
+        let context = Context::start(cli.global)?;
+        match cli.command {
+            Command::Demo => demo::run(&context).await,
+            Command::Seed(args) => seed::run(&context, &args).await,
+            Command::Transfer(args) => transfer::run(&context, &args).await,
+            Command::Accounts(args) => accounts::run(&context, &args).await,
+            Command::History(args) => history::run(&context, &args).await,
+            Command::Audit => audit::run(&context).await,
+            Command::Completions(_) => unreachable!("answered without a database"),
+        }
+    });
+    // What a cancelled command left in the background may wait for a server that is gone.
+    runtime.shutdown_background();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_arguments_are_well_formed() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,41 @@
+//! `accounts`: a page of them.
+
+use serde_json::json;
+use terminal::Failure;
+
+use super::answer::{Answer, table};
+use super::context::Context;
+use crate::bank::AccountId;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Start at this number
+    #[arg(long, value_name = "ID", default_value = "0")]
+    from: AccountId,
+
+    /// How many to list at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    limit: u64,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let bank = context.bank(1).await?;
+    let reading = async {
+        let total = bank.account_count().await?;
+        Ok((total, bank.account_list(args.from, args.limit).await?))
+    };
+    let (total, listed) = context.read(reading).await?;
+    let list: Vec<_> = listed
+        .iter()
+        .map(|it| json!({ "id": it.id, "balance": it.balance, "opening_balance": it.opening_balance }))
+        .collect();
+    let rows =
+        listed.iter().map(|it| [it.id.to_string(), it.balance.to_string(), it.opening_balance.to_string()]);
+    let text = format!(
+        "{}\n{} of {total} accounts, from number {} on.",
+        table(["account", "balance", "opening balance"], rows),
+        listed.len(),
+        args.from
+    );
+    Ok(Answer::new(json!({ "accounts": total, "list": list }), text))
+}

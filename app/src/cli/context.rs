@@ -1,0 +1,198 @@
+//! What the commands share: the flags of all of them, the database, and being interrupted.
+
+use std::time::Duration;
+
+use clap::Args;
+use database::{Address, Database, EMBEDDED_URL, Options, Server};
+use terminal::{Exit, Failure};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use transaction::Policy;
+
+use super::answer::Format;
+use super::failure;
+use super::progress::Progress;
+use crate::bank::{Bank, ReadError};
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Where the database is: cockroachdb://, postgres:// or sqlite://; a file `.env` is read too [default: sqlite://bank.db?mode=rwc]
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+
+    /// Print every SQL statement to standard error, BEGIN and COMMIT included
+    #[arg(long, global = true)]
+    pub(super) echo: bool,
+
+    /// How to print answers
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+
+    /// Print answers and failures only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+
+    /// The most attempts of one transaction
+    #[arg(long, global = true, value_name = "N", default_value_t = Policy::default().attempts_max,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: u32,
+
+    /// How long one transaction is tried again, in seconds
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = Policy::default().total_time.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    retry_for: u64,
+
+    /// On CockroachDB: retry so often from `SAVEPOINT cockroach_restart` before a full restart
+    #[arg(long, global = true, value_name = "N")]
+    savepoint_restarts: Option<u32>,
+
+    /// The most connections [default: as many as transactions run at once]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pool: Option<u32>,
+}
+
+/// One run of the program.
+pub(super) struct Context {
+    global: Global,
+    interrupted: CancellationToken,
+}
+
+impl Context {
+    /// Starts listening for an interruption: the first asks the command to end well, the second ends the process.
+    pub(super) fn start(global: Global) -> Result<Self, Failure> {
+        let interrupted = CancellationToken::new();
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, "signals", error.to_string()));
+        let (mut interrupt, mut terminate) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let context = Self { global, interrupted: interrupted.clone() };
+        let progress = context.progress();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                if interrupted.is_cancelled() {
+                    std::process::exit(Exit::Interrupted.code().into());
+                }
+                interrupted.cancel();
+                progress.say("interrupted: ending what has begun; once more to stop at once");
+            }
+        });
+        Ok(context)
+    }
+
+    /// Where the user is told how it goes.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.global.quiet)
+    }
+
+    /// One step of an answer that takes several, told as soon as it is done.
+    #[expect(clippy::print_stdout, reason = "it is a part of the answer")]
+    pub(super) fn step(&self, text: &str) {
+        if self.global.format == Format::Text {
+            println!("{text}");
+        }
+    }
+
+    /// Cancelled when the user interrupts.
+    pub(super) fn interrupted(&self) -> &CancellationToken {
+        &self.interrupted
+    }
+
+    /// What an interrupted command ends in.
+    pub(super) fn interruption(&self, what_next: impl AsRef<str>) -> Option<Failure> {
+        let line = format!("interrupted: {}", what_next.as_ref());
+        self.interrupted.is_cancelled().then(|| Failure::new(Exit::Interrupted, "interrupted", line))
+    }
+
+    /// Waits for something that an interruption may leave undone: connecting, and whatever only reads.
+    pub(super) async fn or_interrupted<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        tokio::select! {
+            done = work => Ok(done?),
+            () = self.interrupted.cancelled() => {
+                Err(Failure::new(Exit::Interrupted, "interrupted", "interrupted: nothing was changed"))
+            }
+        }
+    }
+
+    /// Waits for what only reads the bank.
+    pub(super) async fn read<T>(
+        &self,
+        reading: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<T, Failure> {
+        self.or_interrupted(async { reading.await.map_err(|error| failure::reading(&error)) }).await
+    }
+
+    /// Connects for so many transactions at once.
+    pub(super) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
+        let max_connections = self.global.pool.unwrap_or(at_once);
+        self.connect_with(&Options { max_connections, ..Options::default() }).await
+    }
+
+    /// Where the database is.
+    pub(super) fn address(&self) -> Result<Address, Failure> {
+        Ok(Address::parse(self.global.database_url.as_deref().unwrap_or(EMBEDDED_URL))?)
+    }
+
+    async fn connect_with(&self, options: &Options) -> Result<Database, Failure> {
+        let database = self.or_interrupted(database::connect(&self.address()?, options)).await?;
+        if self.global.savepoint_restarts.is_some() && database.server != Server::Cockroach {
+            return Err(Failure::usage(format!(
+                "--savepoint-restarts is CockroachDB's protocol, and this is {}: leave it out",
+                database.server
+            )));
+        }
+        Ok(database)
+    }
+
+    /// The bank, for so many transactions at once. Its schema is there.
+    pub(super) async fn bank(&self, at_once: u32) -> Result<Bank, Failure> {
+        let database = self.connect(at_once).await?;
+        self.check_schema(&database).await?;
+        Ok(self.bank_on(&database))
+    }
+
+    /// The bank, for statements over whole tables that take as long as they take.
+    pub(super) async fn bank_for_analysis(&self) -> Result<Bank, Failure> {
+        let database = self.connect_with(&Options::analysis()).await?;
+        self.check_schema(&database).await?;
+        let policy = Policy { answer_deadline: Duration::from_secs(24 * 60 * 60), ..self.policy() };
+        Ok(Bank::new(&database, policy))
+    }
+
+    /// The bank on a database whose schema is known to be there.
+    pub(super) fn bank_on(&self, database: &Database) -> Bank {
+        Bank::new(database, self.policy())
+    }
+
+    async fn check_schema(&self, database: &Database) -> Result<(), Failure> {
+        let pending = self.or_interrupted(migration::pending(database)).await?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let (missing, total) = (pending.len(), migration::total());
+        let how_far = if missing == total { "not migrated" } else { "migrated only in part" };
+        Err(Failure::new(
+            Exit::NoDatabase,
+            "not_migrated",
+            format!(
+                "the schema is {how_far}, {missing} of {total} migrations are missing: run `cargo run -p migration up`"
+            ),
+        ))
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            attempts_max: self.global.max_attempts,
+            total_time: Duration::from_secs(self.global.retry_for),
+            savepoint_restarts: self.global.savepoint_restarts,
+            ..Policy::default()
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `demo`: the tutorial's whole job, step by step.
+
+use serde_json::json;
+use terminal::Failure;
+
+use super::answer::Answer;
+use super::context::Context;
+use super::{audit, seed, transfer};
+use crate::bank::transfer::{Style, Wish};
+
+pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
+    let database = context.connect(1).await?;
+    context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
+
+    let applied = context.or_interrupted(migration::up(&database)).await?;
+    context.step(&match applied {
+        0 => format!("2. The schema is in place: all {} migrations were applied before.", migration::total()),
+        applied => format!("2. Created the schema: {applied} migrations applied."),
+    });
+
+    let bank = context.bank_on(&database);
+    let existing = context.read(bank.account_count()).await?;
+    context.step(&format!("3. Read the accounts: there are {existing}."));
+
+    let mut keys = json!({ "server": database.version, "migrations": applied, "existing": existing });
+    let mut step = |number: u32, name: &str, answer: Answer| {
+        context.step(&format!("{number}. {}", answer.text()));
+        keys[name] = answer.keys();
+        (keys.clone(), answer.into_failure())
+    };
+    let (told, failure) = step(4, "seed", seed::seed(context, &bank, seed::demo()).await?);
+    if failure.is_some() {
+        return Ok(Answer::new(told, "").but(failure));
+    }
+    let transferred =
+        transfer::transfer_once(context, &bank, None, Wish::default(), Style::default(), rand::random());
+    let (told, failure) = step(5, "transfer", transferred.await?);
+    if failure.is_some() {
+        return Ok(Answer::new(told, "").but(failure));
+    }
+    let (told, failure) = step(6, "audit", audit::audit(context, &bank).await?);
+    Ok(Answer::new(told, "").but(failure))
+}
+
+/// PostgreSQL and CockroachDB add how they were built.
+fn version(version: &str) -> &str {
+    version.split([',', '(']).next().unwrap_or(version).trim()
+}

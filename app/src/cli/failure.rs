@@ -1,0 +1,82 @@
+//! Errors of the bank, as one line, a kind and an exit code.
+
+use std::fmt::Display;
+
+use database::sqlstate;
+use sea_orm::DbErr;
+use terminal::{Exit, Failure};
+use transaction::Error;
+
+use crate::bank::ReadError;
+use crate::bank::batch::BatchError;
+use crate::bank::transfer::{DrawError, Refusal, TransferError};
+
+/// What a transaction ended in; `body` says it for an error of the body's own. `settle` says how an unknown outcome is
+/// found out, as a command.
+pub(super) fn transaction<E: Display>(
+    error: &Error<E>,
+    settle: &str,
+    body: impl FnOnce(&E) -> Failure,
+) -> Failure {
+    match error {
+        Error::Body(error) => body(error),
+        Error::Database { error, attempts } => of_database(error, &attempts.to_string()),
+        Error::RetriesExhausted { .. } => Failure::new(
+            Exit::Failed,
+            "retries_exhausted",
+            format!(
+                "{error}; nothing of it is applied: try again, or allow more with --max-attempts and --retry-for"
+            ),
+        ),
+        Error::Unknown { .. } => {
+            Failure::new(Exit::Unknown, "unknown", format!("{error}; to settle it run `{settle}`"))
+        }
+        other => Failure::new(Exit::Failed, "failed", other.to_string()),
+    }
+}
+
+/// What the database said, and what to do about it.
+fn of_database(error: &DbErr, attempts: &str) -> Failure {
+    let (kind, remedy) = match sqlstate(error).as_deref() {
+        // SQLITE_FULL; disk_full
+        Some("13" | "53100") => ("disk_full", "free some space on the database's disk, then run it again"),
+        // SQLITE_READONLY and its extensions; read_only_sql_transaction
+        Some("8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006") => {
+            ("read_only", "give a --database-url that can be written")
+        }
+        Some("42501") => ("denied", "ask the database's owner for the rights"),
+        Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
+        _ => ("database", "see what was sent with --echo"),
+    };
+    let exit = if kind == "not_migrated" { Exit::NoDatabase } else { Exit::Failed };
+    Failure::new(exit, kind, format!("{error}{attempts}: {remedy}"))
+}
+
+/// What reading ended in.
+pub(super) fn reading(error: &ReadError) -> Failure {
+    transaction(error, "", |error| of_database(error, ""))
+}
+
+/// What seeding ended in.
+pub(super) fn seeding(error: &Error<BatchError>, settle: &str) -> Failure {
+    transaction(error, settle, |error| match error {
+        BatchError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
+        BatchError::Database(error) => of_database(error, ""),
+    })
+}
+
+/// What a transfer ended in.
+pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
+    transaction(error, settle, |refusal| match refusal {
+        Refusal::Database(error) => of_database(error, ""),
+        other => Failure::new(Exit::Failed, other.kind(), other.to_string()),
+    })
+}
+
+/// Why no transfer could be drawn.
+pub(super) fn drawing(error: &DrawError) -> Failure {
+    match error {
+        DrawError::TooFewAccounts => Failure::new(Exit::Failed, "too_few_accounts", error.to_string()),
+        DrawError::Read(error) => reading(error),
+    }
+}

@@ -1,0 +1,131 @@
+//! `transfer`: moving money, once or many times.
+
+mod many;
+mod one;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use terminal::Failure;
+use transaction::Counts;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::context::Context;
+use crate::bank::transfer::{By, Receipt, Refusal, Style, TransferError, Wish};
+use crate::bank::{AccountId, Amount};
+
+pub(super) use one::transfer_once;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The account to take from [default: a random one]
+    #[arg(long, value_name = "ID")]
+    from: Option<AccountId>,
+
+    /// The account to give to [default: a random one]
+    #[arg(long, value_name = "ID")]
+    to: Option<AccountId>,
+
+    /// How much, in whole minor units [default: half of what the source has]
+    #[arg(long, value_name = "UNITS", allow_negative_numbers = true)]
+    amount: Option<Amount>,
+
+    /// The transfer's id: a repeated one answers with what is recorded [default: a new one]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["count", "run"])]
+    id: Option<Uuid>,
+
+    /// How many transfers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+
+    /// How many of them at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+
+    /// How each is done
+    #[arg(long, value_enum, default_value_t)]
+    style: StyleName,
+
+    /// Draw the same accounts as a run before, from the same bank
+    #[arg(long, value_name = "N")]
+    rng_seed: Option<u64>,
+
+    /// Complete the run with this id: its transfers that are applied already are not applied again
+    #[arg(long, value_name = "ID")]
+    run: Option<Uuid>,
+}
+
+/// The styles, as they are named on the command line.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum StyleName {
+    /// Two SeaQuery statements, the arithmetic in the database
+    #[default]
+    Builder,
+    /// Entities: read, compute, write back
+    Orm,
+}
+
+impl From<StyleName> for Style {
+    fn from(name: StyleName) -> Self {
+        match name {
+            StyleName::Builder => Self::Builder,
+            StyleName::Orm => Self::Orm,
+        }
+    }
+}
+
+impl Args {
+    fn wish(&self) -> Wish {
+        Wish { source: self.from, target: self.to, amount: self.amount }
+    }
+
+    fn rng_seed(&self) -> u64 {
+        self.rng_seed.unwrap_or_else(rand::random)
+    }
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let bank = context.bank(args.concurrency).await?;
+    // A run is a run of many, even where it is of one.
+    if args.count == 1 && args.run.is_none() {
+        one::run(context, &bank, args).await
+    } else {
+        many::run(context, &bank, args).await
+    }
+}
+
+/// How transfers ended, counted. `skipped` had nothing to move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Tally {
+    applied: u64,
+    already_applied: u64,
+    skipped: u64,
+    failed: u64,
+    unknown: u64,
+}
+
+impl Tally {
+    fn count(&mut self, outcome: Result<&Receipt, &TransferError>) {
+        *match outcome {
+            Ok(Receipt { by: By::ThisRun, .. }) => &mut self.applied,
+            Ok(Receipt { by: By::EarlierRun, .. }) => &mut self.already_applied,
+            Err(transaction::Error::Body(Refusal::NothingToMove(_))) => &mut self.skipped,
+            Err(transaction::Error::Unknown { .. }) => &mut self.unknown,
+            Err(_) => &mut self.failed,
+        } += 1;
+    }
+
+    fn total(&self) -> u64 {
+        self.applied + self.already_applied + self.skipped + self.failed + self.unknown
+    }
+}
+
+/// How often it was tried again, and why, for people.
+fn retries(counts: &Counts) -> String {
+    let causes: Vec<String> =
+        counts.retries_by_sqlstate.iter().map(|(code, count)| format!("{code}: {count}")).collect();
+    match (counts.retries, causes.as_slice()) {
+        (0, _) => "no retries".to_owned(),
+        (n, causes) => format!("{n} retries ({})", causes.join(", ")),
+    }
+}

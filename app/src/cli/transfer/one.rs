@@ -1,0 +1,115 @@
+//! One transfer, answered with its id and what it moved.
+
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use serde::Serialize;
+use serde_json::Value;
+use terminal::Failure;
+use uuid::Uuid;
+
+use super::{Args, Tally, retries};
+use crate::bank::transfer::{By, Order, Refusal, Style, TransferError, Wish};
+use crate::bank::{AccountId, Amount, Bank};
+use crate::cli::answer::Answer;
+use crate::cli::context::Context;
+use crate::cli::failure;
+
+#[derive(Debug, Serialize)]
+struct Keys {
+    #[serde(flatten)]
+    tally: Tally,
+    retries: u64,
+    seconds: f64,
+    id: Uuid,
+    source_id: AccountId,
+    target_id: AccountId,
+    /// Null where nothing is known to be moved and no amount was given.
+    amount: Value,
+}
+
+pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<Answer, Failure> {
+    transfer_once(context, bank, args.id, args.wish(), args.style.into(), args.rng_seed()).await
+}
+
+/// Transfers once, having told the id, a new one where none is given; the answer tells what came of it.
+pub(in crate::cli) async fn transfer_once(
+    context: &Context,
+    bank: &Bank,
+    given_id: Option<Uuid>,
+    wish: Wish,
+    style: Style,
+    rng_seed: u64,
+) -> Result<Answer, Failure> {
+    let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
+    let started = Instant::now();
+    let ordering = order(bank, given_id, wish, &mut rng);
+    let order = context.or_interrupted(ordering).await?;
+    let id = order.id;
+    context
+        .progress()
+        .say(&format!("transfer {id}: from account {} to account {}", order.source, order.target));
+    let outcome = bank.transfer(order, style).await;
+
+    let mut tally = Tally::default();
+    tally.count(outcome.as_ref());
+    let (source, target, amount) = match &outcome {
+        Ok(receipt) => (receipt.source, receipt.target, Some(receipt.amount)),
+        Err(_) => (order.source, order.target, wish.amount),
+    };
+    let counts = bank.counts();
+    let keys = Keys {
+        tally,
+        retries: counts.retries,
+        seconds: started.elapsed().as_secs_f64(),
+        id,
+        source_id: source,
+        target_id: target,
+        amount: amount.map_or(Value::Null, |amount| amount.units().into()),
+    };
+    let text = match &outcome {
+        Ok(receipt) => format!(
+            "{} {} from account {source} to account {target} ({}).\ntransfer {id}",
+            if receipt.by == By::ThisRun { "Moved" } else { "Already applied before: moved" },
+            receipt.amount,
+            retries(&counts)
+        ),
+        Err(transaction::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
+        Err(_) => String::new(),
+    };
+    Ok(Answer::new(keys, text).but(failed(&outcome.err(), &order, wish.amount)))
+}
+
+/// Draws what is left to draw, which is nothing where the id is recorded: that transfer is asked for, or conflicts.
+async fn order(bank: &Bank, id: Option<Uuid>, wish: Wish, rng: &mut ChaCha8Rng) -> Result<Order, Failure> {
+    let recorded = match id {
+        Some(id) => bank.transfer_by_id(id).await.map_err(|error| failure::reading(&error))?,
+        None => None,
+    };
+    let id = id.unwrap_or_else(Uuid::new_v4);
+    if let Some(recorded) = recorded {
+        let source = wish.source.unwrap_or(AccountId(recorded.source_id));
+        let target = wish.target.unwrap_or(AccountId(recorded.target_id));
+        return Ok(Order::new(id, source, target, wish));
+    }
+    let range = match wish.is_complete() {
+        true => None,
+        false => bank.account_range().await.map_err(|error| failure::reading(&error))?,
+    };
+    bank.order(id, wish, range.as_ref(), rng).await.map_err(|error| failure::drawing(&error))
+}
+
+/// A transfer with nothing to move is skipped, and that is no failure.
+fn failed(error: &Option<TransferError>, order: &Order, amount: Option<Amount>) -> Option<Failure> {
+    let error = error.as_ref()?;
+    if matches!(error, transaction::Error::Body(Refusal::NothingToMove(_))) {
+        return None;
+    }
+    let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
+    let settle = format!(
+        "cargo run -p app transfer --id {} --from {} --to {}{amount}",
+        order.id, order.source, order.target
+    );
+    Some(failure::transferring(error, &settle))
+}
