@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use database::{Database, Server};
+use database::{Database, Server, log_statement};
 use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use sea_orm_migration::sea_orm::{
@@ -49,6 +49,7 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
             ..TransactionOptions::default()
         },
     };
+    log_statement(if database.server == Server::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" });
     let transaction = database.connection.begin_with_options(options).await?;
     let attempt = async {
         if database.server == Server::Postgres {
@@ -60,8 +61,12 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
         task.attempt::<M, _>(&transaction).await
     };
     match attempt.await {
-        Ok(report) => transaction.commit().await.map(|()| report),
+        Ok(report) => {
+            log_statement("COMMIT");
+            transaction.commit().await.map(|()| report)
+        }
         Err(error) => {
+            log_statement("ROLLBACK");
             // The first error stands; a connection whose rollback fails is dropped by its pool.
             let _ = transaction.rollback().await;
             Err(error)

@@ -19,3 +19,8 @@ pub use session::SESSION_ID;
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are
 /// `summary` and, where that leaves something out, `db.statement`.
 pub const STATEMENTS: &str = "sqlx::query";
+
+/// Logs a statement as the driver does, for the few that the driver sends without logging: its own BEGIN and COMMIT.
+pub fn log_statement(sql: &str) {
+    tracing::debug!(target: STATEMENTS, summary = sql);
+}
