@@ -5,6 +5,7 @@ use std::fmt;
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 use serde::Serialize;
 use transaction::Tx;
+use uuid::Uuid;
 
 use super::{Bank, ReadError};
 
@@ -68,7 +69,7 @@ const TRANSFERS: &str = "SELECT count(*) AS transfers FROM transfers";
 const NEGATIVE: &str = "SELECT CAST(id AS TEXT) AS id, CAST(balance AS TEXT) AS balance, CAST(opening_balance AS TEXT) AS opening \
      FROM accounts WHERE balance < 0 OR opening_balance < 0 ORDER BY accounts.id LIMIT ";
 
-const UNSOUND: &str = "SELECT CAST(t.id AS TEXT) AS id, CAST(t.source_id AS TEXT) AS source, \
+const UNSOUND: &str = "SELECT t.id, CAST(t.source_id AS TEXT) AS source, \
      CAST(t.target_id AS TEXT) AS target, CAST(t.amount AS TEXT) AS amount \
      FROM transfers AS t \
      LEFT JOIN accounts AS s ON s.id = t.source_id LEFT JOIN accounts AS d ON d.id = t.target_id \
@@ -153,7 +154,12 @@ fn violation(rule: Rule, row: &QueryResult, columns: &[&str]) -> Result<Violatio
     for column in columns {
         found.push(format!("{column} {}", row.try_get::<String>("", column)?));
     }
-    Ok(Violation { rule, id: row.try_get("", "id")?, found: found.join(", ") })
+    let id = match rule {
+        // Not as text: SQLite keeps it as 16 bytes.
+        Rule::TransferSound => row.try_get::<Uuid>("", "id")?.to_string(),
+        Rule::TotalsAgree | Rule::NoNegativeBalance | Rule::BalanceExplained => row.try_get("", "id")?,
+    };
+    Ok(Violation { rule, id, found: found.join(", ") })
 }
 
 async fn first(tx: &Tx, sql: &str) -> Result<QueryResult, DbErr> {

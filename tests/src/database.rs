@@ -1,0 +1,126 @@
+//! A database of a test's own.
+#![expect(clippy::print_stderr, reason = "a database that stays behind is told")]
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use ::database::{Address, Database, Options, Server, connect};
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+
+use crate::command;
+
+/// A database that one test has for itself; it goes when the test ends.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// Which server it is on.
+    pub server: Server,
+    /// Its name there; the file's, on SQLite.
+    pub name: String,
+    url: String,
+    /// How to drop it, where it does not end with the run: on which server, and with what statement.
+    drop: Option<(Database, String)>,
+}
+
+impl TestDatabase {
+    pub(crate) fn new(server: Server, name: String, url: String, drop: Option<(Database, String)>) -> Self {
+        Self { server, name, url, drop }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its file, on SQLite.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        let path = self.url.strip_prefix("sqlite://").unwrap_or(&self.url);
+        path.split('?').next().unwrap_or(path).into()
+    }
+
+    /// A pool on it as the app has.
+    pub async fn connect(&self) -> Database {
+        self.connect_with(&Options::default()).await
+    }
+
+    /// One connection for statements over whole tables.
+    pub async fn connect_for_analysis(&self) -> Database {
+        self.connect_with(&Options::analysis()).await
+    }
+
+    /// A pool on it.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be had.
+    pub async fn connect_with(&self, options: &Options) -> Database {
+        let address = Address::parse(&self.url).expect("the harness makes good URLs");
+        connect(&address, options).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// `seabank` on this database.
+    #[must_use]
+    pub fn seabank(&self) -> assert_cmd::Command {
+        self.program("seabank").into()
+    }
+
+    /// `migration` on this database.
+    #[must_use]
+    pub fn migration(&self) -> assert_cmd::Command {
+        self.program("migration").into()
+    }
+
+    /// `seabank` on this database, left running. What it says is not kept.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn spawn_seabank(&self, arguments: &[&str]) -> Child {
+        let mut command = self.program("seabank");
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("it can be started")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = command(name);
+        command.env("DATABASE_URL", &self.url);
+        command
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some((admin, statement)) = self.drop.take() {
+            // The runtime outlives every test, and waits for what is begun on it.
+            tokio::spawn(async move {
+                if let Err(error) = admin.connection.execute_unprepared(&statement).await {
+                    eprintln!("{statement}: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// The one number that a statement answers with.
+///
+/// # Panics
+///
+/// Where it does not.
+pub async fn scalar(database: &Database, sql: &str) -> i64 {
+    scalar_in(&database.connection, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// The one number that a statement answers with, inside a transaction for one.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn scalar_in(connection: &impl ConnectionTrait, sql: &str) -> Result<i64, DbErr> {
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?;
+    // PostgreSQL's literals are 32 bits wide.
+    row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from))
+}

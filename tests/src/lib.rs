@@ -1,0 +1,58 @@
+//! The harness: throw-away servers, a database of its own for each test, and a runner that tries every test on
+//! every server that can be had.
+//!
+//! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
+//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `TEST_REQUIRE=postgres,cockroachdb` makes a
+//! missing one a failure. A suite is a module with a list of its tests:
+//!
+//! ```ignore
+//! pub(crate) fn tests() -> Vec<tests::Test> {
+//!     tests::tests![the_books_balance, an_orphan_is_ended on &[Server::Postgres]]
+//! }
+//!
+//! async fn the_books_balance(server: &TestServer) {
+//!     let bank = server.database().await;
+//!     bank.seabank().args(["seed", "--count", "10"]).assert().success();
+//! }
+//! ```
+//!
+//! What it leaves to others: what is tested (`tests/suite`), and faults of the network.
+
+mod binaries;
+mod cockroach;
+mod database;
+mod postgres;
+mod process;
+mod runner;
+mod server;
+mod tap;
+
+pub use binaries::command;
+pub use cockroach::Cockroach;
+pub use database::{TestDatabase, scalar, scalar_in};
+pub use postgres::Postgres;
+pub use runner::{Body, EVERY, Test, run};
+pub use server::TestServer;
+pub use tap::{Loss, Tap};
+
+/// A server that was found but cannot be used: the run fails, for a skip would hide it.
+#[derive(Debug, thiserror::Error)]
+#[error("{server} was found but does not start: {reason}")]
+pub struct StartError {
+    server: &'static str,
+    reason: String,
+}
+
+/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`.
+#[macro_export]
+macro_rules! tests {
+    (@on) => { $crate::EVERY };
+    (@on $servers:expr) => { $servers };
+    ($($name:ident $(on $servers:expr)?),* $(,)?) => {
+        vec![$($crate::Test {
+            name: stringify!($name),
+            on: $crate::tests!(@on $($servers)?),
+            body: |server| Box::pin($name(server)),
+        }),*]
+    };
+}

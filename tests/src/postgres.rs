@@ -1,0 +1,156 @@
+//! A PostgreSQL server of its own: a data folder made for it, a free port, durability as it comes (later tests pull
+//! the plug). It refuses to run as root, so root runs it as somebody else.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ::database::Database;
+use tempfile::TempDir;
+
+use crate::StartError;
+use crate::process::{Process, free_port, in_path};
+
+/// A running server; stopped, and its data removed, when it goes out of scope.
+#[derive(Debug)]
+pub struct Postgres {
+    // First: the process ends before its folder goes.
+    process: Option<Process>,
+    folder: TempDir,
+    programs: PathBuf,
+    user: Option<User>,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct User {
+    id: u32,
+    group: u32,
+}
+
+impl Postgres {
+    /// The folder of `initdb` and `postgres`: Debian's and Red Hat's newest, PATH's, Homebrew's.
+    #[must_use]
+    pub fn find() -> Option<PathBuf> {
+        let usual = |parent, prefix| newest_first(Path::new(parent), prefix);
+        let mut folders = usual("/usr/lib/postgresql", "");
+        folders.extend(usual("/usr", "pgsql-"));
+        folders.extend(in_path("initdb").and_then(|file| Some(file.parent()?.to_owned())));
+        for homebrew in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
+            folders.extend(usual(homebrew, "postgresql"));
+        }
+        folders.into_iter().find(|it| it.join("initdb").is_file() && it.join("postgres").is_file())
+    }
+
+    /// Makes a data folder and starts a server on it, with the programs in the folder given.
+    ///
+    /// # Errors
+    ///
+    /// What `initdb` or the server's log says.
+    pub async fn start(programs: &Path) -> Result<Self, StartError> {
+        let folder = TempDir::with_prefix("seabank-postgres-").map_err(|e| failed(e.to_string()))?;
+        let user = unprivileged();
+        if let Some(user) = user {
+            chown(folder.path(), Some(user.id), Some(user.group)).map_err(|e| failed(e.to_string()))?;
+        }
+        let port = free_port().map_err(|e| failed(e.to_string()))?;
+        let mut server = Self { process: None, folder, programs: programs.to_owned(), user, port };
+        let made = server
+            .command("initdb")
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg("--pgdata")
+            .arg(server.data())
+            .output()
+            .map_err(|e| failed(e.to_string()))?;
+        if !made.status.success() {
+            return Err(failed(format!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim())));
+        }
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts it on the data it has, after [`kill`](Self::kill); waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// What the server's log says.
+    pub async fn restart(&mut self) -> Result<Database, StartError> {
+        self.process = None;
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data());
+        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.args(["-c", "max_connections=200"]);
+        command.arg("-k").arg(self.folder.path());
+        let log = self.folder.path().join("log");
+        let mut process =
+            Process::spawn(&mut command, &log, "QUIT").map_err(|error| failed(error.to_string()))?;
+        let database = process.ready(&self.url("postgres")).await.map_err(failed)?;
+        self.process = Some(process);
+        Ok(database)
+    }
+
+    /// `kill -9` of the server: what it had not made durable is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Where a database of this server is.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path());
+        if let Some(user) = self.user {
+            command.uid(user.id).gid(user.group);
+        }
+        command
+    }
+}
+
+fn failed(reason: String) -> StartError {
+    StartError { server: "PostgreSQL", reason }
+}
+
+/// The `bin` folders below those of `parent` that start with `prefix`, the highest version first.
+fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
+    let version = |name: &str| {
+        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        digits.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0)
+    };
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.starts_with(prefix).then(|| (version(&name), entry.path().join("bin")))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, folder)| folder).collect()
+}
+
+/// For root, somebody else to be: `postgres` where that user exists, otherwise `nobody`.
+fn unprivileged() -> Option<User> {
+    let id = |args: &[&str]| -> Option<u32> {
+        let answer = Command::new("id").args(args).output().ok()?;
+        String::from_utf8(answer.stdout).ok()?.trim().parse().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| Some(User { id: id(&["-u", name])?, group: id(&["-g", name])? }))
+}

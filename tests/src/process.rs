@@ -1,0 +1,87 @@
+//! A server as a child process: its output in a file, stopped when it goes out of scope.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use ::database::{Address, Database, Options, connect};
+
+const READY_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    /// What ends it quickly, as `kill` names it.
+    stop: &'static str,
+}
+
+impl Process {
+    /// Its output goes to `log`, its input comes from nowhere: a daemon would keep the descriptors of the run.
+    pub(crate) fn spawn(command: &mut Command, log: &Path, stop: &'static str) -> io::Result<Self> {
+        let output = fs::File::options().create(true).append(true).open(log)?;
+        let errors = output.try_clone()?;
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn()?;
+        Ok(Self { child, log: log.to_owned(), stop })
+    }
+
+    /// Waits until a session can be had at `url`.
+    pub(crate) async fn ready(&mut self, url: &str) -> Result<Database, String> {
+        let address = Address::parse(url).map_err(|error| error.to_string())?;
+        let options = Options { connect_timeout: Duration::from_secs(2), ..Options::default() };
+        let started = Instant::now();
+        loop {
+            let error = match connect(&address, &options).await {
+                Ok(database) => return Ok(database),
+                Err(error) => error,
+            };
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("it ended ({status}): {}", self.last_lines()));
+            }
+            if started.elapsed() > READY_MAX {
+                return Err(format!("not ready after {READY_MAX:?} ({error}): {}", self.last_lines()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends it without a word, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn last_lines(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-s", self.stop, &self.child.id().to_string()]).status();
+        let started = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if started.elapsed() > STOP_MAX {
+                return self.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A port of 127.0.0.1 that nobody uses at this moment.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Where PATH has a program.
+pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}

@@ -1,0 +1,149 @@
+//! Runs every test on every server that can be had, and says which those are.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ::database::Server;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::TestServer;
+use crate::server::Found;
+
+/// Every server there is.
+pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
+
+/// What a test does on one server.
+pub type Body = for<'a> fn(&'a TestServer) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A test, by a name that says what holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Test {
+    /// What holds, as a sentence in snake_case.
+    pub name: &'static str,
+    /// Where it is tried.
+    pub on: &'static [Server],
+    /// What is done.
+    pub body: Body,
+}
+
+/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`.
+///
+/// # Panics
+///
+/// Where no runtime can be had.
+#[must_use]
+pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
+    let runtime = Arc::new(runtime);
+    let coverage = match Coverage::find(EVERY) {
+        Ok(coverage) => coverage,
+        Err(line) => return fail(&line),
+    };
+    if arguments.list {
+        let servers = coverage.found.iter().map(|(server, _)| (*server, None)).collect::<Vec<_>>();
+        return libtest_mimic::run(&arguments, trials(&servers, suites, &runtime)).exit_code();
+    }
+    let servers = match runtime.block_on(start(&coverage)) {
+        Ok(servers) => servers,
+        Err(line) => return fail(&line),
+    };
+    let text = coverage.text(&servers);
+    println!("{text}");
+    let conclusion = {
+        let servers: Vec<_> = servers.iter().map(|it| (it.server, Some(Arc::clone(it)))).collect();
+        libtest_mimic::run(&arguments, trials(&servers, suites, &runtime))
+    };
+    println!("{text}");
+    // Databases that are being dropped, then the servers.
+    for server in servers {
+        runtime.block_on(Arc::into_inner(server).expect("every test has ended").stop());
+    }
+    conclusion.exit_code()
+}
+
+fn fail(line: &str) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::FAILURE
+}
+
+/// Which servers there are to try things on.
+struct Coverage {
+    found: Vec<(Server, Found)>,
+    missing: Vec<(Server, &'static str)>,
+}
+
+impl Coverage {
+    /// Looks for each; `TEST_REQUIRE` says which may not be missing.
+    fn find(servers: &[Server]) -> Result<Self, String> {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for server in servers {
+            match Found::look_for(*server) {
+                Ok(it) => found.push((*server, it)),
+                Err(remedy) => missing.push((*server, remedy)),
+            }
+        }
+        let required = std::env::var("TEST_REQUIRE").unwrap_or_default();
+        for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let Some(server) = servers.iter().find(|it| short(**it) == name) else {
+                return Err(format!("TEST_REQUIRE names {name}: it knows sqlite, postgres and cockroachdb"));
+            };
+            if let Some((_, remedy)) = missing.iter().find(|(it, _)| it == server) {
+                return Err(format!("TEST_REQUIRE asks for {server}, which is not here: {remedy}"));
+            }
+        }
+        Ok(Self { found, missing })
+    }
+
+    fn text(&self, servers: &[Arc<TestServer>]) -> String {
+        let mut text = String::from("servers:");
+        for server in servers {
+            let _ = write!(text, "\n  {:<12} {}", server.server.to_string(), server.version);
+        }
+        for (server, remedy) in &self.missing {
+            let _ = write!(text, "\n  {:<12} NOT COVERED: {remedy}", server.to_string());
+        }
+        text
+    }
+}
+
+async fn start(coverage: &Coverage) -> Result<Vec<Arc<TestServer>>, String> {
+    let mut servers = Vec::new();
+    for (_, found) in &coverage.found {
+        servers.push(Arc::new(TestServer::start(found).await.map_err(|error| error.to_string())?));
+    }
+    Ok(servers)
+}
+
+fn trials(
+    servers: &[(Server, Option<Arc<TestServer>>)],
+    suites: &[(&str, Vec<Test>)],
+    runtime: &Arc<tokio::runtime::Runtime>,
+) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (server, started) in servers {
+        for (suite, tests) in suites {
+            for test in tests.iter().filter(|test| test.on.contains(server)) {
+                let (started, runtime, body) = (started.clone(), Arc::clone(runtime), test.body);
+                let name = format!("{}::{suite}::{}", short(*server), test.name);
+                trials.push(Trial::test(name, move || {
+                    let server = started.ok_or_else(|| Failed::from("only listed"))?;
+                    runtime.block_on(body(&server));
+                    Ok(())
+                }));
+            }
+        }
+    }
+    trials
+}
+
+fn short(server: Server) -> &'static str {
+    match server {
+        Server::Sqlite => "sqlite",
+        Server::Postgres => "postgres",
+        Server::Cockroach => "cockroachdb",
+    }
+}

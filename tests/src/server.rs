@@ -1,0 +1,199 @@
+//! One server of the run, and databases on it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ::database::{Address, Database, Options, Server, connect};
+use sea_orm::ConnectionTrait;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::cockroach::Source;
+use crate::{Cockroach, Postgres, StartError, TestDatabase};
+
+const TEMPLATE: &str = "seabank_template";
+
+/// A server that tests run on. Each asks it for a database of its own.
+#[derive(Debug)]
+pub struct TestServer {
+    /// Which one.
+    pub server: Server,
+    /// In its own words.
+    pub version: String,
+    store: Store,
+    /// PostgreSQL copies a template for one at a time.
+    copying: Mutex<()>,
+    made: AtomicU32,
+}
+
+#[derive(Debug)]
+enum Store {
+    Files(TempDir),
+    Postgres { admin: Database, server: Postgres },
+    Cockroach { admin: Database, server: Cockroach },
+}
+
+/// A server that could be started.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Sqlite,
+    Postgres(PathBuf),
+    Cockroach(Source),
+}
+
+impl Found {
+    /// Looks for a server, or says how it could be had.
+    pub(crate) fn look_for(server: Server) -> Result<Self, &'static str> {
+        match server {
+            Server::Sqlite => Ok(Self::Sqlite),
+            Server::Postgres => Postgres::find()
+                .map(Self::Postgres)
+                .ok_or("install it (initdb and postgres), or put their folder on PATH"),
+            Server::Cockroach => Cockroach::find()
+                .map(Self::Cockroach)
+                .ok_or("set COCKROACH_BINARY or TEST_COCKROACH_URL, or put cockroach on PATH"),
+        }
+    }
+}
+
+impl TestServer {
+    pub(crate) async fn start(found: &Found) -> Result<Self, StartError> {
+        let (server, store) = match found {
+            Found::Sqlite => {
+                let folder = TempDir::with_prefix("seabank-sqlite-")
+                    .map_err(|error| failed("SQLite", error.to_string()))?;
+                (Server::Sqlite, Store::Files(folder))
+            }
+            Found::Postgres(programs) => {
+                let server = Postgres::start(programs).await?;
+                let admin = admin("PostgreSQL", &server.url("postgres")).await?;
+                (Server::Postgres, Store::Postgres { admin, server })
+            }
+            Found::Cockroach(source) => {
+                let server = Cockroach::from(source).await?;
+                let admin = admin("CockroachDB", &server.url(None)).await?;
+                (admin.server, Store::Cockroach { admin, server })
+            }
+        };
+        let started = Self {
+            server,
+            version: String::new(),
+            store,
+            copying: Mutex::default(),
+            made: AtomicU32::new(0),
+        };
+        let version = started.prepare().await.map_err(|reason| failed("the server", reason))?;
+        Ok(Self { version, ..started })
+    }
+
+    /// Migrates the template; answers with the server's version.
+    async fn prepare(&self) -> Result<String, String> {
+        if let Store::Cockroach { admin, .. } = &self.store {
+            // No templates there.
+            return match admin.server {
+                Server::Cockroach => Ok(admin.version.clone()),
+                other => Err(format!("it is {other}, not CockroachDB")),
+            };
+        }
+        if let Store::Postgres { admin, .. } = &self.store {
+            execute(admin, &format!("CREATE DATABASE {TEMPLATE}")).await;
+        }
+        let address = Address::parse(&self.url(TEMPLATE)).map_err(|error| error.to_string())?;
+        let template = connect(&address, &Options::analysis()).await.map_err(|error| error.to_string())?;
+        migration::up(&template).await.map_err(|error| error.to_string())?;
+        let version = template.version.clone();
+        // Its last session has to go before it can be copied.
+        template.connection.close().await.map_err(|error| error.to_string())?;
+        Ok(version)
+    }
+
+    /// A database of its own with the whole schema.
+    pub async fn database(&self) -> TestDatabase {
+        match &self.store {
+            Store::Files(folder) => {
+                let bank = self.new_database();
+                fs::copy(folder.path().join(TEMPLATE), bank.file()).expect("the template can be copied");
+                bank
+            }
+            Store::Postgres { admin, .. } => {
+                let _one_at_a_time = self.copying.lock().await;
+                let bank = self.new_database();
+                execute(admin, &format!("CREATE DATABASE {} TEMPLATE {TEMPLATE}", bank.name)).await;
+                bank
+            }
+            Store::Cockroach { .. } => {
+                let bank = self.empty_database().await;
+                migration::up(&bank.connect_for_analysis().await).await.expect("the schema can be migrated");
+                bank
+            }
+        }
+    }
+
+    /// A database of its own in which nothing is migrated.
+    pub async fn empty_database(&self) -> TestDatabase {
+        let bank = self.new_database();
+        if let Store::Postgres { admin, .. } | Store::Cockroach { admin, .. } = &self.store {
+            execute(admin, &format!("CREATE DATABASE {}", bank.name)).await;
+        }
+        bank
+    }
+
+    /// A database of its own with the whole schema but its foreign keys.
+    pub async fn database_without_foreign_keys(&self) -> TestDatabase {
+        let bank = self.empty_database().await;
+        let database = bank.connect_for_analysis().await;
+        migration::run::<migration::WithoutForeignKeys>(&database, migration::Command::Up(None))
+            .await
+            .expect("the schema can be migrated");
+        bank
+    }
+
+    /// A name that no database has yet; nothing is made.
+    fn new_database(&self) -> TestDatabase {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let name = format!("seabank_test_{}_{number}", std::process::id());
+        let drop = match &self.store {
+            Store::Files(_) => None,
+            Store::Postgres { admin, .. } => {
+                Some((admin.clone(), format!("DROP DATABASE {name} WITH (FORCE)")))
+            }
+            // It ends with the run, and dropping takes it longer than that.
+            Store::Cockroach { server, .. } if server.is_throw_away() => None,
+            Store::Cockroach { admin, .. } => Some((admin.clone(), format!("DROP DATABASE {name} CASCADE"))),
+        };
+        let url = self.url(&name);
+        TestDatabase::new(self.server, name, url, drop)
+    }
+
+    fn url(&self, name: &str) -> String {
+        match &self.store {
+            Store::Files(folder) => format!("sqlite://{}?mode=rwc", folder.path().join(name).display()),
+            Store::Postgres { server, .. } => server.url(name),
+            Store::Cockroach { server, .. } => server.url(Some(name)),
+        }
+    }
+
+    /// Waits for the databases that are being dropped, and stops the server if it was started here.
+    pub(crate) async fn stop(self) {
+        if let Store::Postgres { admin, .. } | Store::Cockroach { admin, .. } = &self.store {
+            // One connection: what is queued on it goes first.
+            let _ = admin.connection.execute_unprepared("SELECT 1").await;
+        }
+    }
+}
+
+/// A session for making and dropping databases. One: PostgreSQL copies a template for one at a time.
+async fn admin(server: &'static str, url: &str) -> Result<Database, StartError> {
+    let address = Address::parse(url).map_err(|error| failed(server, error.to_string()))?;
+    connect(&address, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
+}
+
+async fn execute(admin: &Database, sql: &str) {
+    let done = admin.connection.execute_unprepared(sql).await;
+    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+fn failed(server: &'static str, reason: String) -> StartError {
+    StartError { server, reason }
+}

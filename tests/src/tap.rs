@@ -1,0 +1,135 @@
+//! A tap on the wire between the runner and a real database: it keeps what is sent, and loses answers on purpose.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::database::{Database, Server};
+use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
+use transaction::{Begin, Session, Sessions};
+
+/// What becomes of a COMMIT whose answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It reached the server: the transaction is applied.
+    AfterCommit,
+    /// It did not: the transaction is not applied.
+    BeforeCommit,
+}
+
+/// A database's sessions, tapped. Clones share what they keep.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    database: Database,
+    wire: Arc<Mutex<Wire>>,
+}
+
+#[derive(Debug, Default)]
+struct Wire {
+    sent: Vec<Statement>,
+    losses: VecDeque<Loss>,
+}
+
+impl Tap {
+    /// Taps a database; nothing is lost yet.
+    #[must_use]
+    pub fn new(database: &Database) -> Self {
+        Self { database: database.clone(), wire: Arc::default() }
+    }
+
+    /// Loses the answers of the next COMMITs, one each.
+    #[must_use]
+    pub fn losing(self, losses: &[Loss]) -> Self {
+        self.wire().losses.extend(losses);
+        self
+    }
+
+    /// What was sent so far, BEGIN and COMMIT included.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Statement> {
+        self.wire().sent.clone()
+    }
+
+    /// The first words of what was sent, one a statement.
+    #[must_use]
+    pub fn verbs(&self) -> Vec<String> {
+        let verb = |sql: &str| sql.split([' ', ';']).next().unwrap_or_default().to_owned();
+        self.wire().sent.iter().map(|statement| verb(&statement.sql)).collect()
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn text(&self, sql: &str) {
+        let backend = self.database.connection.get_database_backend();
+        self.wire().sent.push(Statement::from_string(backend, sql));
+    }
+}
+
+#[async_trait::async_trait]
+impl Sessions for Tap {
+    fn server(&self) -> Server {
+        self.database.server
+    }
+
+    async fn acquire(&self) -> Result<Box<dyn Session>, DbErr> {
+        Ok(Box::new(TappedSession { session: self.database.acquire().await?, tap: self.clone() }))
+    }
+
+    async fn end_orphan(&self, session: &str) -> Result<(), DbErr> {
+        self.database.end_orphan(session).await
+    }
+}
+
+struct TappedSession {
+    session: Box<dyn Session>,
+    tap: Tap,
+}
+
+#[async_trait::async_trait]
+impl Session for TappedSession {
+    async fn begin(&mut self, how: &Begin) -> Result<Option<String>, DbErr> {
+        self.tap.text(if *how == Begin::WriteOverOrphan { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
+        self.session.begin(how).await
+    }
+
+    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
+        self.tap.text(sql);
+        let loss = if sql == "COMMIT" { self.tap.wire().losses.pop_front() } else { None };
+        if loss != Some(Loss::BeforeCommit) {
+            self.session.control(sql).await?;
+        }
+        loss.map_or(Ok(()), |_| Err(lost()))
+    }
+
+    async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        self.tap.wire().sent.push(statement.clone());
+        self.session.execute(statement).await
+    }
+
+    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.tap.text(sql);
+        self.session.execute_unprepared(sql).await
+    }
+
+    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.tap.wire().sent.push(statement.clone());
+        self.session.query_one(statement).await
+    }
+
+    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.tap.wire().sent.push(statement.clone());
+        self.session.query_all(statement).await
+    }
+
+    fn release(self: Box<Self>) {
+        self.session.release();
+    }
+}
+
+/// What the driver says when the connection breaks.
+fn lost() -> DbErr {
+    let broken = io::Error::from(io::ErrorKind::ConnectionReset);
+    DbErr::Query(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(broken))))
+}

@@ -1,0 +1,233 @@
+//! The audit: it sees every way in which a bank can be broken, and is right beside writers.
+
+use std::time::Duration;
+
+use database::{Database, Options, Server};
+use seabank::bank::Bank;
+use seabank::bank::audit::{Audit, Rule};
+use seabank::bank::seed::Seed;
+use seabank::bank::transfer::{Many, Style, Wish};
+use serde_json::Value;
+use tests::{Test, TestServer, tests};
+use tokio_util::sync::CancellationToken;
+use transaction::Policy;
+use uuid::Uuid;
+
+use crate::books::{execute, insert_account, insert_transfer};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        an_empty_bank_is_whole,
+        a_bank_that_moved_money_is_whole,
+        money_from_nowhere_is_seen,
+        money_moved_without_a_transfer_is_seen,
+        a_transfer_without_money_is_seen,
+        a_negative_balance_is_seen,
+        a_transfer_of_an_account_that_is_not_there_is_seen,
+        totals_beyond_64_bits_are_exact,
+        a_difference_beyond_32_bits_is_seen,
+        a_broken_bank_ends_in_exit_code_3,
+        every_audit_beside_writers_is_whole,
+        an_open_writer_does_not_stop_the_audit on &[Server::Sqlite, Server::Postgres],
+    ]
+}
+
+/// Accounts 1 and 2 with 100 each, and one honest transfer of 30 from 1 to 2.
+async fn honest(database: &Database) {
+    for id in [1, 2] {
+        insert_account(database, id, 100).await;
+    }
+    insert_transfer(database, 1, 2, 30).await.expect("two accounts");
+    execute(database, "UPDATE accounts SET balance = CASE id WHEN 1 THEN 70 ELSE 130 END").await;
+}
+
+async fn audit(database: &Database) -> Audit {
+    Bank::new(database, Policy::default()).audit().await.expect("it can be read")
+}
+
+fn broken(audit: &Audit) -> Vec<(Rule, &str)> {
+    assert_eq!(audit.ok, audit.violations.is_empty());
+    audit.violations.iter().map(|it| (it.rule, it.id.as_str())).collect()
+}
+
+async fn an_empty_bank_is_whole(server: &TestServer) {
+    let test = server.database().await;
+    let audit = audit(&test.connect().await).await;
+    assert!(audit.ok && audit.accounts == 0 && audit.balance_total == 0, "{audit:?}");
+}
+
+async fn a_bank_that_moved_money_is_whole(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    let audit = audit(&database).await;
+    assert_eq!(broken(&audit), []);
+    assert_eq!((audit.accounts, audit.transfers, audit.balance_total, audit.opening_total), (2, 1, 200, 200));
+}
+
+async fn money_from_nowhere_is_seen(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    execute(&database, "UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
+    assert_eq!(broken(&audit(&database).await), [(Rule::TotalsAgree, ""), (Rule::BalanceExplained, "2")]);
+}
+
+async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    execute(&database, "UPDATE accounts SET balance = balance + CASE id WHEN 1 THEN -1 ELSE 1 END").await;
+    // The totals agree: only account by account does it show.
+    assert_eq!(
+        broken(&audit(&database).await),
+        [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
+    );
+}
+
+async fn a_transfer_without_money_is_seen(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    insert_transfer(&database, 2, 1, 5).await.expect("two accounts");
+    assert_eq!(
+        broken(&audit(&database).await),
+        [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
+    );
+}
+
+async fn a_negative_balance_is_seen(server: &TestServer) {
+    let test = server.database().await;
+    // SQLite's checks are switched off for one connection.
+    let database = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
+    honest(&database).await;
+    execute(
+        &database,
+        match server.server {
+            Server::Sqlite => "PRAGMA ignore_check_constraints = ON",
+            Server::Postgres | Server::Cockroach => {
+                "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_check"
+            }
+        },
+    )
+    .await;
+    execute(&database, "UPDATE accounts SET balance = CASE id WHEN 1 THEN -1 ELSE 201 END").await;
+    let audit = audit(&database).await;
+    assert_eq!(
+        broken(&audit),
+        [(Rule::NoNegativeBalance, "1"), (Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
+    );
+    assert_eq!(audit.balance_total, 200);
+}
+
+async fn a_transfer_of_an_account_that_is_not_there_is_seen(server: &TestServer) {
+    let test = server.database_without_foreign_keys().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    let lost = insert_transfer(&database, 8, 9, 5).await.expect("nothing forbids it").to_string();
+    assert_eq!(broken(&audit(&database).await), [(Rule::TransferSound, lost.as_str())]);
+}
+
+async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    for id in 0..5 {
+        insert_account(&database, id, i64::MAX).await;
+    }
+    // All that an account can hold moves, twice, through one that ends where it began.
+    insert_account(&database, 5, 0).await;
+    for (source, target) in [(0, 5), (5, 0)] {
+        insert_transfer(&database, source, target, i64::MAX).await.expect("two accounts");
+    }
+    let audit = audit(&database).await;
+    assert_eq!(broken(&audit), []);
+    assert_eq!(audit.balance_total, 5 * i128::from(i64::MAX));
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(answer["balance_total"], "46116860184273879035");
+}
+
+async fn a_difference_beyond_32_bits_is_seen(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    // Differences whose low halves are zero, or cancel.
+    execute(&database, "UPDATE accounts SET balance = balance + 4294967296 WHERE id = 1").await;
+    execute(&database, "UPDATE accounts SET opening_balance = opening_balance + 4294967296 WHERE id = 2")
+        .await;
+    assert_eq!(
+        broken(&audit(&database).await),
+        [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
+    );
+}
+
+async fn a_broken_bank_ends_in_exit_code_3(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    execute(&database, "UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&answer["ok"], &answer["code"]), (&Value::Bool(false), &Value::from(3)));
+    assert_eq!(answer["violations"].as_array().map(Vec::len), Some(2), "{answer}");
+}
+
+async fn every_audit_beside_writers_is_whole(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let bank = Bank::new(&database, Policy::default());
+    let seed = Seed { count: 40, chunk: 40, run: Uuid::new_v4(), rng_seed: 1 };
+    bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect("seeded");
+    let stop = CancellationToken::new();
+    let many = Many {
+        count: 10_000,
+        concurrency: 4,
+        run: Uuid::new_v4(),
+        wish: Wish::default(),
+        style: Style::Builder,
+        rng_seed: 1,
+    };
+    let mut endings = bank.transfer_many(many, stop.clone()).await.expect("accounts to draw from");
+    let audits = async {
+        let auditor = Bank::new(&test.connect_for_analysis().await, Policy::default());
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..25 {
+            let audit = auditor.audit().await.expect("readers are not disturbed");
+            assert!(audit.ok, "{audit:?}");
+            seen.insert(audit.transfers);
+        }
+        assert_eq!(auditor.counts().retries, 0, "readers are not tried again");
+        stop.cancel();
+        seen.len()
+    };
+    let transfers = async {
+        let mut applied = 0;
+        while let Some(ended) = endings.recv().await {
+            applied += u64::from(ended.outcome.is_ok());
+        }
+        applied
+    };
+    let (snapshots, applied) = tokio::join!(audits, transfers);
+    assert!(snapshots > 1 && applied > 0, "{snapshots} different snapshots beside {applied} transfers");
+}
+
+async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    honest(&database).await;
+    let runner = transaction::Runner::new(database.clone(), Policy::default());
+    runner
+        .run("hold", async |tx| {
+            sea_orm::ConnectionTrait::execute_unprepared(tx, "UPDATE accounts SET balance = 0 WHERE id = 1")
+                .await?;
+            let auditing =
+                test.seabank().args(["audit", "--format", "json"]).timeout(Duration::from_secs(10)).output();
+            let answer: Value =
+                serde_json::from_slice(&auditing.expect("it runs").stdout).expect("one object");
+            assert_eq!((&answer["ok"], &answer["balance_total"]), (&Value::Bool(true), &Value::from("200")));
+            Err::<(), _>(sea_orm::DbErr::Custom("nothing of it stays".to_owned()))
+        })
+        .await
+        .expect_err("rolled back");
+}

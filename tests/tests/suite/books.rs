@@ -1,0 +1,58 @@
+//! What the suites write into a bank, and read of it, behind its back.
+
+use ::entity::{accounts, transfers};
+use database::Database;
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{NotSet, Set},
+    ConnectionTrait, DbErr, EntityTrait, QueryOrder,
+};
+use uuid::Uuid;
+
+/// An account that was opened with its balance.
+pub(crate) async fn insert_account(database: &Database, id: i64, balance: i64) {
+    let row = accounts::ActiveModel {
+        id: Set(id),
+        balance: Set(balance),
+        opening_balance: Set(balance),
+        created_at: NotSet,
+    };
+    row.insert(&database.connection).await.expect("the account can be inserted");
+}
+
+/// A transfer's row, without the money.
+pub(crate) async fn insert_transfer(
+    database: &Database,
+    source: i64,
+    target: i64,
+    amount: i64,
+) -> Result<Uuid, DbErr> {
+    let row = transfers::ActiveModel {
+        id: Set(Uuid::new_v4()),
+        source_id: Set(source),
+        target_id: Set(target),
+        amount: Set(amount),
+        created_at: NotSet,
+    };
+    Ok(row.insert(&database.connection).await?.id)
+}
+
+/// One statement, by text.
+pub(crate) async fn execute(database: &Database, sql: &str) {
+    database.connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// Everything that a bank holds, for comparing: accounts in their order, then transfers.
+pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Vec<transfers::Model>) {
+    let accounts = accounts::Entity::find().order_by_asc(accounts::Column::Id);
+    let transfers = transfers::Entity::find().order_by_asc(transfers::Column::Id);
+    (
+        accounts.all(&database.connection).await.expect("the accounts can be read"),
+        transfers.all(&database.connection).await.expect("the transfers can be read"),
+    )
+}
+
+/// The balances by number.
+pub(crate) async fn balances(database: &Database) -> Vec<(i64, i64)> {
+    everything(database).await.0.into_iter().map(|account| (account.id, account.balance)).collect()
+}

@@ -1,0 +1,113 @@
+//! The commands as a user meets them: the whole job, run again, echoed, as text and as JSON.
+
+use std::process::Output;
+
+use serde_json::Value;
+use tests::{Test, TestServer, tests};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time,
+        the_demo_answers_with_one_object,
+        echo_prints_begin_and_commit_in_order,
+        the_id_of_a_transfer_is_told_before_it_begins,
+        an_account_can_be_looked_at,
+        a_shell_can_complete,
+        quiet_leaves_the_answer,
+    ]
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", out(output)))
+}
+
+async fn the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time(server: &TestServer) {
+    let test = server.empty_database().await;
+    for accounts in [100, 200] {
+        let output = test.seabank().arg("demo").output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let text = out(&output);
+        for step in ["1. Connected", "2. ", "3. Read", "4. Added 100 accounts", "5. Moved", "6. "] {
+            assert!(text.contains(step), "{step} in {text}");
+        }
+        assert!(text.contains(&format!("{accounts} accounts, {} transfers", accounts / 100)), "{text}");
+        assert!(text.contains("The bank is whole"), "{text}");
+    }
+}
+
+async fn the_demo_answers_with_one_object(server: &TestServer) {
+    let test = server.empty_database().await;
+    let answer = json(&test.seabank().args(["demo", "--format", "json"]).output().expect("it runs"));
+    assert_eq!((&answer["existing"], &answer["seed"]["created"]), (&Value::from(0), &Value::from(100)));
+    assert_eq!(
+        (&answer["transfer"]["applied"], &answer["audit"]["ok"]),
+        (&Value::from(1), &Value::from(true))
+    );
+}
+
+async fn echo_prints_begin_and_commit_in_order(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "2"]).assert().success();
+    let output = test.seabank().args(["transfer", "--echo", "--quiet"]).output().expect("it runs");
+    let echoed = errors(&output);
+    let mut rest = echoed.as_str();
+    for part in ["\nBEGIN", "\nINSERT INTO \"transfers\"", "\nUPDATE \"accounts\"", "\nCOMMIT"] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part:?}, in its order, in {echoed}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(out(&output).starts_with("Moved "), "the answer stands alone: {}", out(&output));
+
+    let migrating = server.empty_database().await;
+    let echoed = errors(&migrating.seabank().args(["demo", "--echo", "--quiet"]).output().expect("it runs"));
+    let position = |part: &str| echoed.find(part).unwrap_or_else(|| panic!("{part} in {echoed}"));
+    assert!(position("BEGIN") < position("CREATE TABLE IF NOT EXISTS \"accounts\""));
+}
+
+async fn the_id_of_a_transfer_is_told_before_it_begins(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "2"]).assert().success();
+    let output = test.seabank().args(["transfer", "--echo", "--format", "json"]).output().expect("it runs");
+    let id = json(&output)["id"].as_str().expect("an id").to_owned();
+    let errors = errors(&output);
+    let told = errors.find(&id).unwrap_or_else(|| panic!("{id} in {errors}"));
+    assert!(told < errors.rfind("BEGIN").expect("a transaction"), "{errors}");
+}
+
+async fn an_account_can_be_looked_at(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "3"]).assert().success();
+    let moved = json(&test.seabank().args(["transfer", "--format", "json"]).output().expect("it runs"));
+    let listed = json(
+        &test.seabank().args(["accounts", "--limit", "2", "--format", "json"]).output().expect("it runs"),
+    );
+    assert_eq!((&listed["accounts"], listed["list"].as_array().map(Vec::len)), (&Value::from(3), Some(2)));
+    let source = moved["source_id"].to_string();
+    let history =
+        json(&test.seabank().args(["history", &source, "--format", "json"]).output().expect("it runs"));
+    assert_eq!((&history["outgoing"][0]["id"], &history["payees"]), (&moved["id"], &Value::from(1)));
+    let text = out(&test.seabank().args(["history", &source]).output().expect("it runs"));
+    assert!(text.contains(&format!("-{}", moved["amount"])), "{text}");
+}
+
+async fn a_shell_can_complete(server: &TestServer) {
+    let test = server.empty_database().await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = out(&test.seabank().args(["completions", shell]).output().expect("it runs"));
+        assert!(script.contains("seabank") && script.contains("audit"), "{script}");
+    }
+}
+
+async fn quiet_leaves_the_answer(server: &TestServer) {
+    let test = server.database().await;
+    let output = test.seabank().args(["seed", "--count", "2", "--quiet"]).output().expect("it runs");
+    assert_eq!(errors(&output), "");
+    assert!(out(&output).starts_with("Added 2 accounts"), "{}", out(&output));
+}

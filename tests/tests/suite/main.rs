@@ -1,0 +1,26 @@
+//! Every suite, on every server that can be had.
+
+mod audit;
+mod books;
+mod demo;
+mod plans;
+mod relations;
+mod seed;
+mod transaction;
+mod transfer;
+mod wrong_input;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tests::run(&[
+        ("transaction", transaction::tests()),
+        ("relations", relations::tests()),
+        ("seed", seed::tests()),
+        ("transfer", transfer::tests()),
+        ("audit", audit::tests()),
+        ("plans", plans::tests()),
+        ("demo", demo::tests()),
+        ("wrong_input", wrong_input::tests()),
+    ])
+}

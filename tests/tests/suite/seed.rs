@@ -1,0 +1,187 @@
+//! Seeding: exact numbers, whole chunks, each applied once.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use ::entity::batches;
+use sea_orm::EntityTrait;
+use seabank::bank::Bank;
+use seabank::bank::batch::BatchError;
+use seabank::bank::seed::{BALANCE_LIMIT, ID_LIMIT, Seed, Seeded};
+use serde_json::Value;
+use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
+use transaction::{Error, Policy};
+use uuid::Uuid;
+
+use crate::books::everything;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        the_asked_for_number_is_added,
+        a_number_that_is_taken_is_drawn_again,
+        a_seeded_run_is_repeatable,
+        a_run_that_was_stopped_is_completed,
+        a_run_that_was_killed_is_completed,
+        a_chunk_whose_answer_was_lost_is_not_added_twice,
+        a_run_told_with_other_chunks_is_refused,
+        two_seeds_at_once_add_both,
+        more_than_the_numbers_there_are_is_refused,
+    ]
+}
+
+const SEED: Seed = Seed { count: 250, chunk: 100, run: Uuid::from_u128(7), rng_seed: 42 };
+
+fn on(database: &database::Database) -> Bank {
+    Bank::new(database, Policy::default())
+}
+
+async fn all(bank: &Bank, seed: Seed) -> Seeded {
+    bank.seed(seed, |_| ControlFlow::Continue(())).await.expect("it can be seeded")
+}
+
+async fn batch_rows(database: &database::Database) -> Vec<i64> {
+    let batches = batches::Entity::find().all(&database.connection).await.expect("the batches can be read");
+    let mut rows: Vec<_> = batches.into_iter().map(|batch| batch.rows).collect();
+    rows.sort_unstable();
+    rows
+}
+
+async fn the_asked_for_number_is_added(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let seeded = all(&on(&database), SEED).await;
+    assert_eq!((seeded.created, seeded.found, seeded.chunks), (250, 0, 3));
+    let (accounts, _) = everything(&database).await;
+    assert_eq!(accounts.len(), 250);
+    for account in accounts {
+        assert!(
+            (0..ID_LIMIT).contains(&account.id) && (0..BALANCE_LIMIT).contains(&account.balance),
+            "{account:?}"
+        );
+        assert_eq!(account.balance, account.opening_balance);
+    }
+    assert_eq!(batch_rows(&database).await, [50, 100, 100]);
+}
+
+async fn a_number_that_is_taken_is_drawn_again(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let bank = on(&database);
+    assert_eq!(all(&bank, SEED).await.collisions, 0);
+    // Another run that draws the same numbers.
+    let again = all(&bank, Seed { run: Uuid::from_u128(8), ..SEED }).await;
+    assert_eq!((again.created, again.collisions), (250, 250));
+    assert_eq!(everything(&database).await.0.len(), 500);
+}
+
+async fn a_seeded_run_is_repeatable(server: &TestServer) {
+    let mut drawn = Vec::new();
+    for (run, rng_seed) in [(1, 42), (2, 42), (3, 43)] {
+        let test = server.database().await;
+        let database = test.connect().await;
+        all(&on(&database), Seed { run: Uuid::from_u128(run), rng_seed, ..SEED }).await;
+        let (accounts, _) = everything(&database).await;
+        drawn
+            .push(accounts.into_iter().map(|account| (account.id, account.balance)).collect::<BTreeSet<_>>());
+    }
+    assert_eq!(drawn[0], drawn[1]);
+    assert!(drawn[0].is_disjoint(&drawn[2]));
+}
+
+async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let bank = on(&database);
+    let stopped = bank
+        .seed(SEED, |done| if done.chunks == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    assert_eq!(stopped.await.expect("stopped, not failed").created, 200);
+    let rest = all(&bank, SEED).await;
+    assert_eq!((rest.created, rest.found), (50, 200));
+    let nothing = all(&bank, SEED).await;
+    assert_eq!((nothing.created, nothing.found), (0, 250));
+    assert_eq!(everything(&database).await.0.len(), 250);
+}
+
+async fn a_run_that_was_killed_is_completed(server: &TestServer) {
+    const COUNT: usize = 20_000;
+    let test = server.database().await;
+    let database = test.connect().await;
+    let arguments = [
+        "seed",
+        "--count",
+        "20000",
+        "--chunk",
+        "100",
+        "--format",
+        "json",
+        "--run",
+        "00000000-0000-0000-0000-000000000009",
+    ];
+    let mut killed = test.spawn_seabank(&arguments);
+    let started = Instant::now();
+    while everything_count(&database).await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing was seeded");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    killed.kill().expect("it runs");
+    killed.wait().expect("it ends");
+    let before = everything_count(&database).await;
+    assert!(before < COUNT && before % 100 == 0, "whole chunks only, and not all of them: {before}");
+
+    let output = test.seabank().args(arguments).output().expect("it runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    // What the killed one had sent may have been applied after we looked.
+    assert_eq!(answer["created"].as_u64().unwrap_or(0) + answer["found"].as_u64().unwrap_or(0), COUNT as u64);
+    assert!(answer["found"].as_u64() >= Some(before as u64), "{answer}");
+    assert_eq!(everything_count(&database).await, COUNT);
+}
+
+async fn everything_count(database: &database::Database) -> usize {
+    usize::try_from(tests::scalar(database, "SELECT count(*) FROM accounts").await).expect("a count")
+}
+
+async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let tap = Tap::new(&database).losing(&[
+        Loss::AfterCommit,
+        Loss::BeforeCommit,
+        Loss::BeforeCommit,
+        Loss::AfterCommit,
+    ]);
+    let bank = Bank::on(tap, Policy::default());
+    let seeded = all(&bank, SEED).await;
+    assert_eq!((seeded.chunks, bank.counts().unknown), (3, 0));
+    assert!(bank.counts().retries >= 3, "{:?}", bank.counts());
+    assert_eq!(everything(&database).await.0.len(), 250);
+    assert_eq!(batch_rows(&database).await, [50, 100, 100]);
+}
+
+async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let bank = on(&database);
+    all(&bank, SEED).await;
+    let before = everything(&database).await;
+    let (error, _) = bank
+        .seed(Seed { chunk: 60, ..SEED }, |_| ControlFlow::Continue(()))
+        .await
+        .expect_err("the first chunk has 100 rows");
+    assert!(matches!(error, Error::Body(BatchError::SizeChanged { recorded: 100, asked: 60 })), "{error}");
+    assert!(everything(&database).await == before);
+}
+
+async fn two_seeds_at_once_add_both(server: &TestServer) {
+    let test = server.database().await;
+    let seed = |test: &TestDatabase| test.spawn_seabank(&["seed", "--count", "500", "--chunk", "10"]);
+    let (mut one, mut other) = (seed(&test), seed(&test));
+    assert!(one.wait().expect("it ends").success() && other.wait().expect("it ends").success());
+    assert_eq!(everything_count(&test.connect().await).await, 1000);
+}
+
+async fn more_than_the_numbers_there_are_is_refused(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "1000000001"]).assert().code(2);
+    assert_eq!(everything_count(&test.connect().await).await, 0);
+}

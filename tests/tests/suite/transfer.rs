@@ -1,0 +1,318 @@
+//! Transfers: every outcome in both styles, each id applied at most once.
+#![expect(clippy::print_stdout, reason = "the retries of many at once are to be seen")]
+
+use ::entity::transfers;
+use database::{Database, Options, Server};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use sea_orm::EntityTrait;
+use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
+use seabank::bank::{AccountId, Amount, Bank};
+use serde_json::Value;
+use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
+use transaction::{Error, Policy};
+use uuid::Uuid;
+
+use crate::books::{balances, everything, execute, insert_account};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        money_moves_and_is_recorded,
+        half_is_rounded_down,
+        a_repeated_id_answers_with_what_is_recorded,
+        an_id_recorded_otherwise_is_a_conflict,
+        every_refusal_changes_nothing,
+        refusals_come_in_checking_order,
+        a_lost_answer_is_settled_by_the_next_attempt,
+        after_a_lost_answer_a_refusal_is_proven,
+        a_pair_is_drawn_and_never_the_same_twice,
+        random_transfers_keep_the_books,
+        many_concurrent_transfers_between_few_accounts_all_succeed,
+        a_run_told_again_applies_nothing_twice,
+    ]
+}
+
+const STYLES: [Style; 2] = [Style::Builder, Style::Orm];
+const ID: Uuid = Uuid::from_u128(1);
+
+/// A bank with accounts 1 (100), 2 (50), 3 (1) and 4 (as much as there can be).
+struct Fixture {
+    _test: TestDatabase,
+    database: Database,
+    bank: Bank,
+}
+
+impl Fixture {
+    async fn new(server: &TestServer) -> Self {
+        let test = server.database().await;
+        let database = test.connect().await;
+        for (id, balance) in [(1, 100), (2, 50), (3, 1), (4, i64::MAX)] {
+            insert_account(&database, id, balance).await;
+        }
+        let bank = Bank::new(&database, Policy::default());
+        Self { _test: test, database, bank }
+    }
+
+    async fn transfer(&self, style: Style, order: Order) -> Result<Receipt, Refusal> {
+        match self.bank.transfer(order, style).await {
+            Ok(receipt) => Ok(receipt),
+            Err(Error::Body(refusal)) => Err(refusal),
+            Err(other) => panic!("neither done nor refused: {other}"),
+        }
+    }
+
+    async fn recorded(&self) -> Vec<(i64, i64, i64)> {
+        everything(&self.database)
+            .await
+            .1
+            .into_iter()
+            .map(|it| (it.source_id, it.target_id, it.amount))
+            .collect()
+    }
+}
+
+fn order(id: Uuid, source: i64, target: i64, amount: Option<i64>) -> Order {
+    let amount = amount.map(|units| Amount::new(units).expect("a positive amount"));
+    let (source, target) = (AccountId(source), AccountId(target));
+    Order::new(id, source, target, Wish { source: Some(source), target: Some(target), amount })
+}
+
+async fn money_moves_and_is_recorded(server: &TestServer) {
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        let receipt = fixture.transfer(style, order(ID, 1, 2, Some(30))).await.expect("there is enough");
+        assert_eq!((receipt.id, receipt.amount.units(), receipt.by), (ID, 30, By::ThisRun));
+        assert_eq!(balances(&fixture.database).await[..2], [(1, 70), (2, 80)]);
+        assert_eq!(fixture.recorded().await, [(1, 2, 30)]);
+    }
+}
+
+async fn half_is_rounded_down(server: &TestServer) {
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        fixture.transfer(style, order(ID, 1, 2, Some(1))).await.expect("there is enough");
+        let receipt =
+            fixture.transfer(style, order(Uuid::from_u128(2), 1, 2, None)).await.expect("half of 99");
+        assert_eq!(receipt.amount.units(), 49);
+        assert_eq!(balances(&fixture.database).await[..2], [(1, 50), (2, 100)]);
+    }
+}
+
+async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        fixture.transfer(style, order(ID, 1, 2, None)).await.expect("half of 100");
+        let before = everything(&fixture.database).await;
+        let (source, target) = (AccountId(1), AccountId(2));
+        // What is left out agrees with whatever is recorded, even where it would be drawn otherwise now.
+        for again in [
+            order(ID, 1, 2, None),
+            order(ID, 1, 2, Some(50)),
+            Order::new(ID, AccountId(3), AccountId(2), Wish { target: Some(target), ..Wish::default() }),
+            Order::new(ID, source, AccountId(3), Wish { source: Some(source), ..Wish::default() }),
+            Order::new(ID, AccountId(3), AccountId(4), Wish::default()),
+            Order::new(ID, AccountId(8), AccountId(9), Wish::default()),
+        ] {
+            let receipt = fixture.transfer(style, again).await.expect("recorded");
+            assert_eq!(
+                (receipt.source, receipt.target, receipt.amount.units()),
+                (source, target, 50),
+                "{again:?}"
+            );
+            assert_eq!(receipt.by, By::EarlierRun);
+        }
+        assert!(everything(&fixture.database).await == before);
+    }
+}
+
+async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        fixture.transfer(style, order(ID, 1, 2, Some(5))).await.expect("there is enough");
+        let before = everything(&fixture.database).await;
+        for (other, field, recorded) in [
+            (order(ID, 3, 2, Some(5)), Field::Source, 1),
+            (order(ID, 1, 4, Some(5)), Field::Target, 2),
+            (order(ID, 1, 2, Some(6)), Field::Amount, 5),
+            // The id is looked at first.
+            (order(ID, 1, 1, Some(5)), Field::Target, 2),
+            (order(ID, 9, 2, Some(5)), Field::Source, 1),
+            (order(ID, 1, 2, Some(i64::MAX)), Field::Amount, 5),
+        ] {
+            let refusal = fixture.transfer(style, other).await.expect_err("another transfer");
+            assert_eq!(refusal, Refusal::IdConflict { id: ID, field, recorded }, "{style:?} {other:?}");
+        }
+        assert!(everything(&fixture.database).await == before);
+    }
+}
+
+async fn every_refusal_changes_nothing(server: &TestServer) {
+    let amount = |units| Amount::new(units).expect("a positive amount");
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        execute(&fixture.database, "UPDATE accounts SET balance = 0, opening_balance = 0 WHERE id = 2").await;
+        let before = everything(&fixture.database).await;
+        for (refused, why) in [
+            (order(ID, 1, 1, Some(1)), Refusal::SameAccount(AccountId(1))),
+            (order(ID, 9, 1, Some(1)), Refusal::UnknownAccount(AccountId(9))),
+            (order(ID, 1, 9, Some(1)), Refusal::UnknownAccount(AccountId(9))),
+            (order(ID, 9, 1, None), Refusal::UnknownAccount(AccountId(9))),
+            (order(ID, 1, 9, None), Refusal::UnknownAccount(AccountId(9))),
+            (
+                order(ID, 1, 3, Some(101)),
+                Refusal::InsufficientFunds { account: AccountId(1), amount: amount(101) },
+            ),
+            (order(ID, 3, 1, None), Refusal::NothingToMove(AccountId(3))),
+            (order(ID, 2, 1, None), Refusal::NothingToMove(AccountId(2))),
+            (order(ID, 1, 4, Some(1)), Refusal::BalanceOverflow { account: AccountId(4), amount: amount(1) }),
+        ] {
+            let refusal = fixture.transfer(style, refused).await.expect_err("it is refused");
+            assert_eq!(refusal, why, "{style:?} {refused:?}");
+        }
+        assert!(everything(&fixture.database).await == before, "{style:?}");
+    }
+}
+
+async fn refusals_come_in_checking_order(server: &TestServer) {
+    let too_much = Amount::new(i64::MAX).expect("a positive amount");
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        for (refused, why) in [
+            (order(ID, 9, 9, Some(1)), Refusal::SameAccount(AccountId(9))),
+            (order(ID, 8, 9, Some(1)), Refusal::UnknownAccount(AccountId(8))),
+            (order(ID, 3, 9, Some(i64::MAX)), Refusal::UnknownAccount(AccountId(9))),
+            (
+                order(ID, 3, 4, Some(i64::MAX)),
+                Refusal::InsufficientFunds { account: AccountId(3), amount: too_much },
+            ),
+        ] {
+            assert_eq!(fixture.transfer(style, refused).await, Err(why), "{style:?} {refused:?}");
+        }
+    }
+}
+
+async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestServer) {
+    for style in STYLES {
+        for losses in [
+            &[Loss::AfterCommit][..],
+            &[Loss::BeforeCommit],
+            &[Loss::BeforeCommit, Loss::AfterCommit],
+            &[Loss::AfterCommit, Loss::AfterCommit],
+        ] {
+            let fixture = Fixture::new(server).await;
+            let bank = Bank::on(Tap::new(&fixture.database).losing(losses), Policy::default());
+            let receipt = bank.transfer(order(ID, 1, 2, None), style).await.expect("settled");
+            assert_eq!((receipt.amount.units(), receipt.by), (50, By::ThisRun), "{style:?} {losses:?}");
+            assert_eq!(balances(&fixture.database).await[..2], [(1, 50), (2, 100)], "{style:?} {losses:?}");
+            assert_eq!(fixture.recorded().await, [(1, 2, 50)]);
+        }
+    }
+}
+
+/// The first attempt is lost before its COMMIT; before the second, the money is gone. The second proves that the first
+/// is dead, so the refusal may be believed.
+async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
+    for style in STYLES {
+        let fixture = Fixture::new(server).await;
+        let slow = Policy {
+            pause_first: std::time::Duration::from_millis(300),
+            pause_max: std::time::Duration::from_millis(300),
+            ..Policy::default()
+        };
+        let tap = Tap::new(&fixture.database).losing(&[Loss::BeforeCommit]);
+        let bank = Bank::on(tap.clone(), slow);
+        let spending = async {
+            while !tap.verbs().contains(&"COMMIT".to_owned()) {
+                tokio::task::yield_now().await;
+            }
+            let spend = order(Uuid::from_u128(2), 1, 2, Some(100));
+            Bank::new(&fixture.database, Policy::default()).transfer(spend, Style::Builder).await
+        };
+        let (outcome, spent) = tokio::join!(bank.transfer(order(ID, 1, 2, Some(60)), style), spending);
+        match (outcome, spent) {
+            (Err(Error::Body(Refusal::InsufficientFunds { .. })), Ok(_)) => {
+                assert_eq!(fixture.recorded().await, [(1, 2, 100)], "{style:?}");
+            }
+            // The pause is drawn, and may have been none.
+            (Ok(_), Err(Error::Body(Refusal::InsufficientFunds { .. }))) => {
+                assert_eq!(fixture.recorded().await, [(1, 2, 60)], "{style:?}");
+            }
+            other => panic!("{style:?}: {other:?}"),
+        }
+    }
+}
+
+async fn a_pair_is_drawn_and_never_the_same_twice(server: &TestServer) {
+    let fixture = Fixture::new(server).await;
+    let range = fixture.bank.account_range().await.expect("a reading").expect("accounts");
+    assert_eq!(range, 1..=4);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for source in [None, Some(AccountId(4)), Some(AccountId(1))] {
+        let mut targets = std::collections::BTreeSet::new();
+        for number in 0..40 {
+            let wish = Wish { source, ..Wish::default() };
+            let id = Uuid::from_u128(number);
+            let order = fixture.bank.order(id, wish, Some(&range), &mut rng).await.expect("two accounts");
+            assert_ne!(order.source, order.target);
+            assert!(source.is_none_or(|source| source == order.source));
+            targets.insert(order.target.0);
+        }
+        assert!(targets.len() >= 3, "every other account is drawn: {targets:?}");
+    }
+}
+
+async fn random_transfers_keep_the_books(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "20"]).assert().success();
+    for style in ["builder", "orm"] {
+        let run = ["transfer", "--count", "100", "--concurrency", "4", "--style", style, "--format", "json"];
+        let answer = json(&test, &run);
+        assert_eq!(
+            answer["applied"].as_u64().unwrap_or(0) + answer["skipped"].as_u64().unwrap_or(0),
+            100,
+            "{answer}"
+        );
+    }
+    test.seabank().arg("audit").assert().success();
+}
+
+async fn many_concurrent_transfers_between_few_accounts_all_succeed(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "4"]).assert().success();
+    let run = ["transfer", "--count", "2000", "--concurrency", "32", "--format", "json"];
+    let answer = json(&test, &run);
+    let count = |key: &str| answer[key].as_u64().unwrap_or_else(|| panic!("{key}: {answer}"));
+    assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");
+    assert_eq!((count("failed"), count("unknown")), (0, 0), "{answer}");
+    println!("{}: 2000 transfers, 32 at once, 4 accounts: {answer}", server.server);
+    if server.server != Server::Sqlite {
+        assert!(count("retries") > 0, "32 at once on 4 accounts never met: {answer}");
+    }
+    let audit = json(&test, &["audit", "--format", "json"]);
+    assert_eq!(audit["ok"], true);
+    assert_eq!(audit["transfers"], answer["applied"]);
+}
+
+async fn a_run_told_again_applies_nothing_twice(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "50"]).assert().success();
+    let run = Uuid::new_v4().to_string();
+    let again = |count: &'static str| {
+        ["transfer", "--count", count, "--concurrency", "4", "--format", "json", "--run", run.as_str()]
+            .map(str::to_owned)
+    };
+    let first = json(&test, &again("30"));
+    let applied = first["applied"].as_u64().expect("a count");
+    let second = json(&test, &again("60"));
+    assert_eq!(second["already_applied"].as_u64(), Some(applied), "{second}");
+    let database = test.connect_with(&Options::analysis()).await;
+    let recorded = transfers::Entity::find().all(&database.connection).await.expect("a query").len() as u64;
+    assert_eq!(recorded, applied + second["applied"].as_u64().expect("a count"));
+}
+
+fn json<S: AsRef<std::ffi::OsStr>>(test: &TestDatabase, arguments: &[S]) -> Value {
+    let output = test.seabank().args(arguments).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}

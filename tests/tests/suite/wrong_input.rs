@@ -1,0 +1,247 @@
+//! Wrong input through the binary: one line that says what to do, the documented exit code, nothing changed.
+
+use database::Server;
+use serde_json::Value;
+use tests::{Test, TestDatabase, TestServer, tests};
+
+use crate::books::{everything, execute, insert_account};
+
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        wrong_usage_is_2,
+        a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden,
+        a_server_that_is_not_there_is_5,
+        a_database_that_is_not_there_is_5,
+        a_schema_that_is_not_migrated_is_5,
+        a_transfer_that_cannot_be_is_1,
+        fewer_than_two_accounts_are_too_few,
+        an_id_with_another_amount_is_1,
+        a_file_that_cannot_be_written_is_1 on &[Server::Sqlite],
+        a_full_disk_is_passed_on on &[Server::Sqlite],
+        savepoints_elsewhere_are_2 on &[Server::Sqlite, Server::Postgres],
+        missing_rights_are_passed_on on WIRE,
+    ]
+}
+
+/// Runs a command that fails, as text and as JSON; both say the same.
+fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &[&str]) {
+    for format in ["text", "json"] {
+        let output = test.seabank().args(arguments).args(["--format", format]).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        let [line] = lines[..] else { panic!("{arguments:?}: one line, not {errors}") };
+        assert!(errors.lines().last() == Some(line), "{arguments:?}: the line comes last: {errors}");
+        for word in words {
+            assert!(line.contains(word), "{arguments:?}: {word} in {line}");
+        }
+        if format == "json" {
+            let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+            assert_eq!(
+                (&answer["code"], answer["error"].as_str()),
+                (&code.into(), line.strip_prefix("error: "))
+            );
+        }
+    }
+}
+
+async fn wrong_usage_is_2(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    insert_account(&database, 1, 10).await;
+    insert_account(&database, 2, 10).await;
+    let before = everything(&database).await;
+    let id = "00000000-0000-0000-0000-000000000001";
+    for (arguments, word) in [
+        (&["seed", "--count", "0"][..], "--count"),
+        (&["seed", "--count", "-1"], "-1"),
+        (&["seed", "--count", "many"], "--count"),
+        (&["seed", "--chunk", "0"], "--chunk"),
+        (&["transfer", "--count", "0"], "--count"),
+        (&["transfer", "--concurrency", "0"], "--concurrency"),
+        (&["transfer", "--from", "1", "--to", "2", "--amount", "0"], "at least 1"),
+        (&["transfer", "--from", "1", "--to", "2", "--amount", "-5"], "at least 1"),
+        (&["transfer", "--from", "1", "--to", "2", "--amount", "1.5"], "whole number"),
+        (&["transfer", "--from", "1", "--to", "2", "--amount", "9223372036854775808"], "at most"),
+        (&["transfer", "--from", "one"], "--from"),
+        (&["transfer", "--id", "1"], "--id"),
+        (&["transfer", "--id", id, "--count", "2"], "--count"),
+        (&["transfer", "--style", "sql"], "--style"),
+        (&["history", "one"], "<ID>"),
+        (&["withdraw"], "withdraw"),
+        (&["audit", "--max-attempts", "0"], "--max-attempts"),
+        (&["audit", "--pool", "0"], "--pool"),
+    ] {
+        fails(&test, arguments, 2, &[word]);
+    }
+    assert!(everything(&database).await == before);
+}
+
+async fn a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden(server: &TestServer) {
+    let test = server.database().await;
+    for url in [
+        "mysql://bank:s3cret@localhost/bank",
+        "postgres://bank:s3cret@localhost:99999/bank",
+        "postgres://bank:s3cret@/bank?sslmode=perhaps",
+        "postgres://bank:s3c ret@local host/bank",
+        "cockroachdb//bank:s3cret@localhost",
+        "nonsense",
+        "",
+    ] {
+        for arguments in [&["audit", "--database-url", url][..], &["demo", "--database-url", url]] {
+            fails(&test, arguments, 2, &["URL"]);
+            let output = test.seabank().args(arguments).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("s3c"), "{said}");
+        }
+    }
+    let help =
+        test.seabank().env("DATABASE_URL", "postgres://bank:s3cret@localhost/bank").arg("--help").output();
+    assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
+}
+
+async fn a_server_that_is_not_there_is_5(server: &TestServer) {
+    let test = server.database().await;
+    for command in ["audit", "demo", "seed", "transfer", "accounts"] {
+        let nobody = "postgres://bank:s3cret@127.0.0.1:1/bank";
+        fails(&test, &[command, "--database-url", nobody], 5, &["127.0.0.1:1", "start it"]);
+    }
+}
+
+async fn a_database_that_is_not_there_is_5(server: &TestServer) {
+    let test = server.database().await;
+    let nowhere = match server.server {
+        Server::Sqlite => test.url().replace("mode=rwc", "mode=rw").replace(&test.name, "nowhere"),
+        Server::Postgres | Server::Cockroach => test.url().replace(&test.name, "nowhere"),
+    };
+    fails(&test, &["audit", "--database-url", &nowhere], 5, &["nowhere"]);
+}
+
+async fn a_schema_that_is_not_migrated_is_5(server: &TestServer) {
+    let test = server.empty_database().await;
+    let commands = [
+        &["seed"][..],
+        &["transfer"],
+        &["audit"],
+        &["accounts"],
+        &["history", "1"],
+        &["transfer", "--count", "5"],
+    ];
+    for command in commands {
+        fails(&test, command, 5, &["not migrated", "cargo run -p migration up"]);
+    }
+    test.migration().args(["up", "-n", "3"]).assert().success();
+    for command in commands {
+        fails(&test, command, 5, &["only in part", "3 of 6", "cargo run -p migration up"]);
+    }
+}
+
+async fn a_transfer_that_cannot_be_is_1(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    for id in [1, 2] {
+        insert_account(&database, id, 10).await;
+    }
+    let before = everything(&database).await;
+    for style in ["builder", "orm"] {
+        for (from, to, amount, word) in [
+            ("9", "1", "5", "no account 9"),
+            ("1", "9", "5", "no account 9"),
+            ("1", "1", "5", "two different accounts"),
+            ("1", "2", "11", "less than 11"),
+        ] {
+            let arguments = ["transfer", "--style", style, "--from", from, "--to", to, "--amount", amount];
+            fails(&test, &arguments, 1, &[word]);
+        }
+    }
+    fails(&test, &["history", "9"], 1, &["no account 9"]);
+    assert!(everything(&database).await == before);
+}
+
+async fn fewer_than_two_accounts_are_too_few(server: &TestServer) {
+    let test = server.database().await;
+    fails(&test, &["transfer"], 1, &["fewer than two accounts", "seed"]);
+    fails(&test, &["transfer", "--count", "10", "--concurrency", "3"], 1, &["fewer than two accounts"]);
+    insert_account(&test.connect().await, 1, 10).await;
+    fails(&test, &["transfer"], 1, &["fewer than two accounts"]);
+    fails(&test, &["transfer", "--from", "1"], 1, &["fewer than two accounts"]);
+}
+
+async fn an_id_with_another_amount_is_1(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    for id in [1, 2] {
+        insert_account(&database, id, 10).await;
+    }
+    let id = "00000000-0000-0000-0000-000000000001";
+    let transfer = |amount| ["transfer", "--id", id, "--from", "1", "--to", "2", "--amount", amount];
+    test.seabank().args(transfer("3")).assert().success();
+    let before = everything(&database).await;
+    fails(&test, &transfer("4"), 1, &["another amount: 3", "new --id"]);
+    test.seabank().args(transfer("3")).assert().success();
+    assert!(everything(&database).await == before);
+}
+
+async fn a_file_that_cannot_be_written_is_1(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    for id in [1, 2] {
+        insert_account(&database, id, 10).await;
+    }
+    let before = everything(&database).await;
+    let read_only = test.url().replace("mode=rwc", "mode=ro");
+    test.seabank().args(["audit", "--database-url", &read_only]).assert().success();
+    for command in ["seed", "transfer"] {
+        fails(&test, &[command, "--database-url", &read_only], 1, &["readonly", "can be written"]);
+    }
+    assert!(everything(&database).await == before);
+}
+
+async fn a_full_disk_is_passed_on(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    insert_account(&database, 1, 10).await;
+    // The file may not grow: what a full disk does, seen from SQLite. The limit is a connection's, so the library is asked.
+    let one = database::Options { max_connections: 1, ..database::Options::default() };
+    let full = test.connect_with(&one).await;
+    let pages = tests::scalar(&full, "PRAGMA page_count").await;
+    execute(&full, &format!("PRAGMA max_page_count = {pages}")).await;
+    let before = everything(&database).await;
+    let bank = seabank::bank::Bank::new(&full, transaction::Policy::default());
+    let seed =
+        seabank::bank::seed::Seed { count: 20_000, chunk: 5_000, run: uuid::Uuid::new_v4(), rng_seed: 1 };
+    let (error, done) =
+        bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect_err("there is no room");
+    assert!(error.to_string().contains("full"), "{error}");
+    assert_eq!(done.created, 0);
+    assert!(everything(&database).await == before);
+}
+
+async fn savepoints_elsewhere_are_2(server: &TestServer) {
+    let test = server.database().await;
+    fails(&test, &["transfer", "--savepoint-restarts", "2"], 2, &["CockroachDB"]);
+}
+
+async fn missing_rights_are_passed_on(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let role = format!("{}_reader", test.name);
+    execute(&database, &format!("CREATE ROLE {role} LOGIN")).await;
+    execute(
+        &database,
+        &format!("GRANT SELECT ON TABLE accounts, transfers, batches, seaql_migrations TO {role}"),
+    )
+    .await;
+    let user = if server.server == Server::Postgres { "postgres@" } else { "root@" };
+    let reader = test.url().replace(user, &format!("{role}@"));
+    fails(&test, &["seed", "--database-url", &reader], 1, &["batches", "rights"]);
+    // A role outlives the database where it still has rights in it.
+    execute(
+        &database,
+        &format!("REVOKE ALL ON TABLE accounts, transfers, batches, seaql_migrations FROM {role}"),
+    )
+    .await;
+    execute(&database, &format!("DROP ROLE {role}")).await;
+}
