@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use database::Database;
 use rand::RngExt;
-use sea_orm_migration::prelude::{Expr, ExprTrait, Query, Table};
+use sea_orm_migration::prelude::{Expr, ExprTrait, LikeExpr, Query, Table};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{IntoSchemaManagerConnection, MigratorTrait};
 
@@ -144,7 +144,7 @@ impl Task {
                 .column("name")
                 .from("sqlite_master")
                 .and_where(Expr::col("type").eq("table"))
-                .and_where(Expr::col("name").not_like("sqlite~_%"))
+                .and_where(Expr::col("name").not_like(LikeExpr::new("sqlite~_%").escape('~')))
                 .take()
         } else {
             Query::select()

@@ -71,14 +71,14 @@ impl TestDatabase {
         self.program("migration").into()
     }
 
-    /// `seabank` on this database, left running. What it says is not kept.
+    /// `seabank` or `migration` on this database, left running. What it says is not kept.
     ///
     /// # Panics
     ///
     /// Where it cannot be started.
     #[must_use]
-    pub fn spawn_seabank(&self, arguments: &[&str]) -> Child {
-        let mut command = self.program("seabank");
+    pub fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
+        let mut command = self.program(program);
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("it can be started")
     }

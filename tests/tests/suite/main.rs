@@ -3,6 +3,8 @@
 mod audit;
 mod books;
 mod demo;
+mod entities;
+mod migrations;
 mod plans;
 mod relations;
 mod seed;
@@ -14,6 +16,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::run(&[
+        ("migrations", migrations::tests()),
+        ("entities", entities::tests()),
         ("transaction", transaction::tests()),
         ("relations", relations::tests()),
         ("seed", seed::tests()),

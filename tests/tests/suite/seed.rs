@@ -118,7 +118,7 @@ async fn a_run_that_was_killed_is_completed(server: &TestServer) {
         "--run",
         "00000000-0000-0000-0000-000000000009",
     ];
-    let mut killed = test.spawn_seabank(&arguments);
+    let mut killed = test.spawn("seabank", &arguments);
     let started = Instant::now();
     while everything_count(&database).await == 0 {
         assert!(started.elapsed() < Duration::from_secs(60), "nothing was seeded");
@@ -174,7 +174,7 @@ async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
 
 async fn two_seeds_at_once_add_both(server: &TestServer) {
     let test = server.database().await;
-    let seed = |test: &TestDatabase| test.spawn_seabank(&["seed", "--count", "500", "--chunk", "10"]);
+    let seed = |test: &TestDatabase| test.spawn("seabank", &["seed", "--count", "500", "--chunk", "10"]);
     let (mut one, mut other) = (seed(&test), seed(&test));
     assert!(one.wait().expect("it ends").success() && other.wait().expect("it ends").success());
     assert_eq!(everything_count(&test.connect().await).await, 1000);

@@ -1,0 +1,296 @@
+//! The schema: applied, rolled back, applied by several at once, and refused in one line.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use database::{Database, Server};
+use migration::{Command, WithoutForeignKeys};
+use sea_orm::{ConnectionTrait, Statement};
+use tests::{Test, TestDatabase, TestServer, tests};
+
+use crate::books::{execute, insert_account, insert_transfer};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        up_applies_everything_once,
+        every_command_restores_the_schema,
+        the_flags_of_sea_orm_cli_work,
+        four_at_once_all_end_well,
+        fresh_beside_up_ends_with_the_whole_schema,
+        a_migrator_that_was_killed_is_taken_over,
+        what_was_applied_but_not_recorded_is_applied_again,
+        what_may_not_be_is_refused_by_the_schema,
+        a_schema_without_foreign_keys_takes_any_transfer,
+        wrong_usage_is_2,
+        no_server_is_5,
+        a_server_that_says_nothing_is_5_within_10_s,
+        no_database_is_5 on &[Server::Postgres, Server::Cockroach],
+        no_rights_is_5 on &[Server::Postgres],
+        a_newer_schema_is_5,
+    ]
+}
+
+const TABLES: [&str; 4] = ["accounts", "transfers", "points", "batches"];
+
+fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
+    let output = test.migration().args(arguments).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command that fails; gives its one line.
+fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
+    let started = Instant::now();
+    let output = test.migration().args(arguments).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", started.elapsed());
+    let [line] = errors.lines().collect::<Vec<_>>()[..] else {
+        panic!("{arguments:?}: one line, not {errors}")
+    };
+    assert!(line.starts_with("error: "), "{line}");
+    line.to_owned()
+}
+
+async fn is_there(database: &Database, table: &str) -> bool {
+    let sql = format!("SELECT count(*) FROM {table}");
+    let statement = Statement::from_string(database.connection.get_database_backend(), sql);
+    database.connection.query_one_raw(statement).await.is_ok()
+}
+
+async fn tables(test: &TestDatabase) -> Vec<&'static str> {
+    let database = test.connect_for_analysis().await;
+    let mut there = Vec::new();
+    for table in TABLES {
+        if is_there(&database, table).await {
+            there.push(table);
+        }
+    }
+    there
+}
+
+async fn is_complete(test: &TestDatabase) {
+    assert_eq!(tables(test).await, TABLES);
+    let database = test.connect_for_analysis().await;
+    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+    let recorded = tests::scalar(&database, "SELECT count(*) FROM seaql_migrations").await;
+    assert_eq!(usize::try_from(recorded), Ok(migration::total()));
+    for id in [1, 2] {
+        insert_account(&database, id, 10).await;
+    }
+    insert_transfer(&database, 1, 2, 1).await.expect("two accounts");
+    execute(&database, "INSERT INTO points (x, y, z) VALUES (1, 2, 3)").await;
+    insert_transfer(&database, 1, 3, 1).await.expect_err("the foreign keys are there");
+}
+
+async fn up_applies_everything_once(server: &TestServer) {
+    let test = server.empty_database().await;
+    let first = migrate(&test, &["up"]);
+    assert_eq!(
+        first.lines().filter(|line| line.starts_with("Applied m")).count(),
+        migration::total(),
+        "{first}"
+    );
+    let second = migrate(&test, &["up"]);
+    assert!(second.starts_with("Nothing to apply"), "{second}");
+    assert!(migrate(&test, &[]).starts_with("Nothing to apply"), "no command is up");
+    is_complete(&test).await;
+}
+
+async fn every_command_restores_the_schema(server: &TestServer) {
+    let test = server.empty_database().await;
+    let status = |test: &TestDatabase| {
+        let text = migrate(test, &["status"]);
+        (text.matches("Applied").count(), text.matches("Pending").count())
+    };
+    let all = migration::total();
+    assert_eq!(status(&test), (0, all));
+    migrate(&test, &["up"]);
+    assert_eq!(status(&test), (all, 0));
+    let down = migrate(&test, &["down"]);
+    assert!(down.contains("Rolled back m20260101_000006_create_batches"), "{down}");
+    assert_eq!(status(&test), (all - 1, 1));
+    assert_eq!(tables(&test).await, TABLES[..3]);
+    migrate(&test, &["up"]);
+    migrate(&test, &["refresh"]);
+    assert_eq!(status(&test), (all, 0));
+    let reset = migrate(&test, &["reset"]);
+    assert_eq!(reset.lines().count(), all, "{reset}");
+    assert_eq!(status(&test), (0, all));
+    assert_eq!(tables(&test).await, [""; 0]);
+    migrate(&test, &["up"]);
+    let database = test.connect_for_analysis().await;
+    execute(&database, "CREATE TABLE somebody_elses (id BIGINT PRIMARY KEY)").await;
+    let fresh = migrate(&test, &["fresh"]);
+    assert!(fresh.contains("Dropped table somebody_elses"), "{fresh}");
+    assert!(!is_there(&database, "somebody_elses").await);
+    is_complete(&test).await;
+}
+
+/// What `sea-orm-cli migrate` passes on, in its order.
+async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
+    let test = server.empty_database().await;
+    migrate(&test, &["up", "-n", "2", "-s", "public"]);
+    assert_eq!(tables(&test).await, TABLES[..2]);
+    migrate(&test, &["down", "-n", "1", "-v"]);
+    assert_eq!(tables(&test).await, TABLES[..1]);
+    let output = tests::command("migration").args(["up", "-u", test.url()]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(migrate(&test, &["status", "-v"]).contains("Applied"));
+    is_complete(&test).await;
+}
+
+async fn four_at_once_all_end_well(server: &TestServer) {
+    for _ in 0..3 {
+        let test = server.empty_database().await;
+        all_end_well(&test, &[&["up"], &["up"], &["up"], &["up"]]);
+        is_complete(&test).await;
+    }
+}
+
+async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
+    for _ in 0..3 {
+        let test = server.database().await;
+        all_end_well(&test, &[&["fresh"], &["up"], &["refresh"]]);
+        is_complete(&test).await;
+    }
+}
+
+fn all_end_well(test: &TestDatabase, commands: &[&[&str]]) {
+    let running: Vec<_> = commands.iter().map(|arguments| test.spawn("migration", arguments)).collect();
+    for (mut process, arguments) in running.into_iter().zip(commands) {
+        assert!(process.wait().expect("it ends").success(), "{arguments:?}");
+    }
+}
+
+async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
+    for milliseconds in [2, 5, 10, 20, 40] {
+        let test = server.empty_database().await;
+        let mut killed = test.spawn("migration", &["up"]);
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        // It may have ended by itself.
+        let _ = killed.kill();
+        killed.wait().expect("it ends");
+        migrate(&test, &["up"]);
+        is_complete(&test).await;
+    }
+}
+
+/// On CockroachDB a change is committed before it is recorded.
+async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "DELETE FROM seaql_migrations").await;
+    migrate(&test, &["up"]);
+    is_complete(&test).await;
+}
+
+async fn what_may_not_be_is_refused_by_the_schema(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    for id in [1, 2] {
+        insert_account(&database, id, 10).await;
+    }
+    let uuid = "'00000000-0000-0000-0000-000000000001'";
+    let transfer = |source: &str, target: &str, amount: &str| {
+        format!(
+            "INSERT INTO transfers (id, source_id, target_id, amount) VALUES ({uuid}, {source}, {target}, {amount})"
+        )
+    };
+    for refused in [
+        "UPDATE accounts SET balance = -1 WHERE id = 1".to_owned(),
+        "UPDATE accounts SET opening_balance = -1 WHERE id = 1".to_owned(),
+        // On SQLite this would become a REAL that is larger than any balance.
+        "UPDATE accounts SET balance = 9223372036854775807 + balance WHERE id = 1".to_owned(),
+        "UPDATE accounts SET balance = 'much' WHERE id = 1".to_owned(),
+        "INSERT INTO accounts (id, balance, opening_balance) VALUES (1, 0, 0)".to_owned(),
+        "INSERT INTO accounts (id, balance) VALUES (3, 0)".to_owned(),
+        "DELETE FROM accounts WHERE id = 1 AND (SELECT count(*) FROM transfers) > 0".to_owned(),
+        transfer("1", "2", "0"),
+        transfer("1", "2", "-1"),
+        transfer("1", "1", "1"),
+        transfer("1", "3", "1"),
+        transfer("3", "1", "1"),
+        transfer("1", "NULL", "1"),
+    ] {
+        if refused.starts_with("DELETE") {
+            insert_transfer(&database, 1, 2, 1).await.expect("two accounts");
+        }
+        let done = database.connection.execute_unprepared(&refused).await;
+        assert!(done.is_err(), "{refused}");
+    }
+}
+
+async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
+    insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
+    // It is the same schema under the same names, as far as the app looks.
+    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+}
+
+async fn wrong_usage_is_2(server: &TestServer) {
+    let test = server.empty_database().await;
+    for (arguments, word) in [
+        (&["sideways"][..], "sideways"),
+        (&["up", "-n", "x"], "x"),
+        (&["up", "-u", "mysql://bank:s3cret@localhost/bank"], "URL"),
+        (&["up", "-u", "postgres://bank:s3cret@localhost:99999/bank"], "URL"),
+    ] {
+        let line = fails(&test, arguments, 2);
+        assert!(line.contains(word) && !line.contains("s3cret"), "{line}");
+    }
+    let help =
+        test.migration().env("DATABASE_URL", "postgres://bank:s3cret@localhost/bank").arg("--help").output();
+    assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
+}
+
+async fn no_server_is_5(server: &TestServer) {
+    let test = server.empty_database().await;
+    for command in ["up", "status", "down", "fresh", "refresh", "reset"] {
+        let line = fails(&test, &[command, "-u", "postgres://bank:s3cret@127.0.0.1:1/bank"], 5);
+        assert!(
+            line.contains("127.0.0.1:1") && line.contains("start it") && !line.contains("s3cret"),
+            "{line}"
+        );
+    }
+}
+
+async fn a_server_that_says_nothing_is_5_within_10_s(server: &TestServer) {
+    let test = server.empty_database().await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("cockroachdb://root@{}/bank", silent.local_addr().expect("an address"));
+    let line = fails(&test, &["up", "-u", &url], 5);
+    assert!(line.contains("did not answer"), "{line}");
+}
+
+async fn no_database_is_5(server: &TestServer) {
+    let test = server.empty_database().await;
+    let line = fails(&test, &["up", "-u", &test.url().replace(&test.name, "nowhere")], 5);
+    assert!(line.contains("CREATE DATABASE nowhere"), "{line}");
+}
+
+async fn no_rights_is_5(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    let role = format!("{}_guest", test.name);
+    execute(&database, &format!("CREATE ROLE {role} LOGIN")).await;
+    let line = fails(&test, &["up", "-u", &test.url().replace("postgres@", &format!("{role}@"))], 5);
+    assert!(line.contains("GRANT CREATE") && line.contains(&role), "{line}");
+    assert_eq!(tables(&test).await, [""; 0]);
+    execute(&database, &format!("DROP ROLE {role}")).await;
+}
+
+async fn a_newer_schema_is_5(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_later', 0)";
+    execute(&database, newer).await;
+    for command in ["up", "status", "down"] {
+        let line = fails(&test, &[command], 5);
+        assert!(line.contains("m20990101_000001_later"), "{line}");
+    }
+    test.seabank().arg("audit").assert().code(5);
+}
