@@ -155,7 +155,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
     let log = Log::new(server).await;
     let slow = match server.server {
         Server::Sqlite => {
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000000) SELECT max(i) FROM n"
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500000) SELECT max(i) FROM n"
         }
         Server::Postgres | Server::Cockroach => "SELECT pg_sleep(5)",
     };

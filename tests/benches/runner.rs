@@ -1,0 +1,114 @@
+//! What the runner adds to BEGIN, the body and COMMIT, beside SeaORM's own transaction and beside the three statements
+//! sent bare. `cargo bench -p tests`
+//!
+//! Each server is asked through a proxy that holds every answer back, so that a round trip shows as a multiple of that.
+//! The three take turns, transaction by transaction, in one run: read the ratios.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::time::{Duration, Instant};
+
+use database::{Address, Database, Options, Server, connect};
+use sea_orm::sqlx::Executor;
+use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use tests::{Postgres, Proxy};
+use transaction::{Policy, Runner};
+
+const ROUNDS: usize = 300;
+const UPDATE: &str = "UPDATE counter SET n = n + 1 WHERE id = 1";
+
+#[tokio::main]
+async fn main() {
+    let Some(programs) = Postgres::find() else {
+        println!("NOT MEASURED: PostgreSQL is not installed");
+        return;
+    };
+    let server = Postgres::start(&programs).await.expect("PostgreSQL starts");
+    let url = server.url("postgres");
+    let direct = open(&url).await;
+    let create =
+        "CREATE TABLE counter (id INT8 PRIMARY KEY, n INT8 NOT NULL); INSERT INTO counter VALUES (1, 0)";
+    direct.connection.execute_unprepared(create).await.expect("the table can be made");
+
+    let delay = Duration::from_millis(5);
+    let address = url::Url::parse(&url).expect("its own URL").socket_addrs(|| None).expect("an address")[0];
+    let proxy = Proxy::delaying(address, delay).await.expect("a port is free");
+    let far = open(&proxy.url(&url)).await;
+
+    println!("one UPDATE in a transaction, {}, median of {ROUNDS}, taking turns", server_name(&direct));
+    println!("{:<44} {:>10} {:>22}", "", "directly", "answers held back 5 ms");
+    let near = measure(&direct).await;
+    let held_back = measure(&far).await;
+    for (n, name) in ["BEGIN, UPDATE, COMMIT sent bare", "SeaORM's transaction()", "transaction::Runner"]
+        .iter()
+        .enumerate()
+    {
+        let round_trips = held_back[n].as_secs_f64() / delay.as_secs_f64();
+        println!(
+            "{name:<44} {:>7} µs {:>8} µs, {round_trips:.2} × 5 ms",
+            near[n].as_micros(),
+            held_back[n].as_micros()
+        );
+    }
+    for (n, peer) in ["sent bare", "SeaORM's"].iter().enumerate() {
+        let ratio = |times: &[Duration; 3]| times[2].as_secs_f64() / times[n].as_secs_f64();
+        println!("runner / {peer:<35} {:>10.2} {:>22.3}", ratio(&near), ratio(&held_back));
+    }
+}
+
+async fn open(url: &str) -> Database {
+    let address = Address::parse(url).expect("a good URL");
+    connect(&address, &Options { max_connections: 2, ..Options::default() }).await.expect("it answers")
+}
+
+fn server_name(database: &Database) -> String {
+    let version = database.version.split([',', '(']).next().unwrap_or_default();
+    assert_eq!(database.server, Server::Postgres);
+    version.trim().to_owned()
+}
+
+/// The medians of: sent bare, SeaORM's, the runner's.
+async fn measure(database: &Database) -> [Duration; 3] {
+    let runner = Runner::new(database.clone(), Policy::default());
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (n, times) in times.iter_mut().enumerate() {
+            let started = Instant::now();
+            match n {
+                0 => bare(database).await,
+                1 => sea_orm_transaction(database).await,
+                _ => ours(&runner).await,
+            }
+            times.push(started.elapsed());
+            // The pool looks at what came back before it gives it out again.
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    })
+}
+
+async fn bare(database: &Database) {
+    let pool = database.connection.get_postgres_connection_pool();
+    let mut connection = pool.acquire().await.expect("a connection");
+    for sql in ["BEGIN", UPDATE, "COMMIT"] {
+        // A text alone is not prepared: one round trip each.
+        connection.execute(sql).await.expect(sql);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the peer")]
+async fn sea_orm_transaction(database: &Database) {
+    database
+        .connection
+        .transaction::<_, (), DbErr>(|tx| {
+            Box::pin(async move { tx.execute_unprepared(UPDATE).await.map(drop) })
+        })
+        .await
+        .expect("applied");
+}
+
+async fn ours(runner: &Runner) {
+    runner.run("count", async |tx| tx.execute_unprepared(UPDATE).await.map(drop)).await.expect("applied");
+}
