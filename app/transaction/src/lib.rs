@@ -25,6 +25,7 @@
 mod class;
 mod error;
 mod policy;
+mod run;
 mod runner;
 mod session;
 mod stats;

@@ -1,18 +1,16 @@
 //! The loop: attempts, their endings, and the pauses between them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use database::{Database, Server, sqlstate};
 use sea_orm::DbErr;
 use tracing::Instrument;
 
+use crate::run::{Ending, Failure, Run};
 use crate::stats::Stats;
 use crate::tx::no_answer;
-use crate::{
-    Attempt, Attempts, Begin, Class, Counts, Earlier, Error, Phase, Policy, Session, Sessions, Tx, Verdict,
-    decide,
-};
+use crate::{Attempt, Begin, Class, Counts, Earlier, Error, Phase, Policy, Session, Sessions, Tx, Verdict};
 
 const RESTART: &str = "cockroach_restart";
 
@@ -40,37 +38,6 @@ enum Contract {
     Snapshot,
     /// Changes nothing, and each statement reads its own present: no transaction is begun.
     Autocommit,
-}
-
-/// How one attempt ended.
-enum Ending<T, E> {
-    /// It is applied, or had nothing left to apply.
-    Applied(T),
-    /// Nothing of it is applied, and another would end the same.
-    Failed(Error<E>),
-    /// Nothing of it is applied; another may succeed.
-    Again,
-    /// It may be applied, or may yet be.
-    Unknown,
-}
-
-/// What a run remembers from attempt to attempt.
-struct Run {
-    started: Instant,
-    failed: Attempts,
-    /// The error that left an attempt unknown, until a later attempt proves what became of it.
-    unknown: Option<DbErr>,
-    /// Whether an attempt's session may still be open on the server, and how to end it.
-    orphaned: bool,
-    orphan: Option<String>,
-    stale_plan_seen: bool,
-}
-
-/// A failed step of an attempt.
-struct Failure {
-    phase: Phase,
-    error: DbErr,
-    class: Class,
 }
 
 impl Runner {
@@ -198,11 +165,10 @@ impl Runner {
     {
         let mut run = Run::new();
         loop {
-            match self.attempt(&mut run, contract, body.clone()).await {
-                Ending::Applied(value) => {
-                    tracing::debug!(failed_attempts = run.failed.0.len(), "applied");
-                    return Ok(value);
-                }
+            let ending = self.attempt(&mut run, contract, body.clone()).await;
+            tracing::debug!(failed_attempts = run.failed.0.len(), outcome = ending.name(), "attempt ended");
+            match ending {
+                Ending::Applied(value) => return Ok(value),
                 Ending::Failed(error) if run.unknown.is_none() => return Err(error),
                 Ending::Failed(_) => break,
                 Ending::Unknown if contract == Contract::Once => break,
@@ -411,68 +377,6 @@ impl Runner {
 impl Contract {
     fn writes(self) -> bool {
         matches!(self, Self::Once | Self::Idempotent)
-    }
-}
-
-impl Failure {
-    fn verdict(&self) -> Verdict {
-        decide(self.phase, self.class)
-    }
-}
-
-impl Attempts {
-    fn push(&mut self, failure: Failure) {
-        self.0.push(Attempt { phase: failure.phase, error: failure.error });
-    }
-}
-
-impl Run {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            failed: Attempts::default(),
-            unknown: None,
-            orphaned: false,
-            orphan: None,
-            stale_plan_seen: false,
-        }
-    }
-
-    fn orphan_left(&mut self, session: Option<String>) {
-        self.orphaned = true;
-        self.orphan = session;
-    }
-
-    /// Notes a failed attempt and says how it ended. `refused_body` is what the body made of the database's error.
-    fn ended<T, E>(&mut self, failure: Failure, refused_body: Option<E>) -> Ending<T, E> {
-        let stale_plan_again =
-            failure.class == Class::StalePlan && std::mem::replace(&mut self.stale_plan_seen, true);
-        let verdict = failure.verdict();
-        let error = failure.error.clone();
-        self.failed.push(failure);
-        match verdict {
-            Verdict::Unknown => {
-                self.unknown.get_or_insert(error);
-                Ending::Unknown
-            }
-            Verdict::Retry | Verdict::RetryOnNewConnection if !stale_plan_again => Ending::Again,
-            _ => Ending::Failed(match refused_body {
-                Some(error) => Error::Body(error),
-                None => Error::Database { error, attempts: std::mem::take(&mut self.failed) },
-            }),
-        }
-    }
-
-    /// What a run comes to that is not applied and has no attempts left.
-    fn into_error<E>(self) -> Error<E> {
-        let attempts = self.failed;
-        match self.unknown {
-            Some(first) => Error::Unknown { first, attempts },
-            None => {
-                let first = attempts.0.first().map_or_else(|| no_answer(Duration::ZERO), |a| a.error.clone());
-                Error::RetriesExhausted { first, attempts }
-            }
-        }
     }
 }
 
