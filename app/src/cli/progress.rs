@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use uuid::Uuid;
 
 /// The pause between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -39,6 +40,20 @@ impl Progress {
         };
         let lines = !self.quiet && bar.is_hidden();
         Counting { bar, lines, last_line: Instant::now(), total, unit }
+    }
+}
+
+/// What is told of a run before it begins, so that it can be completed whatever becomes of it.
+pub(super) fn run_line(kind: &str, run: Uuid) -> String {
+    format!("{kind} run {run}: if it is stopped, the same command with --run {run} completes it")
+}
+
+/// How long something took, and how fast that was where it took long enough to tell.
+pub(super) fn pace(count: u64, seconds: f64) -> String {
+    if seconds < 0.1 {
+        format!("{seconds:.3} s")
+    } else {
+        format!("{seconds:.2} s ({:.0} a second)", count as f64 / seconds)
     }
 }
 

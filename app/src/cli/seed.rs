@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::context::Context;
 use super::failure;
+use super::progress::{pace, run_line};
 use crate::bank::Bank;
 use crate::bank::seed::{ID_LIMIT, Seed, Seeded};
 
@@ -81,7 +82,7 @@ pub(super) async fn seed(context: &Context, bank: &Bank, seed: Seed) -> Result<A
         "cargo run -p app seed --count {} --chunk {} --run {} --rng-seed {}",
         seed.count, seed.chunk, seed.run, seed.rng_seed
     );
-    context.progress().say(&format!("seed run {} (to complete it if it is stopped: {again})", seed.run));
+    context.progress().say(&run_line("seed", seed.run));
 
     let started = Instant::now();
     let mut counting = context.progress().towards(seed.count, "accounts");
@@ -131,11 +132,14 @@ fn keys(seed: Seed, existing: u64, seeded: Seeded, counts: &Counts, seconds: f64
 }
 
 fn text(keys: &Keys) -> String {
-    let per_second = keys.created as f64 / keys.seconds;
     let mut text = format!(
-        "Added {} accounts to the {} there were, in {:.2} s ({per_second:.0} a second): \
-         chunks: {}, numbers drawn again: {}, retries: {}.",
-        keys.created, keys.existing, keys.seconds, keys.chunks, keys.collisions, keys.retries
+        "Added {} accounts to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
+        keys.created,
+        keys.existing,
+        pace(keys.created, keys.seconds),
+        keys.chunks,
+        keys.collisions,
+        keys.retries
     );
     if keys.found > 0 {
         text += &format!("\n{} accounts of this run were there already.", keys.found);

@@ -13,6 +13,7 @@ use crate::bank::transfer::{DrawError, Many, Refusal, Unsuccessful};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::failure;
+use crate::cli::progress::{pace, run_line};
 
 /// How many failures are told one by one.
 const TOLD_MAX: u64 = 10;
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<A
         rng_seed: args.rng_seed(),
     };
     let again = command(&many);
-    context.progress().say(&format!("transfer run {} (to complete it if it is stopped: {again})", many.run));
+    context.progress().say(&run_line("transfer", many.run));
 
     let started = Instant::now();
     let stop = context.interrupted().child_token();
@@ -85,12 +86,11 @@ pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<A
         rng_seed: many.rng_seed,
     };
     let text = format!(
-        "{} of {} transfers in {:.2} s ({:.0} a second): {} applied, {} applied before, {} skipped with nothing to move, \
+        "{} of {} transfers in {}: {} applied, {} applied before, {} skipped with nothing to move, \
          {} failed, {} unknown; {}.",
         tally.total(),
         many.count,
-        keys.seconds,
-        tally.total() as f64 / keys.seconds,
+        pace(tally.total(), keys.seconds),
         tally.applied,
         tally.already_applied,
         tally.skipped,
