@@ -1,7 +1,7 @@
 //! Why a migration did not end well, each in one line that says what to do next.
 
-use database::{Database, Server, sqlstate};
-use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, Statement};
+use database::{Database, Server, reason, sqlstate};
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use terminal::{Exit, Failure};
 
 /// Why the schema is not as it was asked for.
@@ -118,7 +118,7 @@ pub(crate) fn is_contention(error: &DbErr) -> bool {
 
 fn is_connection(error: &DbErr) -> bool {
     use sea_orm_migration::sea_orm::sqlx::Error as Driver;
-    match driver_error(error) {
+    match database::driver_error(error) {
         Some(Driver::Io(_) | Driver::Tls(_) | Driver::PoolTimedOut | Driver::PoolClosed) => true,
         _ => matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
     }
@@ -127,25 +127,6 @@ fn is_connection(error: &DbErr) -> bool {
 /// SQLite's SQLITE_READONLY with all its extensions: the low byte is the family.
 fn is_read_only(server: Server, code: &str) -> bool {
     server == Server::Sqlite && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8)
-}
-
-fn reason(error: &DbErr) -> String {
-    let text = match driver_error(error) {
-        Some(driver) => {
-            driver.as_database_error().map_or_else(|| driver.to_string(), |e| e.message().to_owned())
-        }
-        None => error.to_string(),
-    };
-    text.replace('\n', " ")
-}
-
-fn driver_error(error: &DbErr) -> Option<&sea_orm_migration::sea_orm::sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(e))
-        | DbErr::Exec(RuntimeErr::SqlxError(e))
-        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
-        _ => None,
-    }
 }
 
 /// What has to be granted, to whom; made-up names where even that cannot be asked.

@@ -70,6 +70,10 @@ impl ConnectError {
     pub(crate) fn of(address: &Address, error: &sqlx::Error) -> Self {
         let address = address.clone();
         match error {
+            // How rustls says that a certificate is not one to trust.
+            sqlx::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Refused { reason: format!("TLS: {e}"), address }
+            }
             sqlx::Error::Io(e) => Self::NoServer { address, reason: e.to_string() },
             sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => Self::NoDatabase { address },
             sqlx::Error::Database(e) => Self::Refused { reason: e.message().to_owned(), address },
@@ -89,7 +93,20 @@ pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     }
 }
 
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+/// What went wrong, in the words of the database or the driver, on one line and without their wrapping.
+#[must_use]
+pub fn reason(error: &DbErr) -> String {
+    let text = match driver_error(error) {
+        Some(sqlx::Error::Database(error)) => error.message().to_owned(),
+        Some(driver) => driver.to_string(),
+        None => error.to_string(),
+    };
+    text.replace('\n', " ")
+}
+
+/// The driver's error, where it is one.
+#[must_use]
+pub fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(e))
         | DbErr::Exec(RuntimeErr::SqlxError(e))

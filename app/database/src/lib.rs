@@ -13,7 +13,7 @@ mod session;
 
 pub use address::{Address, EMBEDDED_URL};
 pub use connect::{Database, Options, Purpose, Server, connect};
-pub use error::{ConnectError, sqlstate};
+pub use error::{ConnectError, driver_error, reason, sqlstate};
 pub use session::SESSION_ID;
 
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use database::sqlstate;
+use database::{reason, sqlstate};
 use sea_orm::DbErr;
 use terminal::{Exit, Failure};
 use transaction::Error;
@@ -49,7 +49,7 @@ fn of_database(error: &DbErr, attempts: &str) -> Failure {
         _ => ("database", "see what was sent with --echo"),
     };
     let exit = if kind == "not_migrated" { Exit::NoDatabase } else { Exit::Failed };
-    Failure::new(exit, kind, format!("{error}{attempts}: {remedy}"))
+    Failure::new(exit, kind, format!("the database refused: {}{attempts}: {remedy}", reason(error)))
 }
 
 /// What reading ended in.

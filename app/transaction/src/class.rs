@@ -1,7 +1,7 @@
 //! What an error of a statement means, by its code: the columns of the decision table.
 
-use database::sqlstate;
-use sea_orm::{DbErr, RuntimeErr};
+use database::{driver_error, sqlstate};
+use sea_orm::DbErr;
 
 /// What an error says of the statement that met it. Nobody looks at texts: only at codes and at who reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,19 +65,16 @@ fn is_sqlite_constraint(code: &str) -> bool {
 
 /// Errors that the driver reports of the link rather than the server of a statement.
 fn is_link(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) => true,
-        DbErr::Conn(RuntimeErr::SqlxError(e))
-        | DbErr::Exec(RuntimeErr::SqlxError(e))
-        | DbErr::Query(RuntimeErr::SqlxError(e)) => {
-            matches!(
-                **e,
-                sqlx::Error::Io(_)
-                    | sqlx::Error::Protocol(_)
-                    | sqlx::Error::WorkerCrashed
-                    | sqlx::Error::PoolTimedOut
-            )
-        }
-        _ => false,
+    if matches!(error, DbErr::ConnectionAcquire(_)) {
+        return true;
     }
+    matches!(
+        driver_error(error),
+        Some(
+            sqlx::Error::Io(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::PoolTimedOut
+        )
+    )
 }

@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_id_with_another_amount_is_1,
         a_file_that_cannot_be_written_is_1 on &[Server::Sqlite],
         a_full_disk_is_passed_on on &[Server::Sqlite],
+        a_full_disk_of_a_server_is_passed_on on &[Server::Postgres],
         savepoints_elsewhere_are_2 on &[Server::Sqlite, Server::Postgres],
         missing_rights_are_passed_on on WIRE,
     ]
@@ -217,6 +218,23 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     assert!(error.to_string().contains("full"), "{error}");
     assert_eq!(done.created, 0);
     assert!(everything(&database).await == before);
+}
+
+/// The server says what it says when its disk is full.
+async fn a_full_disk_of_a_server_is_passed_on(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    execute(
+        &database,
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+    )
+    .await;
+    execute(&database, "CREATE TRIGGER full_disk AFTER INSERT ON accounts EXECUTE FUNCTION full_disk()")
+        .await;
+    fails(&test, &["seed"], 1, &["No space left on device", "free some space", "cargo run -p app seed"]);
+    let (accounts, _) = everything(&database).await;
+    assert_eq!((accounts.len(), tests::scalar(&database, "SELECT count(*) FROM batches").await), (0, 0));
 }
 
 async fn savepoints_elsewhere_are_2(server: &TestServer) {
