@@ -1,7 +1,7 @@
 //! The command line: the only place that prints.
 //!
 //! Answers go to standard output, everything else to standard error. Each command is a module with its arguments and a
-//! function from them to an [`Answer`]; what they share is in `context` (database, retry policy, interruption),
+//! function from them to an `Answer`; what they share is in `context` (database, retry policy, interruption),
 //! `failure` (errors of the bank as lines and exit codes) and `progress`.
 
 mod accounts;

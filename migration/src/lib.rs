@@ -4,7 +4,7 @@
 //! what is missing without writing anything, [`run`] does what the commands of the binary say. Each is safe to run
 //! again and safe beside another one: on a server they take turns (module `turn`).
 //!
-//! A new migration changes one thing, and says IF [NOT] EXISTS: CockroachDB commits a schema change by itself, so
+//! A new migration changes one thing, and says `IF [NOT] EXISTS`: CockroachDB commits a schema change by itself, so
 //! what was begun may have to be done again. SQLite and PostgreSQL get all that one command does in one transaction.
 //!
 //! What it leaves to others: connecting (crate `database`), data (crate `app`), printing (the binary).
