@@ -38,7 +38,7 @@ impl Runner {
             let result = IN_BODY.scope((), body.clone()(&tx)).await;
             let mut record;
             (session, record) = tx.into_parts();
-            if record.earlier == Some(Earlier::Dead) {
+            if record.earlier == Some(Earlier::Dead) && contract != Contract::Statement {
                 run.unknown = None;
             }
             let (failure, refused_body) = match (result, record.failure.take()) {

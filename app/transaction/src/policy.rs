@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 /// When the runner tries again, and when it stops. Retries are bounded by attempts and by time, whichever ends first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ impl Policy {
     /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
     /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that those who collided do not meet again.
     #[must_use]
-    pub fn pause(&self, retry: u32) -> Duration {
-        rand::rng().random_range(Duration::ZERO..=self.pause_bound(retry))
+    pub fn pause(&self, retry: u32, rng: &mut impl Rng) -> Duration {
+        rng.random_range(Duration::ZERO..=self.pause_bound(retry))
     }
 
     fn pause_bound(&self, retry: u32) -> Duration {
@@ -69,7 +69,7 @@ mod tests {
             let exact = u128::from(first_us).saturating_mul(1_u128.checked_shl(retry - 1).unwrap_or(u128::MAX));
             let bound = exact.min(u128::from(max_us));
             prop_assert_eq!(policy.pause_bound(retry).as_micros(), bound);
-            prop_assert!(policy.pause(retry).as_micros() <= bound);
+            prop_assert!(policy.pause(retry, &mut rand::rng()).as_micros() <= bound);
         }
     }
 
@@ -80,8 +80,11 @@ mod tests {
             pause_max: Duration::from_secs(1),
             ..Policy::default()
         };
-        let below_a_tenth = (0..10_000).filter(|_| policy.pause(1) < Duration::from_millis(100)).count();
-        let above_nine_tenths = (0..10_000).filter(|_| policy.pause(1) > Duration::from_millis(900)).count();
+        let mut rng = rand::rng();
+        let below_a_tenth =
+            (0..10_000).filter(|_| policy.pause(1, &mut rng) < Duration::from_millis(100)).count();
+        let above_nine_tenths =
+            (0..10_000).filter(|_| policy.pause(1, &mut rng) > Duration::from_millis(900)).count();
         assert!((500..2_000).contains(&below_a_tenth), "{below_a_tenth}");
         assert!((500..2_000).contains(&above_nine_tenths), "{above_nine_tenths}");
     }

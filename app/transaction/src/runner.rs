@@ -1,8 +1,10 @@
 //! The loop: attempts, their endings, and the pauses between them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use database::{Database, Server, sqlstate};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 use tracing::Instrument;
 
 use crate::run::{Ending, Run};
@@ -20,6 +22,7 @@ pub struct Runner {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) policy: Policy,
     pub(crate) stats: Arc<Stats>,
+    jitter: Arc<Mutex<ChaCha8Rng>>,
 }
 
 /// What a body promises, and so what the runner may do with it.
@@ -51,7 +54,14 @@ impl Contract {
 impl Runner {
     /// A runner on a database, or on any other source of sessions.
     pub fn new(sessions: impl Sessions + 'static, policy: Policy) -> Self {
-        Self { sessions: Arc::new(sessions), policy, stats: Arc::default() }
+        let jitter = Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(rand::random())));
+        Self { sessions: Arc::new(sessions), policy, stats: Arc::default(), jitter }
+    }
+
+    /// The same, with pauses that a seed decides: for simulations, which have to be repeatable.
+    #[must_use]
+    pub fn with_jitter_seed(self, seed: u64) -> Self {
+        Self { jitter: Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))), ..self }
     }
 
     /// What all runs so far came to.
@@ -156,13 +166,17 @@ impl Runner {
     /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip, and no BEGIN or COMMIT.
     ///
     /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement, which changes
-    /// everything the transaction is to change, or nothing. Its answer may leave open which; later statements only
-    /// look that up. Then the body says [`Earlier::Applied`] or [`Earlier::Dead`], the latter also for this attempt.
+    /// everything the transaction is to change, or nothing. Where its answer leaves open which, later statements only
+    /// look that up; then the body says [`Earlier::Applied`], or [`Earlier::Dead`] where this attempt has changed nothing.
+    ///
+    /// Of an earlier attempt that proves nothing, other than inside a transaction: a statement that is late on its way
+    /// holds no lock yet, and may be carried out after it was looked for. Only an id that is written keeps it out.
     ///
     /// # Errors
     ///
     /// As for [`run_idempotent`](Self::run_idempotent). A statement that timed out on the server may be applied
-    /// nevertheless, so it is run again and its id asked.
+    /// nevertheless, so it is run again and its id asked. After an attempt that ended unknown, a refusal of the body is
+    /// [`Error::Unknown`].
     pub async fn statement<T, E, F>(&self, name: &'static str, body: F) -> Result<T, Error<E>>
     where
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
@@ -214,7 +228,8 @@ impl Runner {
     async fn pause(&self, run: &Run) -> bool {
         let Some(Attempt { phase, error }) = run.failed.0.last() else { return true };
         let attempts = u32::try_from(run.failed.0.len()).unwrap_or(u32::MAX);
-        let pause = self.policy.pause(attempts);
+        let pause =
+            self.policy.pause(attempts, &mut *self.jitter.lock().unwrap_or_else(PoisonError::into_inner));
         if attempts >= self.policy.attempts_max || run.elapsed() + pause > self.policy.total_time {
             return false;
         }

@@ -1,0 +1,75 @@
+//! Requests as statements, and back: the text says what, the parameters with what.
+
+use sea_orm::{DbBackend, Statement, Value};
+
+use crate::server::{Request, Row};
+
+/// What a request is called where fates are told and statements listed.
+pub(crate) fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Begin(transaction::Begin::Write) => "BEGIN",
+        Request::Begin(transaction::Begin::WriteOverOrphan) => "BEGIN over",
+        Request::Begin(transaction::Begin::Snapshot) => "BEGIN snapshot",
+        Request::Savepoint => "SAVEPOINT",
+        Request::RollbackTo => "ROLLBACK TO",
+        Request::Release => "RELEASE",
+        Request::Commit => "COMMIT",
+        Request::Rollback => "ROLLBACK",
+        Request::Insert { strict: false, .. } => "INSERT id",
+        Request::Insert { strict: true, .. } => "INSERT strict",
+        Request::Look { .. } => "SELECT look",
+        Request::Lock { .. } => "SELECT lock",
+        Request::Debit { .. } => "UPDATE debit",
+        Request::Credit { .. } => "UPDATE credit",
+        Request::Mark { .. } => "INSERT mark",
+        Request::Whole { .. } => "UPDATE whole",
+        Request::Sum => "SELECT sum",
+    }
+}
+
+/// A request of a body, as a statement.
+pub(crate) fn encode(request: &Request) -> Statement {
+    let transfer = |id: u64, row: &Row| {
+        vec![number(id), number(row.source), number(row.target), row.amount.into(), number(row.run)]
+    };
+    let values: Vec<Value> = match request {
+        Request::Insert { id, row, .. } | Request::Mark { tag: id, row } | Request::Whole { id, row } => {
+            transfer(*id, row)
+        }
+        Request::Look { id } => vec![number(*id)],
+        Request::Lock { source, target } => vec![number(*source), number(*target)],
+        Request::Debit { account, amount } | Request::Credit { account, amount } => {
+            vec![number(*account), (*amount).into()]
+        }
+        _ => Vec::new(),
+    };
+    Statement::from_sql_and_values(DbBackend::Postgres, verb(request), values)
+}
+
+pub(crate) fn decode(statement: &Statement) -> Request {
+    let values: Vec<i64> = statement
+        .values
+        .iter()
+        .flat_map(|values| &values.0)
+        .map(|value| if let Value::BigInt(Some(number)) = value { *number } else { 0 })
+        .collect();
+    let id = |n: usize| u64::try_from(values[n]).expect("encoded here");
+    let account = |n: usize| usize::try_from(values[n]).expect("encoded here");
+    let row = || Row { source: account(1), target: account(2), amount: values[3], run: id(4) };
+    match statement.sql.as_str() {
+        "INSERT id" => Request::Insert { id: id(0), row: row(), strict: false },
+        "INSERT strict" => Request::Insert { id: id(0), row: row(), strict: true },
+        "SELECT look" => Request::Look { id: id(0) },
+        "SELECT lock" => Request::Lock { source: account(0), target: account(1) },
+        "UPDATE debit" => Request::Debit { account: account(0), amount: values[1] },
+        "UPDATE credit" => Request::Credit { account: account(0), amount: values[1] },
+        "INSERT mark" => Request::Mark { tag: id(0), row: row() },
+        "UPDATE whole" => Request::Whole { id: id(0), row: row() },
+        "SELECT sum" => Request::Sum,
+        other => panic!("unknown to the server: {other}"),
+    }
+}
+
+fn number(n: impl TryInto<i64>) -> Value {
+    n.try_into().ok().expect("small").into()
+}

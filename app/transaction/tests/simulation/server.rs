@@ -1,0 +1,418 @@
+//! A pretended server with the states of a real one: sessions that are idle, open, failed, released or ended, row
+//! locks that others wait for, and a commit that happens once or not at all. No network: that is `wire`.
+//!
+//! It does what real servers do of a client that misbehaves (COMMIT of a failed transaction answers well and applies
+//! nothing; a statement outside a transaction commits by itself), and notes what a client must never do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use database::Server;
+use transaction::Begin;
+
+pub(crate) const ACCOUNTS: usize = 3;
+pub(crate) const OPENING: i64 = 100;
+
+/// A transfer, or a mark of a body that has no id: what moved, and which run moved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) source: usize,
+    pub(crate) target: usize,
+    pub(crate) amount: i64,
+    pub(crate) run: u64,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Begin(Begin),
+    Savepoint,
+    RollbackTo,
+    Release,
+    Commit,
+    Rollback,
+    /// Writes the id unless it is there. With `strict`, an id that is there is an error.
+    Insert {
+        id: u64,
+        row: Row,
+        strict: bool,
+    },
+    /// Whether the id is there, and by which run.
+    Look {
+        id: u64,
+    },
+    /// Locks both accounts; answers with the first one's balance.
+    Lock {
+        source: usize,
+        target: usize,
+    },
+    /// Takes from an account that has enough.
+    Debit {
+        account: usize,
+        amount: i64,
+    },
+    Credit {
+        account: usize,
+        amount: i64,
+    },
+    /// A row without an id of its own: every attempt adds one.
+    Mark {
+        tag: u64,
+        row: Row,
+    },
+    /// The whole transfer at once.
+    Whole {
+        id: u64,
+        row: Row,
+    },
+    /// The sum of all balances, and how many are negative.
+    Sum,
+}
+
+/// A count of rows, and a number found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) rows: i64,
+    pub(crate) value: i64,
+}
+
+/// What comes of a request.
+pub(crate) enum Handled {
+    Done(Result<Answer, &'static str>),
+    /// Somebody else holds a lock; whether nobody is there any more to let it go.
+    Blocked {
+        by_orphan: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    #[default]
+    Idle,
+    Open,
+    /// Aborted by a rival; the client does not know yet.
+    Doomed,
+    /// An error came: only ROLLBACK and ROLLBACK TO help.
+    Failed,
+    /// The restart savepoint is released: committed, and only COMMIT is allowed.
+    Released,
+    /// The session is no more.
+    Ended,
+}
+
+/// One session, as the server has it.
+#[derive(Debug, Default)]
+pub(crate) struct Backend {
+    pub(crate) state: State,
+    high: bool,
+    pub(crate) orphaned: bool,
+    snapshot: Option<[i64; ACCOUNTS]>,
+    work: Work,
+}
+
+/// What a transaction has written so far.
+#[derive(Clone, Debug, Default)]
+struct Work {
+    balances: BTreeMap<usize, i64>,
+    rows: Vec<(u64, Row)>,
+    marks: Vec<(u64, Row)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Account(usize),
+    Id(u64),
+    /// SQLite has one lock.
+    Writer,
+}
+
+/// The whole server.
+pub(crate) struct Store {
+    pub(crate) kind: Server,
+    balances: [i64; ACCOUNTS],
+    /// What the rows and marks say the balances are.
+    explained: [i64; ACCOUNTS],
+    pub(crate) rows: BTreeMap<u64, Row>,
+    pub(crate) marks: BTreeSet<u64>,
+    pub(crate) backends: Vec<Backend>,
+    locks: BTreeMap<Key, usize>,
+    /// What no client may do and no server may hold.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Store {
+    pub(crate) fn new(kind: Server) -> Self {
+        Self {
+            kind,
+            balances: [OPENING; ACCOUNTS],
+            explained: [OPENING; ACCOUNTS],
+            rows: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            backends: Vec::new(),
+            locks: BTreeMap::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn connect(&mut self) -> usize {
+        self.backends.push(Backend::default());
+        self.backends.len() - 1
+    }
+
+    /// Carries a request out, where no lock of another stands in the way.
+    pub(crate) fn handle(&mut self, who: usize, request: &Request) -> Handled {
+        if self.backends[who].state == State::Ended {
+            return Handled::Done(Err("gone"));
+        }
+        let gives_up = matches!(request, Request::Rollback | Request::RollbackTo);
+        if self.backends[who].state == State::Doomed && !gives_up {
+            return Handled::Done(Err("40001"));
+        }
+        if let Some(by) = self.lock_all(who, request) {
+            return Handled::Blocked { by_orphan: self.backends[by].orphaned };
+        }
+        Handled::Done(match request {
+            Request::Begin(how) => self.begin(who, how),
+            Request::Savepoint => self.in_state(who, State::Open),
+            Request::RollbackTo => self.rollback_to(who),
+            Request::Release => self.release(who),
+            Request::Commit => self.commit(who),
+            Request::Rollback => self.rollback(who),
+            statement => self.statement(who, statement),
+        })
+    }
+
+    fn begin(&mut self, who: usize, how: &Begin) -> Result<Answer, &'static str> {
+        self.in_state(who, State::Idle)?;
+        let snapshot = (*how == Begin::Snapshot).then_some(self.balances);
+        let high = *how == Begin::WriteOverOrphan && self.kind == Server::Cockroach;
+        self.backends[who] = Backend { state: State::Open, high, snapshot, ..Backend::default() };
+        Ok(Answer::default())
+    }
+
+    fn in_state(&self, who: usize, state: State) -> Result<Answer, &'static str> {
+        if self.backends[who].state == state { Ok(Answer::default()) } else { Err("25001") }
+    }
+
+    fn rollback_to(&mut self, who: usize) -> Result<Answer, &'static str> {
+        let backend = &mut self.backends[who];
+        if !matches!(backend.state, State::Open | State::Doomed | State::Failed) {
+            return Err("25P01");
+        }
+        *backend = Backend { state: State::Open, high: backend.high, ..Backend::default() };
+        Ok(Answer::default())
+    }
+
+    fn release(&mut self, who: usize) -> Result<Answer, &'static str> {
+        self.in_state(who, State::Open)?;
+        self.apply(who);
+        self.backends[who].state = State::Released;
+        Ok(Answer::default())
+    }
+
+    /// COMMIT of a failed transaction answers well and applies nothing, as on real servers.
+    fn commit(&mut self, who: usize) -> Result<Answer, &'static str> {
+        match self.backends[who].state {
+            State::Idle | State::Ended => return Err("25P01"),
+            State::Open => self.apply(who),
+            State::Doomed | State::Failed | State::Released => {}
+        }
+        self.close(who, State::Idle);
+        Ok(Answer::default())
+    }
+
+    fn rollback(&mut self, who: usize) -> Result<Answer, &'static str> {
+        if self.backends[who].state == State::Idle {
+            return Err("25P01");
+        }
+        self.close(who, State::Idle);
+        Ok(Answer::default())
+    }
+
+    fn statement(&mut self, who: usize, request: &Request) -> Result<Answer, &'static str> {
+        match self.backends[who].state {
+            State::Open => self.run(who, request),
+            State::Doomed | State::Failed | State::Released => Err("25P02"),
+            // It is a transaction of its own.
+            State::Idle | State::Ended => {
+                let answer = self.run(who, request);
+                if answer.is_ok() {
+                    self.apply(who);
+                }
+                self.close(who, State::Idle);
+                answer
+            }
+        }
+    }
+
+    fn run(&mut self, who: usize, request: &Request) -> Result<Answer, &'static str> {
+        let rows = |rows| Ok(Answer { rows, value: 0 });
+        match *request {
+            Request::Insert { id, row, strict } => match self.find(who, id) {
+                Some(_) if strict => Err("23505"),
+                Some(_) => rows(0),
+                None => {
+                    self.backends[who].work.rows.push((id, row));
+                    rows(1)
+                }
+            },
+            Request::Look { id } => {
+                let found = self.find(who, id);
+                Ok(Answer {
+                    rows: i64::from(found.is_some()),
+                    value: found.map_or(0, |row| i64::try_from(row.run).unwrap_or(0)),
+                })
+            }
+            Request::Lock { source, .. } => Ok(Answer { rows: 2, value: self.balance(who, source) }),
+            Request::Debit { account, amount } => {
+                let balance = self.balance(who, account);
+                if balance < amount {
+                    return rows(0);
+                }
+                self.backends[who].work.balances.insert(account, balance - amount);
+                rows(1)
+            }
+            Request::Credit { account, amount } => {
+                let balance = self.balance(who, account);
+                self.backends[who].work.balances.insert(account, balance + amount);
+                rows(1)
+            }
+            Request::Mark { tag, row } => {
+                self.backends[who].work.marks.push((tag, row));
+                rows(1)
+            }
+            Request::Whole { id, row } => {
+                if self.find(who, id).is_some() || self.balance(who, row.source) < row.amount {
+                    return rows(0);
+                }
+                self.backends[who].work.rows.push((id, row));
+                let (source, target) = (self.balance(who, row.source), self.balance(who, row.target));
+                self.backends[who]
+                    .work
+                    .balances
+                    .extend([(row.source, source - row.amount), (row.target, target + row.amount)]);
+                rows(2)
+            }
+            Request::Sum => {
+                let seen = self.backends[who].snapshot.unwrap_or(self.balances);
+                let negative = seen.iter().filter(|balance| **balance < 0).count();
+                Ok(Answer { rows: i64::try_from(negative).unwrap_or(i64::MAX), value: seen.iter().sum() })
+            }
+            _ => Err("42601"),
+        }
+    }
+
+    fn find(&self, who: usize, id: u64) -> Option<Row> {
+        let own = self.backends[who].work.rows.iter().find(|(own, _)| *own == id);
+        own.map(|(_, row)| *row).or_else(|| self.rows.get(&id).copied())
+    }
+
+    fn balance(&self, who: usize, account: usize) -> i64 {
+        self.backends[who].work.balances.get(&account).copied().unwrap_or(self.balances[account])
+    }
+
+    /// Makes a session's work everybody's, at once.
+    fn apply(&mut self, who: usize) {
+        let work = std::mem::take(&mut self.backends[who].work);
+        for (account, balance) in work.balances {
+            self.balances[account] = balance;
+        }
+        for (id, row) in work.rows {
+            self.explain(row);
+            if self.rows.insert(id, row).is_some() {
+                self.violations.push(format!("transfer {id} was applied twice"));
+            }
+        }
+        for (tag, row) in work.marks {
+            self.explain(row);
+            if !self.marks.insert(tag) {
+                self.violations.push(format!("the body without an id of run {tag} was applied twice"));
+            }
+        }
+        self.check_books();
+    }
+
+    fn explain(&mut self, row: Row) {
+        self.explained[row.source] -= row.amount;
+        self.explained[row.target] += row.amount;
+    }
+
+    /// Every balance is explained and none is negative.
+    fn check_books(&mut self) {
+        if self.balances != self.explained || self.balances.iter().any(|balance| *balance < 0) {
+            self.violations.push(format!("balances {:?}, explained {:?}", self.balances, self.explained));
+        }
+    }
+
+    /// Ends the transaction, and the session too where `state` says so.
+    fn close(&mut self, who: usize, state: State) {
+        self.locks.retain(|_, holder| *holder != who);
+        let orphaned = self.backends[who].orphaned;
+        self.backends[who] = Backend { state, orphaned, ..Backend::default() };
+    }
+
+    /// The session ends with whatever was open on it.
+    pub(crate) fn end(&mut self, who: usize) {
+        self.close(who, State::Ended);
+    }
+
+    /// Answers a request with an error instead of carrying it out: what that leaves of the transaction.
+    pub(crate) fn fail(&mut self, who: usize, request: &Request) {
+        match (request, self.kind) {
+            (Request::Commit, Server::Postgres | Server::Cockroach) => self.close(who, State::Idle),
+            // SQLite's transaction stays as it is.
+            _ if self.is_open(who) && self.kind == Server::Sqlite => {}
+            _ if self.is_open(who) => self.backends[who].state = State::Failed,
+            _ => self.locks.retain(|_, holder| *holder != who),
+        }
+    }
+
+    /// SQLite rolls back by itself when the disk is full.
+    pub(crate) fn roll_back_by_itself(&mut self, who: usize) {
+        self.close(who, State::Idle);
+    }
+
+    pub(crate) fn is_open(&self, who: usize) -> bool {
+        matches!(self.backends[who].state, State::Open | State::Doomed | State::Failed)
+    }
+
+    /// Takes the locks that a request needs; answers with who holds one of them.
+    fn lock_all(&mut self, who: usize, request: &Request) -> Option<usize> {
+        let mut keys = match *request {
+            Request::Insert { id, .. } => vec![Key::Id(id)],
+            Request::Lock { source, target } => vec![Key::Account(source), Key::Account(target)],
+            Request::Debit { account, .. } | Request::Credit { account, .. } => vec![Key::Account(account)],
+            Request::Whole { id, row } => {
+                vec![Key::Id(id), Key::Account(row.source), Key::Account(row.target)]
+            }
+            Request::Begin(Begin::Write | Begin::WriteOverOrphan) if self.kind == Server::Sqlite => {
+                vec![Key::Writer]
+            }
+            _ => return None,
+        };
+        if matches!(self.backends[who].state, State::Failed | State::Released) {
+            return None;
+        }
+        if self.kind == Server::Sqlite {
+            keys = vec![Key::Writer];
+        }
+        keys.sort_unstable();
+        for key in keys {
+            let holder = *self.locks.entry(key).or_insert(who);
+            if holder == who {
+                continue;
+            }
+            if !self.backends[who].high || self.backends[holder].high {
+                return Some(holder);
+            }
+            // CockroachDB: the lower priority is aborted, and learns of it later.
+            self.locks.retain(|_, it| *it != holder);
+            // A statement of its own that still waits for locks waits on.
+            if self.is_open(holder) {
+                self.backends[holder].state = State::Doomed;
+                self.backends[holder].work = Work::default();
+            }
+            self.locks.insert(key, who);
+        }
+        None
+    }
+}
