@@ -2,12 +2,14 @@
 
 mod audit;
 mod books;
+mod crash;
 mod demo;
 mod entities;
 mod migrations;
 mod plans;
 mod relations;
 mod seed;
+mod told;
 mod transaction;
 mod transfer;
 mod wrong_input;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
         ("plans", plans::tests()),
+        ("crash", crash::tests()),
         ("demo", demo::tests()),
         ("wrong_input", wrong_input::tests()),
     ])
