@@ -9,7 +9,7 @@ use transaction::{Class, Phase};
 use uuid::Uuid;
 
 use super::{Args, Tally, retries, settling};
-use crate::bank::transfer::{DrawError, Ended, Many, Refusal, Unsuccessful};
+use crate::bank::transfer::{DrawError, Ended, Many, Refusal, Style, Unsuccessful};
 use crate::bank::{Amount, Bank};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
@@ -176,6 +176,12 @@ fn command(many: &Many) -> String {
         many.count, many.run, many.rng_seed
     );
     let wish = many.wish;
+    if many.concurrency > 1 {
+        command += &format!(" --concurrency {}", many.concurrency);
+    }
+    if many.style == Style::Orm {
+        command += " --style orm";
+    }
     for (flag, value) in [
         ("--from", wish.source.map(|id| id.to_string())),
         ("--to", wish.target.map(|id| id.to_string())),
