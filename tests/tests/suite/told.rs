@@ -64,10 +64,15 @@ impl Telling {
         applied_in(&self.text("errors"))
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be looked at").is_some()
+    }
+
     /// Waits until it has told of so many, or has ended.
     pub(crate) async fn has_applied(&mut self, count: usize) {
         let started = Instant::now();
-        while self.applied().len() < count && self.child.try_wait().expect("it can be looked at").is_none() {
+        while self.applied().len() < count && !self.has_ended() {
             assert!(started.elapsed() < WAIT_MAX, "not {count} after {WAIT_MAX:?}: {}", self.text("errors"));
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -75,8 +80,7 @@ impl Telling {
 
     /// `kill -9`; answers with what it had told. Nobody may have killed it before, nor may it have ended by itself.
     pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
-        let ended = self.child.try_wait().expect("it can be looked at");
-        assert!(ended.is_none(), "it ended before it was killed: {}", self.text("errors"));
+        assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
         self.applied()
