@@ -18,6 +18,7 @@ use crate::told::{Telling, Told, follow};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_transfer_whose_commit_has_no_answer_is_settled_by_its_command on &[Server::Postgres],
+        each_unknown_transfer_of_a_run_is_named on &[Server::Postgres],
         a_run_whose_server_stays_away_names_what_is_unknown on &[Server::Postgres, Server::Cockroach],
     ]
 }
@@ -62,7 +63,16 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     for hold in HOLDS {
-        let (transfer, seed) = ended_in_commit(&mut own, &test, &hold).await;
+        let [transfer, seed] = ended_in_commit(
+            &mut own,
+            &test,
+            &hold,
+            [
+                &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"],
+                &["seed", "--count", "5", "--retry-for", "1"],
+            ],
+        )
+        .await;
         own.restart().await.expect("it recovers");
         execute(&test.connect().await, hold.undo).await;
 
@@ -100,36 +110,82 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
     assert_eq!(scalar(&test.connect().await, "SELECT CAST(sum(rows) AS BIGINT) FROM batches").await, 10);
 }
 
-/// Ends the server while the COMMITs of a transfer and of a seed are held; answers with what came of both.
-async fn ended_in_commit(own: &mut OwnServer, test: &TestDatabase, hold: &Hold) -> (Told, Told) {
+async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
+    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let test = own.bank().await;
+    open_rich_accounts(&test.connect().await).await;
+    let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
+    let [told] = ended_in_commit(&mut own, &test, &HOLDS[0], [&many]).await;
+    own.restart().await.expect("it recovers");
+
+    assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
+    let unknown = each_unknown_is_named(&told);
+    // Those that landed; the others of the three waited for the accounts of these.
+    assert!(unknown.is_subset(&recorded(&test.connect().await).await));
+    let output = follow(&test, told.failure(), "to complete the run");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let applied = (answer["already_applied"].as_u64(), answer["applied"].as_u64());
+    let landed = unknown.len() as u64 + told.count("applied");
+    assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
+    assert_whole(&test);
+}
+
+/// Ends the server while a COMMIT of each of these commands is held; answers with what came of each.
+async fn ended_in_commit<const N: usize>(
+    own: &mut OwnServer,
+    test: &TestDatabase,
+    hold: &Hold,
+    commands: [&[&str]; N],
+) -> [Told; N] {
     let admin = own.admin().await;
     let database = test.connect().await;
     for sql in hold.set {
         execute(&database, sql).await;
     }
-    let held = async |arguments: &[&str], sessions: i64| {
-        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", hold.waits_for);
-        let started = Instant::now();
-        let mut telling = Telling::start(test, arguments);
-        while scalar(&admin, &sql).await < sessions {
+    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", hold.waits_for);
+    let started = Instant::now();
+    let mut held = Vec::new();
+    for command in commands {
+        let mut telling = Telling::start(test, command);
+        while scalar(&admin, &waiting).await <= held.len() as i64 {
             // A reloaded setting is not there at once.
             if telling.has_ended() {
-                telling = Telling::start(test, arguments);
+                telling = Telling::start(test, command);
             }
             assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", hold.waits_for);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        telling
-    };
-    let transfer = ["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"];
-    let transferring = held(&transfer, 1).await;
-    let seeding = held(&["seed", "--count", "5", "--retry-for", "1"], 2).await;
+        held.push(telling);
+    }
     if hold.lands {
         // Without a word to the sessions that wait: the next start reads it.
         execute(&admin, hold.undo).await;
     }
     own.crash();
-    (transferring.end().await, seeding.end().await)
+    let mut told = Vec::new();
+    for telling in held {
+        told.push(telling.end().await);
+    }
+    told.try_into().expect("as many as commands")
+}
+
+/// Each has a line with its id, and in it the command that settles it; answers with the ids.
+fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
+    let unknown = named(told, "it is not known");
+    assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
+    for id in &unknown {
+        assert!(told.errors.contains(&format!("`cargo run -p app transfer --id {id} --from ")), "{told:?}");
+    }
+    unknown
+}
+
+/// The transfers of which a line says this.
+fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
+    let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
+    lines
+        .filter_map(|line| line.split_once(": ").filter(|(_, rest)| rest.starts_with(word)))
+        .map(|(id, _)| id.parse().expect("an id"))
+        .collect()
 }
 
 async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
@@ -153,19 +209,8 @@ async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer
     assert_eq!(told.applied.len() as u64, told.count("applied"));
     assert!(told.applied.is_subset(&recorded_then), "reported applied, and missing");
 
-    let named = |word: &str| -> BTreeSet<Uuid> {
-        let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
-        lines
-            .filter_map(|line| line.split_once(": ").filter(|(_, rest)| rest.starts_with(word)))
-            .map(|(id, _)| id.parse().expect("an id"))
-            .collect()
-    };
-    let (unknown, failed) = (named("it is not known"), named("given up"));
-    assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
+    let (unknown, failed) = (each_unknown_is_named(&told), named(&told, "given up"));
     assert!(failed.is_disjoint(&recorded_then), "reported failed, and there");
-    for id in &unknown {
-        assert!(told.errors.contains(&format!("`cargo run -p app transfer --id {id} --from ")), "{told:?}");
-    }
     assert_eq!(told.code, Some(if unknown.is_empty() { 1 } else { 4 }), "{told:?}");
 
     let output = follow(&test, told.failure(), "to complete the run");
