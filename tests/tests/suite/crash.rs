@@ -111,7 +111,7 @@ async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer)
     open_rich_accounts(&test.connect().await).await;
     for style in ["builder", "orm"] {
         let run = Uuid::new_v4().to_string();
-        let transfer = ["transfer", "--count", "500", "--amount", "1", "--concurrency", "16", "--run", &run];
+        let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--run", &run];
         let transfer = [&transfer[..], &["--style", style]].concat();
         let mut transferring = Telling::start(&test, &transfer);
         transferring.has_applied(60).await;
@@ -123,11 +123,11 @@ async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer)
 
         let told = transferring.end().await;
         assert_eq!(told.code, Some(0), "{told:?}");
-        assert_eq!((told.count("applied"), told.count("failed"), told.count("unknown")), (500, 0, 0));
-        assert!(reported.len() < 500 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
+        assert_eq!((told.count("applied"), told.count("failed"), told.count("unknown")), (300, 0, 0));
+        assert!(reported.len() < 300 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
         assert!(told.applied.is_subset(&recorded(&test.connect().await).await));
         assert_whole(&test);
         let again = Telling::start(&test, &transfer).end().await;
-        assert_eq!(again.count("already_applied"), 500, "{again:?}");
+        assert_eq!(again.count("already_applied"), 300, "{again:?}");
     }
 }

@@ -1,14 +1,14 @@
 //! Durability: the settings it rests on, read back; and under SQLite a disk that loses its power, cannot sync, or is full.
 //!
 //! What is here holds the second guarantee of the README ("Reported applied: it is in the database") against the disk. For
-//! the servers this is theirs to keep, and only their settings are looked at; CockroachDB has none that a session could set.
+//! the servers this is theirs to keep, and only their settings are looked at; CockroachDB has none of a session's, and one of the cluster's.
 //! Servers that crash are in `crash`.
 
 use std::collections::BTreeSet;
 
 use database::{Database, Options, Server};
 use sea_orm::sqlx;
-use tests::{FaultyDisk, Test, TestDatabase, TestServer, tests};
+use tests::{FaultyDisk, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
 use crate::books::{execute, recorded};
@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let embedded: &[Server] = if cfg!(target_os = "linux") { &[Server::Sqlite] } else { &[] };
     tests![
         every_session_makes_durable_what_it_commits on &[Server::Sqlite, Server::Postgres],
+        the_cluster_syncs_its_log on &[Server::Cockroach],
         a_commit_is_durable_where_the_database_would_not_wait on &[Server::Postgres],
         what_is_reported_applied_outlives_a_power_cut on embedded,
         what_cannot_be_synced_is_not_reported_applied on embedded,
@@ -81,6 +82,16 @@ async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
                 }
             }
         }
+    }
+}
+
+/// One setting, whose name has changed between versions.
+async fn the_cluster_syncs_its_log(server: &TestServer) {
+    let database = server.database().await.connect().await;
+    let count = "SELECT count(*) FROM crdb_internal.cluster_settings WHERE variable IN \
+                 ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";
+    for (filter, expected) in [("", 1), (" AND value = 'false'", 1)] {
+        assert_eq!(scalar(&database, &format!("{count}{filter}")).await, expected, "{filter}");
     }
 }
 

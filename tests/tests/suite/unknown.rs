@@ -189,11 +189,11 @@ fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
 }
 
 async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
-    const COUNT: u64 = 800;
+    const COUNT: u64 = 300;
     let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    let transfer = ["transfer", "--count", "800", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
+    let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
     let mut transferring = Telling::start(&test, &transfer);
     transferring.has_applied(50).await;
     own.crash();
