@@ -90,11 +90,11 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
             insert_account(&database, id, 1_000_000).await;
         }
         let transfer =
-            ["transfer", "--count", "320", "--amount", "1", "--concurrency", "16", "--format", "json"];
+            ["transfer", "--count", "160", "--amount", "1", "--concurrency", "16", "--format", "json"];
         let output = test.seabank().args(transfer).args(["--style", style]).output().expect("it runs");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
         println!("{}: 16 workers, 2 accounts, {style}: {answer}", server.server);
-        assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &320.into()), "{answer}");
+        assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
         assert_whole(&test);
     }
 }
