@@ -23,7 +23,7 @@ pub fn command(program: &str) -> Command {
 }
 
 /// Where Cargo puts them. A test package has no binaries of its own, so Cargo has not built them with it.
-fn folder() -> &'static PathBuf {
+pub(crate) fn folder() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         // …/target/debug/deps/suite-0123456789abcdef

@@ -83,7 +83,9 @@ impl TestDatabase {
         command.spawn().expect("it can be started")
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// `seabank` or `migration` on this database, to be prepared further.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Command {
         let mut command = command(name);
         command.env("DATABASE_URL", &self.url);
         command

@@ -21,6 +21,8 @@
 mod binaries;
 mod cockroach;
 mod database;
+mod disk;
+mod own;
 mod postgres;
 mod process;
 mod proxy;
@@ -31,6 +33,8 @@ mod tap;
 pub use binaries::command;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
+pub use disk::FaultyDisk;
+pub use own::OwnServer;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use runner::{Body, EVERY, Test, run};

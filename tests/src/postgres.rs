@@ -71,7 +71,8 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Starts it on the data it has, after [`kill`](Self::kill); waits until it answers.
+    /// Starts it on the data it has, after [`kill`](Self::kill) or [`stop_at_once`](Self::stop_at_once); waits until it
+    /// answers.
     ///
     /// # Errors
     ///
@@ -96,6 +97,12 @@ impl Postgres {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Ends it without a last checkpoint (`pg_ctl stop -m immediate`), with all its sessions: what was not made durable is
+    /// gone, and the next start recovers from the log.
+    pub fn stop_at_once(&mut self) {
+        self.process = None;
     }
 
     /// Where a database of this server is.

@@ -64,6 +64,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Its number may be another's by now.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = Command::new("kill").args(["-s", self.stop, &self.child.id().to_string()]).status();
         let started = Instant::now();
         while let Ok(None) = self.child.try_wait() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
 
 use crate::address::Target;
 use crate::{Address, ConnectError, session};
@@ -47,7 +47,8 @@ pub enum Purpose {
 pub struct Options {
     /// The most connections the pool opens, at least 1.
     pub max_connections: u32,
-    /// How long the first connection may take, from the look-up of the name to the answer of `version()`.
+    /// How long the first connection may take, from the look-up of the name to the answer of `version()`; and how long
+    /// the pool of a server may take for each one after it.
     pub connect_timeout: Duration,
     /// After how long the server gives up one statement; `None` for never. SQLite has no such limit.
     pub statement_timeout: Option<Duration>,
@@ -124,11 +125,31 @@ async fn sqlite(
     }
     let pool = SqlitePoolOptions::new()
         .max_connections(options.max_connections)
+        .acquire_timeout(options.connect_timeout)
         .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { if read_only { Ok(()) } else { make_durable(connection).await } })
+        })
         .connect_with(file)
         .await?;
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database { connection: pool.into(), server: Server::Sqlite, version: format!("SQLite {version}") })
+}
+
+/// Makes durable what a connection can see, before anything is said of it. Whoever opens the file after the last to have it open
+/// recovers from the log whatever is whole in it: also a transaction whose sync has failed or never came, because its
+/// process was killed. A checkpoint begins by syncing the log, or fails.
+async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for _ in 0..100 {
+        let busy: i64 =
+            sqlx::query_scalar("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await?;
+        if busy == 0 {
+            return Ok(());
+        }
+        // Another's checkpoint is on its way, and may fail.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 async fn wire(
@@ -160,6 +181,9 @@ async fn wire(
         .max_connections(options.max_connections)
         .max_lifetime(Duration::from_secs(30 * 60))
         .idle_timeout(Duration::from_secs(10 * 60))
+        // While connections are refused the pool keeps trying in silence: no longer than this, for whoever asked has a
+        // limit of his own, and a word to say about every retry.
+        .acquire_timeout(options.connect_timeout)
         // The pool has looked at a connection when it came back; what broke since shows in the first statement,
         // and that is retried. A ping here would be one more round trip for every transaction.
         .test_before_acquire(false)

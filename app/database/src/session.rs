@@ -1,6 +1,7 @@
 //! What every session is told before its first statement.
 //!
-//! Isolation is SERIALIZABLE by default rather than by a second statement after each BEGIN. The timeouts bound what
+//! Isolation is SERIALIZABLE by default rather than by a second statement after each BEGIN, and a COMMIT is answered when it
+//! is durable (CockroachDB has no setting for less). The timeouts bound what
 //! a transaction can hold whose client is gone: a half-open link is otherwise noticed by PostgreSQL after two hours.
 //! Servers differ in the settings they know (CockroachDB v20.1 has no idle-in-transaction timeout), so each is
 //! offered once, and what is refused is left out.
@@ -30,6 +31,11 @@ pub(crate) fn settings(server: Server, options: &Options) -> Vec<String> {
                 "SELECT set_config('{SESSION_ID}', pid || '/' || extract(epoch FROM backend_start), false) \
                  FROM pg_stat_activity WHERE pid = pg_backend_pid()"
             ),
+            // Where the database's or the user's default is to answer a COMMIT before it is durable. Whoever asks for
+            // more than `on`, a standby's answer, keeps it.
+            "SELECT set_config('synchronous_commit', 'on', false) \
+             WHERE current_setting('synchronous_commit') = 'off'"
+                .to_owned(),
             // Seconds, seconds, a count; milliseconds; milliseconds (PostgreSQL 14).
             "SET tcp_keepalives_idle = 10".to_owned(),
             "SET tcp_keepalives_interval = 5".to_owned(),

@@ -219,7 +219,8 @@ impl Bank {
         Ok(Order::new(id, source, target, wish))
     }
 
-    /// Moves the money, at most once however often this is called with one id.
+    /// Moves the money, at most once however often this is called with one id. One event at level INFO says of every
+    /// transfer that it is in the database, as soon as that is known: what a killed process had reported.
     ///
     /// # Errors
     ///
@@ -236,6 +237,10 @@ impl Bank {
             }
         };
         match outcome {
+            Ok(receipt) => {
+                tracing::info!(id = %receipt.id, amount = %receipt.amount, "applied");
+                Ok(receipt)
+            }
             Err(Error::Database { error, body, attempts }) if is_foreign_key(&error) => {
                 let missing = self.missing_account(&order).await.map(Refusal::UnknownAccount);
                 Err(missing.map_or(Error::Database { error, body, attempts }, Error::Body))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::context::Context;
-use crate::bank::transfer::{By, Receipt, Refusal, Style, TransferError, Wish};
+use crate::bank::transfer::{By, Order, Receipt, Refusal, Style, TransferError, Wish};
 use crate::bank::{AccountId, Amount};
 
 pub(super) use one::transfer_once;
@@ -118,6 +118,15 @@ impl Tally {
     fn total(&self) -> u64 {
         self.applied + self.already_applied + self.skipped + self.failed + self.unknown
     }
+}
+
+/// The command that settles a transfer: it answers with what is recorded, or applies what was asked.
+fn settling(order: &Order, amount: Option<Amount>) -> String {
+    let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
+    format!(
+        "cargo run -p app transfer --id {} --from {} --to {}{amount}",
+        order.id, order.source, order.target
+    )
 }
 
 /// How often it was tried again, and why, for people.

@@ -1,7 +1,7 @@
 //! What an error of a statement means, by its code: the columns of the decision table.
 
 use database::{driver_error, sqlstate};
-use sea_orm::DbErr;
+use sea_orm::{ConnAcquireErr, DbErr};
 
 /// What an error says of the statement that met it. Nobody looks at texts: only at codes and at who reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ fn is_sqlite_constraint(code: &str) -> bool {
 
 /// Errors that the driver reports of the link rather than the server of a statement.
 fn is_link(error: &DbErr) -> bool {
-    if matches!(error, DbErr::ConnectionAcquire(_)) {
+    if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
         return true;
     }
     matches!(

@@ -1,5 +1,7 @@
 //! What the suites write into a bank, and read of it, behind its back.
 
+use std::collections::BTreeSet;
+
 use ::entity::{accounts, transfers};
 use database::Database;
 use sea_orm::{
@@ -55,4 +57,9 @@ pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Ve
 /// The balances by number.
 pub(crate) async fn balances(database: &Database) -> Vec<(i64, i64)> {
     everything(database).await.0.into_iter().map(|account| (account.id, account.balance)).collect()
+}
+
+/// The ids of the transfers that are recorded.
+pub(crate) async fn recorded(database: &Database) -> BTreeSet<Uuid> {
+    everything(database).await.1.into_iter().map(|transfer| transfer.id).collect()
 }

@@ -2,14 +2,20 @@
 
 mod audit;
 mod books;
+mod conflicts;
+mod crash;
 mod demo;
+mod durability;
 mod entities;
 mod migrations;
+mod model;
 mod plans;
 mod relations;
 mod seed;
+mod told;
 mod transaction;
 mod transfer;
+mod unknown;
 mod wrong_input;
 
 use std::process::ExitCode;
@@ -24,6 +30,11 @@ fn main() -> ExitCode {
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
         ("plans", plans::tests()),
+        ("crash", crash::tests()),
+        ("durability", durability::tests()),
+        ("unknown", unknown::tests()),
+        ("conflicts", conflicts::tests()),
+        ("model", model::tests()),
         ("demo", demo::tests()),
         ("wrong_input", wrong_input::tests()),
     ])

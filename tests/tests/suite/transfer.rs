@@ -181,9 +181,19 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
             (order(ID, 9, 9, Some(1)), Refusal::SameAccount(AccountId(9))),
             (order(ID, 8, 9, Some(1)), Refusal::UnknownAccount(AccountId(8))),
             (order(ID, 3, 9, Some(i64::MAX)), Refusal::UnknownAccount(AccountId(9))),
+            // It has 1: half of that would be nothing.
+            (order(ID, 3, 9, None), Refusal::UnknownAccount(AccountId(9))),
             (
                 order(ID, 3, 4, Some(i64::MAX)),
                 Refusal::InsufficientFunds { account: AccountId(3), amount: too_much },
+            ),
+            // It has 100: enough once, and what is left would not be enough again.
+            (
+                order(ID, 1, 4, Some(60)),
+                Refusal::BalanceOverflow {
+                    account: AccountId(4),
+                    amount: Amount::new(60).expect("positive"),
+                },
             ),
         ] {
             assert_eq!(fixture.transfer(style, refused).await, Err(why), "{style:?} {refused:?}");

@@ -23,10 +23,11 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
     let amount: i64 = written.try_get_by_index(0)?;
     let amount = Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?;
     let changed = tx.query_all(&change_both(order, amount)).await?;
+    let changed: Vec<i64> = changed.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
     if changed.len() == 2 {
         return Ok(receipt(order, amount));
     }
-    Err(why_not_changed(tx, order, amount, changed.len() as u64).await?)
+    Err(why_not_changed(tx, order, amount, &changed).await?)
 }
 
 /// Writes the transfer's row, unless its id is taken, and answers with the amount; half is taken in the same statement.
@@ -97,14 +98,16 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     if source.is_some() {
         tx.settle(Earlier::Dead);
     }
-    Err(match source {
+    let target = accounts::Entity::find_by_id(order.target.0).one(tx).await?;
+    Err(match (source, target) {
         _ if order.source == order.target => Refusal::SameAccount(order.source),
-        None => Refusal::UnknownAccount(order.source),
-        Some(_) => Refusal::NothingToMove(order.source),
+        (None, _) => Refusal::UnknownAccount(order.source),
+        (_, None) => Refusal::UnknownAccount(order.target),
+        (Some(_), Some(_)) => Refusal::NothingToMove(order.source),
     })
 }
 
-async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: u64) -> Result<Refusal, DbErr> {
+async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: &[i64]) -> Result<Refusal, DbErr> {
     let accounts = accounts::Entity::find()
         .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
         .all(tx)
@@ -115,15 +118,16 @@ async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: u64) -
         }
     }
     // What the statement changed is seen here: only a balance that it left alone can be what stopped it.
-    let left_alone =
-        |id: i64, stopped: &dyn Fn(i64) -> bool| accounts.iter().any(|a| a.id == id && stopped(a.balance));
-    Ok(match changed {
+    let left_alone = |id: i64, stopped: &dyn Fn(i64) -> bool| {
+        !changed.contains(&id) && accounts.iter().any(|a| a.id == id && stopped(a.balance))
+    };
+    Ok(match changed.len() {
         0 | 1 if left_alone(order.source.0, &|balance| balance < amount.units()) => {
             Refusal::InsufficientFunds { account: order.source, amount }
         }
         0 | 1 if left_alone(order.target.0, &|balance| balance > i64::MAX - amount.units()) => {
             Refusal::BalanceOverflow { account: order.target, amount }
         }
-        changed => Refusal::NotTwoBalances(changed),
+        changed => Refusal::NotTwoBalances(changed as u64),
     })
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DrawError, Receipt, Style, TransferError, Wish};
+use super::{DrawError, Order, Receipt, Style, TransferError, Wish};
 use crate::bank::{Bank, ReadError};
 
 /// What to do.
@@ -36,6 +36,8 @@ pub struct Many {
 pub struct Ended {
     /// Its id.
     pub id: Uuid,
+    /// What was begun; nothing where it could not be drawn.
+    pub order: Option<Order>,
     /// What came of it.
     pub outcome: Result<Receipt, Unsuccessful>,
 }
@@ -84,8 +86,7 @@ impl Bank {
                     if number >= many.count {
                         break;
                     }
-                    let outcome = bank.one_of(&many, number, range.as_ref()).await;
-                    if ended.send(Ended { id: many.id(number), outcome }).await.is_err() {
+                    if ended.send(bank.one_of(&many, number, range.as_ref()).await).await.is_err() {
                         break;
                     }
                 }
@@ -95,15 +96,16 @@ impl Bank {
         Ok(receiver)
     }
 
-    async fn one_of(
-        &self,
-        many: &Many,
-        number: u64,
-        range: Option<&RangeInclusive<i64>>,
-    ) -> Result<Receipt, Unsuccessful> {
+    async fn one_of(&self, many: &Many, number: u64, range: Option<&RangeInclusive<i64>>) -> Ended {
+        let id = many.id(number);
         let mut rng = ChaCha8Rng::seed_from_u64(many.rng_seed);
         rng.set_stream(number);
-        let order = self.order(many.id(number), many.wish, range, &mut rng).await?;
-        Ok(self.transfer(order, many.style).await?)
+        match self.order(id, many.wish, range, &mut rng).await {
+            Ok(order) => {
+                let outcome = self.transfer(order, many.style).await.map_err(Unsuccessful::Transfer);
+                Ended { id, order: Some(order), outcome }
+            }
+            Err(error) => Ended { id, order: None, outcome: Err(Unsuccessful::Draw(error)) },
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use terminal::{Exit, Failure};
+use transaction::{Class, Phase};
 use uuid::Uuid;
 
-use super::{Args, Tally, retries};
-use crate::bank::Bank;
-use crate::bank::transfer::{DrawError, Many, Refusal, Unsuccessful};
+use super::{Args, Tally, retries, settling};
+use crate::bank::transfer::{DrawError, Ended, Many, Refusal, Style, Unsuccessful};
+use crate::bank::{Amount, Bank};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::failure;
@@ -46,31 +47,25 @@ pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<A
     let mut endings = context.read(bank.transfer_many(many, stop.clone())).await?;
     let mut counting = context.progress().towards(many.count, "transfers");
     let mut tally = Tally::default();
-    let mut first_failure = None;
+    let mut failures = Failures::default();
     while let Some(ended) = endings.recv().await {
-        let error = match ended.outcome {
-            Ok(receipt) => {
-                tally.count(Ok(&receipt));
-                None
+        match ended.outcome.as_ref() {
+            Ok(receipt) => tally.count(Ok(receipt)),
+            Err(Unsuccessful::Transfer(error)) => tally.count(Err(error)),
+            Err(Unsuccessful::Draw(_)) => tally.failed += 1,
+        }
+        if let Some(failure) = failed(&ended, many.wish.amount, &again) {
+            let unknown = failure.exit == Exit::Unknown;
+            // Whoever is left in the dark has to know which it is.
+            if many.count > 1 && (unknown || tally.failed <= TOLD_MAX) {
+                counting.say(&failure.line);
             }
-            Err(Unsuccessful::Transfer(error)) => {
-                tally.count(Err(&error));
-                let is_skip = matches!(error, transaction::Error::Body(Refusal::NothingToMove(_)));
-                (!is_skip).then(|| failure::transferring(&error, &again))
-            }
-            Err(Unsuccessful::Draw(error)) => {
-                tally.failed += 1;
-                if matches!(error, DrawError::TooFewAccounts) {
-                    stop.cancel();
-                }
-                Some(failure::drawing(&error))
-            }
-        };
-        if let Some(error) = error {
-            if tally.failed + tally.unknown <= TOLD_MAX && many.count > 1 {
-                counting.say(&format!("transfer {}: {}", ended.id, error.line));
-            }
-            first_failure.get_or_insert(error);
+            let first = if unknown { &mut failures.first_unknown } else { &mut failures.first_failed };
+            first.get_or_insert(failure);
+        }
+        if ended.outcome.as_ref().is_err_and(ends_the_run) {
+            failures.ended_the_run = true;
+            stop.cancel();
         }
         counting.done(tally.total());
     }
@@ -98,7 +93,7 @@ pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<A
         tally.unknown,
         retries(&counts)
     );
-    let failure = failure(&tally, first_failure, &again).or_else(|| {
+    let failure = failures.in_one_line(&tally, many.count, &again).or_else(|| {
         if tally.total() < many.count {
             context.interruption(format!("to complete it run `{again}`"))
         } else {
@@ -108,6 +103,72 @@ pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<A
     Ok(Answer::new(keys, text).but(failure))
 }
 
+/// Why a transfer is not known to be applied; one with nothing to move is skipped, and that is no failure.
+fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure> {
+    let failure = match ended.outcome.as_ref().err()? {
+        Unsuccessful::Transfer(transaction::Error::Body(Refusal::NothingToMove(_))) => return None,
+        Unsuccessful::Transfer(error) => {
+            let settle = ended.order.map_or_else(|| again.to_owned(), |order| settling(&order, amount));
+            failure::transferring(error, &settle)
+        }
+        Unsuccessful::Draw(error) => failure::drawing(error),
+    };
+    Some(Failure { line: format!("transfer {}: {}", ended.id, failure.line), ..failure })
+}
+
+/// Whether the transfers that have not begun would fare no better: there is nothing to draw from, an outcome could not be
+/// found out for as long as one transfer is tried, or no connection could be had for as long.
+fn ends_the_run(error: &Unsuccessful) -> bool {
+    match error {
+        Unsuccessful::Draw(DrawError::TooFewAccounts)
+        | Unsuccessful::Transfer(transaction::Error::Unknown { .. }) => true,
+        Unsuccessful::Draw(DrawError::Read(error)) => has_no_connection(error),
+        Unsuccessful::Transfer(error) => has_no_connection(error),
+    }
+}
+
+fn has_no_connection<E>(error: &transaction::Error<E>) -> bool {
+    matches!(error, transaction::Error::RetriesExhausted { .. })
+        && error.attempts().last().is_some_and(|last| {
+            last.phase == Phase::Begin && matches!(Class::of(&last.error), Class::Lost | Class::Unavailable)
+        })
+}
+
+/// The failures of a run, as far as its last line needs them.
+#[derive(Default)]
+struct Failures {
+    first_unknown: Option<Failure>,
+    first_failed: Option<Failure>,
+    ended_the_run: bool,
+}
+
+impl Failures {
+    /// What is unknown comes first, and says how it is found out.
+    fn in_one_line(self, tally: &Tally, count: u64, again: &str) -> Option<Failure> {
+        let unknown = tally.unknown;
+        let mut failure = match (self.first_unknown, self.first_failed) {
+            (Some(only), _) if unknown == 1 => only,
+            (Some(first), _) => Failure {
+                line: format!(
+                    "{unknown} transfers are unknown: to settle them run `{again}`; the first: {}",
+                    first.line
+                ),
+                ..first
+            },
+            (None, Some(only)) if tally.failed == 1 => only,
+            (None, Some(first)) => Failure {
+                line: format!("{} transfers failed, the first: {}", tally.failed, first.line),
+                ..first
+            },
+            (None, None) => return None,
+        };
+        let left = count.saturating_sub(tally.total());
+        if self.ended_the_run && left > 0 {
+            failure.line += &format!("; {left} were not begun: to complete the run `{again}`");
+        }
+        Some(failure)
+    }
+}
 /// The command that completes a run: what is applied already stays as it is.
 fn command(many: &Many) -> String {
     let mut command = format!(
@@ -115,6 +176,12 @@ fn command(many: &Many) -> String {
         many.count, many.run, many.rng_seed
     );
     let wish = many.wish;
+    if many.concurrency > 1 {
+        command += &format!(" --concurrency {}", many.concurrency);
+    }
+    if many.style == Style::Orm {
+        command += " --style orm";
+    }
     for (flag, value) in [
         ("--from", wish.source.map(|id| id.to_string())),
         ("--to", wish.target.map(|id| id.to_string())),
@@ -125,16 +192,4 @@ fn command(many: &Many) -> String {
         }
     }
     command
-}
-
-fn failure(tally: &Tally, first: Option<Failure>, again: &str) -> Option<Failure> {
-    let first = first?;
-    if tally.unknown > 0 {
-        let line = format!("{} transfers are unknown: to settle them run `{again}`", tally.unknown);
-        return Some(Failure::new(Exit::Unknown, "unknown", line));
-    }
-    if tally.failed == 1 {
-        return Some(first);
-    }
-    Some(Failure { line: format!("{} transfers failed, the first: {}", tally.failed, first.line), ..first })
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use terminal::Failure;
 use uuid::Uuid;
 
-use super::{Args, Tally, retries};
+use super::{Args, Tally, retries, settling};
 use crate::bank::transfer::{By, Order, Refusal, Style, TransferError, Wish};
 use crate::bank::{AccountId, Amount, Bank};
 use crate::cli::answer::Answer;
@@ -106,10 +106,5 @@ fn failed(error: &Option<TransferError>, order: &Order, amount: Option<Amount>) 
     if matches!(error, transaction::Error::Body(Refusal::NothingToMove(_))) {
         return None;
     }
-    let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
-    let settle = format!(
-        "cargo run -p app transfer --id {} --from {} --to {}{amount}",
-        order.id, order.source, order.target
-    );
-    Some(failure::transferring(error, &settle))
+    Some(failure::transferring(error, &settling(order, amount)))
 }

@@ -50,18 +50,15 @@ const KINDS: [Kind; 12] = [
 ];
 
 /// Why a body refuses.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
+    #[error("too little money")]
     Funds,
-    Database(DbErr),
+    #[error("{0}")]
+    Database(#[from] DbErr),
     /// What no server may answer.
+    #[error("{0}")]
     Impossible(&'static str),
-}
-
-impl From<DbErr> for Refusal {
-    fn from(error: DbErr) -> Self {
-        Self::Database(error)
-    }
 }
 
 /// One transaction: its id, and what it is to move.

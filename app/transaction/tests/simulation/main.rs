@@ -17,6 +17,7 @@
 
 mod client;
 mod directed;
+mod embedded;
 mod error;
 mod fate;
 mod request;

@@ -1,0 +1,97 @@
+//! A server that one test has for itself, because it crashes it: nobody else's databases are on it.
+
+use ::database::{Address, Database, Options, Server, connect};
+use sea_orm::ConnectionTrait;
+
+use crate::cockroach::Source;
+use crate::{Cockroach, Postgres, StartError, TestDatabase};
+
+const BANK: &str = "seabank_crash";
+
+/// A server with one migrated bank on it, to be crashed and started again.
+#[derive(Debug)]
+pub enum OwnServer {
+    /// Its data is on disk, made durable as PostgreSQL does by default.
+    Postgres(Postgres),
+    /// One node, its store on disk.
+    Cockroach(Cockroach),
+}
+
+impl OwnServer {
+    /// Starts one; `None` where there is no program to start, only a server that belongs to others.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, which has no server.
+    pub async fn start(server: Server) -> Result<Option<Self>, StartError> {
+        match server {
+            Server::Sqlite => panic!("SQLite has no server"),
+            Server::Postgres => match Postgres::find() {
+                Some(programs) => Postgres::start(&programs).await.map(|it| Some(Self::Postgres(it))),
+                None => Ok(None),
+            },
+            Server::Cockroach => match Cockroach::find() {
+                Some(Source::Program(program)) => {
+                    Cockroach::start_on_disk(&program).await.map(|it| Some(Self::Cockroach(it)))
+                }
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// A bank on it, its schema migrated.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be made.
+    pub async fn bank(&self) -> TestDatabase {
+        let admin = self.admin().await;
+        let create = format!("CREATE DATABASE {BANK}");
+        admin.connection.execute_unprepared(&create).await.expect("a database can be made");
+        let bank = TestDatabase::new(admin.server, BANK.to_owned(), self.url(BANK), None);
+        migration::up(&bank.connect_for_analysis().await).await.expect("the schema can be migrated");
+        bank
+    }
+
+    /// A session on another database of the server than the bank.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none to be had.
+    pub async fn admin(&self) -> Database {
+        let home = if matches!(self, Self::Postgres(_)) { "postgres" } else { "defaultdb" };
+        let address = Address::parse(&self.url(home)).expect("the harness makes good URLs");
+        connect(&address, &Options::analysis()).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Ends it as hard as can be while its data stays usable at once: PostgreSQL's immediate stop, `kill -9` of the node.
+    pub fn crash(&mut self) {
+        match self {
+            Self::Postgres(server) => server.stop_at_once(),
+            Self::Cockroach(server) => server.kill(),
+        }
+    }
+
+    /// Starts it again on what it has kept; waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn restart(&mut self) -> Result<(), StartError> {
+        match self {
+            Self::Postgres(server) => server.restart().await.map(drop),
+            Self::Cockroach(server) => server.restart().await.map(drop),
+        }
+    }
+
+    fn url(&self, database: &str) -> String {
+        match self {
+            Self::Postgres(server) => server.url(database),
+            Self::Cockroach(server) => server.url(Some(database)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Conflicts: transactions that want the same rows at once. Nobody's work is lost, and everybody's is done within the default
+//! budget. A run inside a run, and write skew with both having read, are in `transaction`.
+#![expect(clippy::print_stdout, reason = "the retries are to be seen")]
+
+use database::Options;
+use sea_orm::DbErr;
+use serde_json::Value;
+use tests::{Test, TestServer, scalar, scalar_in, tests};
+use tokio::task::JoinSet;
+use transaction::{Policy, Runner};
+
+use crate::books::{execute, insert_account};
+use crate::crash::assert_whole;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_counter_that_many_read_and_write_is_exact,
+        of_two_who_may_leave_one_stays,
+        sixteen_workers_on_two_accounts_all_succeed,
+    ]
+}
+
+/// Read, add one in the program, write: what is lost wherever two do so unseen by each other.
+async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
+    const TASKS: i64 = 32;
+    const EACH: i64 = 8;
+    let test = server.empty_database().await;
+    let database = test.connect_with(&Options { max_connections: 32, ..Options::default() }).await;
+    execute(&database, "CREATE TABLE counter (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)").await;
+    execute(&database, "INSERT INTO counter VALUES (1, 0)").await;
+    let runner = Runner::new(database.clone(), Policy::default());
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let runner = runner.clone();
+        tasks.spawn(async move {
+            for _ in 0..EACH {
+                let counted = runner.run("count", async |tx| {
+                    let value = scalar_in(tx, "SELECT value FROM counter WHERE id = 1").await?;
+                    let update = format!("UPDATE counter SET value = {} WHERE id = 1", value + 1);
+                    sea_orm::ConnectionTrait::execute_unprepared(tx, &update).await.map(|_| ())
+                });
+                counted.await.unwrap_or_else(|error: transaction::Error<DbErr>| panic!("{error}"));
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("every task counts to its end");
+    }
+    assert_eq!(scalar(&database, "SELECT value FROM counter WHERE id = 1").await, TASKS * EACH);
+    let counts = runner.counts();
+    println!(
+        "{}: a counter, {TASKS} tasks, {EACH} times each: {} attempts, {} retries {:?}, {:.1?} of pauses in all",
+        server.server, counts.attempts, counts.retries, counts.retries_by_sqlstate, counts.paused
+    );
+    assert_eq!(counts.attempts, counts.transactions + counts.retries);
+    assert_eq!(counts.unknown, 0);
+}
+
+/// Each reads both and takes one away where both are there: write skew would take both.
+async fn of_two_who_may_leave_one_stays(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect().await;
+    execute(&database, "CREATE TABLE on_call (id BIGINT PRIMARY KEY, here BIGINT NOT NULL)").await;
+    execute(&database, "INSERT INTO on_call VALUES (1, 1), (2, 1)").await;
+    let runner = Runner::new(database.clone(), Policy::default());
+    let leave = async |id: i64| {
+        let left = runner.run("leave", async |tx| {
+            let here = scalar_in(tx, "SELECT count(*) FROM on_call WHERE here = 1").await?;
+            if here == 2 {
+                let update = format!("UPDATE on_call SET here = 0 WHERE id = {id}");
+                sea_orm::ConnectionTrait::execute_unprepared(tx, &update).await?;
+            }
+            Ok::<_, DbErr>(here == 2)
+        });
+        left.await.expect("tried until it is serial")
+    };
+    for round in 0..40 {
+        let (one, other) = tokio::join!(leave(1), leave(2));
+        let here = scalar(&database, "SELECT count(*) FROM on_call WHERE here = 1").await;
+        assert_eq!((one != other, here), (true, 1), "round {round}: exactly one leaves");
+        execute(&database, "UPDATE on_call SET here = 1").await;
+    }
+}
+
+async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
+    for style in ["builder", "orm"] {
+        let test = server.database().await;
+        let database = test.connect().await;
+        for id in [1, 2] {
+            insert_account(&database, id, 1_000_000).await;
+        }
+        let transfer =
+            ["transfer", "--count", "160", "--amount", "1", "--concurrency", "16", "--format", "json"];
+        let output = test.seabank().args(transfer).args(["--style", style]).output().expect("it runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        println!("{}: 16 workers, 2 accounts, {style}: {answer}", server.server);
+        assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
+        assert_whole(&test);
+    }
+}

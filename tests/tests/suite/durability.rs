@@ -1,0 +1,207 @@
+//! Durability: the settings it rests on, read back; and under SQLite a disk that loses its power, cannot sync, or is full.
+//!
+//! What is here holds the second guarantee of the README ("Reported applied: it is in the database") against the disk. For
+//! the servers this is theirs to keep, and only their settings are looked at; CockroachDB has none of a session's, and one of the cluster's.
+//! Servers that crash are in `crash`.
+
+use std::collections::BTreeSet;
+
+use database::{Database, Options, Server};
+use sea_orm::sqlx;
+use tests::{FaultyDisk, Test, TestDatabase, TestServer, scalar, tests};
+use uuid::Uuid;
+
+use crate::books::{execute, recorded};
+use crate::crash::{assert_completed, assert_whole, open_rich_accounts};
+use crate::told::{Telling, Told};
+
+pub(crate) fn tests() -> Vec<Test> {
+    // The faulty disk stands on Linux.
+    let embedded: &[Server] = if cfg!(target_os = "linux") { &[Server::Sqlite] } else { &[] };
+    tests![
+        every_session_makes_durable_what_it_commits on &[Server::Sqlite, Server::Postgres],
+        the_cluster_syncs_its_log on &[Server::Cockroach],
+        a_commit_is_durable_where_the_database_would_not_wait on &[Server::Postgres],
+        what_is_reported_applied_outlives_a_power_cut on embedded,
+        what_cannot_be_synced_is_not_reported_applied on embedded,
+        one_failed_sync_is_ridden_over on embedded,
+        a_full_disk_loses_nothing on embedded,
+    ]
+}
+
+/// The settings of three sessions of one pool, the first and those after it.
+async fn settings<const N: usize>(database: &Database, names: [&'static str; N]) -> Vec<[String; N]> {
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let mut found = Vec::new();
+        match database.server {
+            Server::Sqlite => {
+                let mut session =
+                    database.connection.get_sqlite_connection_pool().acquire().await.expect("a session");
+                for sql in names {
+                    let row = sqlx::query(sql).fetch_one(&mut *session).await.expect("a setting");
+                    let number = sqlx::Row::try_get::<i64, _>(&row, 0).map(|it| it.to_string());
+                    found.push(number.or_else(|_| sqlx::Row::try_get(&row, 0)).expect("a number or a text"));
+                }
+                sessions.push((Some(session), None, found));
+            }
+            Server::Postgres | Server::Cockroach => {
+                let mut session =
+                    database.connection.get_postgres_connection_pool().acquire().await.expect("a session");
+                for sql in names {
+                    found.push(sqlx::query_scalar(sql).fetch_one(&mut *session).await.expect("a setting"));
+                }
+                sessions.push((None, Some(session), found));
+            }
+        }
+    }
+    sessions.into_iter().map(|(_, _, found)| found.try_into().expect("as many as names")).collect()
+}
+
+async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
+    let test = server.database().await;
+    for options in [Options::default(), Options { max_connections: 3, ..Options::analysis() }] {
+        let database = test.connect_with(&options).await;
+        match server.server {
+            Server::Sqlite => {
+                let names = ["PRAGMA synchronous", "PRAGMA journal_mode", "PRAGMA foreign_keys"];
+                // 2 is FULL: the log is synced before a COMMIT is answered.
+                for found in settings(&database, names).await {
+                    assert_eq!(found, ["2", "wal", "1"]);
+                }
+            }
+            _ => {
+                let names = [
+                    "SHOW fsync",
+                    "SHOW synchronous_commit",
+                    "SHOW full_page_writes",
+                    "SHOW transaction_isolation",
+                ];
+                for found in settings(&database, names).await {
+                    assert_eq!(found, ["on", "on", "on", "serializable"]);
+                }
+            }
+        }
+    }
+}
+
+/// One setting, whose name has changed between versions.
+async fn the_cluster_syncs_its_log(server: &TestServer) {
+    let database = server.database().await.connect().await;
+    let count = "SELECT count(*) FROM crdb_internal.cluster_settings WHERE variable IN \
+                 ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";
+    for (filter, expected) in [("", 1), (" AND value = 'false'", 1)] {
+        assert_eq!(scalar(&database, &format!("{count}{filter}")).await, expected, "{filter}");
+    }
+}
+
+async fn a_commit_is_durable_where_the_database_would_not_wait(server: &TestServer) {
+    let test = server.database().await;
+    for (default, expected) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        let alter = format!("ALTER DATABASE {} SET synchronous_commit = {default}", test.name);
+        execute(&test.connect().await, &alter).await;
+        for found in settings(&test.connect().await, ["SHOW synchronous_commit"]).await {
+            assert_eq!(found, [expected], "where the database says {default}");
+        }
+    }
+}
+
+/// A bank of rich accounts that nobody has open.
+async fn closed_bank(server: &TestServer) -> TestDatabase {
+    let test = server.database().await;
+    let database = test.connect().await;
+    open_rich_accounts(&database).await;
+    // The last one to close it writes the log back into the file.
+    database.connection.close().await.expect("it can be closed");
+    test
+}
+
+/// So many transfers, told under a run of their own, on a disk.
+fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Telling {
+    let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
+    Telling::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
+}
+
+/// On the files as they are: the bank is whole, what was told is there, and the same command, on a sound disk, completes it.
+async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Told, context: &str) {
+    let database = test.connect().await;
+    let found = recorded(&database).await;
+    assert!(told.applied.is_subset(&found), "{context}: reported applied, and missing");
+    assert_whole(test);
+    let again = transferring(test, count, run, &FaultyDisk::of(test)).end().await;
+    assert_completed(&again, count.parse().expect("a number"));
+    assert_eq!(again.count("already_applied"), found.len() as u64, "{context}");
+    assert_whole(test);
+}
+
+/// The program is killed and the power goes: of each file is left what was synced. Without `synchronous = FULL` this fails.
+async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
+    let test = closed_bank(server).await;
+    let disk = FaultyDisk::of(&test).keeping_what_is_durable();
+    let run = Uuid::new_v4().to_string();
+    let mut reported = BTreeSet::new();
+    for cut in 1..=3 {
+        let mut telling = transferring(&test, "2000", &run, &disk);
+        telling.has_applied(cut * 60).await;
+        reported.extend(telling.kill());
+        disk.after_a_power_cut();
+        assert_whole(&test);
+        let database = test.connect().await;
+        let found = recorded(&database).await;
+        database.connection.close().await.expect("it can be closed");
+        assert!(found.len() >= 60 && found.len() < 2000, "it was cut in the middle: {}", found.len());
+        assert!(reported.is_subset(&found), "reported applied, and lost with the power");
+    }
+}
+
+async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
+    let case = async |first: u32, power_cut: bool| {
+        let context = format!("no sync from number {first} on, power cut: {power_cut}");
+        let test = closed_bank(server).await;
+        let disk = FaultyDisk::of(&test).failing_to_sync(first, None).keeping_what_is_durable();
+        let run = Uuid::new_v4().to_string();
+        let told = transferring(&test, "20", &run, &disk).end().await;
+        assert_eq!(told.code, Some(4), "{context}: {told:?}");
+        assert!(told.count("unknown") > 0 && told.count("applied") < 20, "{context}: {told:?}");
+        assert!(told.failure().contains("cargo run -p app transfer"), "{context}: {told:?}");
+        if power_cut {
+            disk.after_a_power_cut();
+        }
+        completed_afterwards(&test, "20", &run, &told, &context).await;
+    };
+    // They mostly wait.
+    tokio::join!(case(1, false), case(2, true), case(3, true), case(6, false), case(7, true));
+}
+
+async fn one_failed_sync_is_ridden_over(server: &TestServer) {
+    for number in 1..=6 {
+        let context = format!("sync number {number} fails, and no other");
+        let test = closed_bank(server).await;
+        let disk = FaultyDisk::of(&test).failing_to_sync(number, Some(1)).keeping_what_is_durable();
+        let run = Uuid::new_v4().to_string();
+        let told = transferring(&test, "20", &run, &disk).end().await;
+        assert_eq!((told.code, told.count("applied")), (Some(0), 20), "{context}: {told:?}");
+        disk.after_a_power_cut();
+        completed_afterwards(&test, "20", &run, &told, &context).await;
+    }
+}
+
+async fn a_full_disk_loses_nothing(server: &TestServer) {
+    for room in [60_000, 100_000, 140_000, 200_000] {
+        let context = format!("room for {room} bytes more");
+        let test = closed_bank(server).await;
+        let run = Uuid::new_v4().to_string();
+        let disk = FaultyDisk::of(&test).with_room(room);
+        let told = transferring(&test, "60", &run, &disk).end().await;
+        assert_eq!(told.code, Some(1), "{context}: {told:?}");
+        assert!(told.failure().contains("free some space"), "{context}: {told:?}");
+        assert_eq!((told.count("unknown"), told.count("applied") < 60), (0, true), "{context}: {told:?}");
+        completed_afterwards(&test, "60", &run, &told, &context).await;
+    }
+    // Not even the log's index can be made: nothing begins.
+    let test = closed_bank(server).await;
+    let disk = FaultyDisk::of(&test).with_room(0);
+    let told = transferring(&test, "10", &Uuid::new_v4().to_string(), &disk).end().await;
+    assert!(told.code == Some(1) || told.code == Some(5), "{told:?}");
+    assert_whole(&test);
+}

@@ -1,0 +1,246 @@
+//! Random transfers against a model: whatever runs at once, in whatever style, and whichever answers to COMMIT are lost, there is
+//! an order in which the transfers could have run one after the other with exactly these outcomes and these balances.
+//!
+//! The model is the README's list of outcomes in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
+#![expect(
+    clippy::print_stdout,
+    reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
+)]
+
+use std::collections::BTreeMap;
+
+use database::{Database, Server};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestRunner};
+use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
+use seabank::bank::{AccountId, Amount, Bank};
+use tests::{Loss, Tap, Test, TestServer, tests};
+use tokio::task::JoinSet;
+use transaction::{Error, Policy};
+use uuid::Uuid;
+
+use crate::books::{everything, execute};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![some_order_of_the_transfers_explains_every_outcome]
+}
+
+/// What each account is opened with; 9 is asked for too, and is not there.
+const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
+
+/// A transfer, as asked for. What is not given was drawn, and agrees with whatever is recorded.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    id: u128,
+    source: i64,
+    target: i64,
+    amount: Option<i64>,
+    source_given: bool,
+    target_given: bool,
+    style: Style,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    asked: Vec<Asked>,
+    losses: Vec<Loss>,
+    at_once: bool,
+}
+
+/// A recorded transfer: source, target, amount.
+type Record = (i64, i64, i64);
+type Outcome = Result<(Record, By), Refusal>;
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let account = || prop_oneof![9 => 1..=4_i64, 1 => Just(9)];
+    let amount = prop_oneof![3 => Just(None), 5 => (1..=60_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
+    let style = prop_oneof![Just(Style::Builder), Just(Style::Orm)];
+    // Few ids, so that some are told again.
+    let fields = (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style);
+    fields.prop_map(|(id, source, target, amount, source_given, target_given, style)| Asked {
+        id,
+        source,
+        target,
+        amount,
+        source_given,
+        target_given,
+        style,
+    })
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let loss = prop_oneof![Just(Loss::AfterCommit), Just(Loss::BeforeCommit)];
+    let losses = prop_oneof![Just(Vec::new()), vec(loss, 1..=3)];
+    (vec(asked(), 1..=9), losses, any::<bool>()).prop_map(|(asked, losses, at_once)| Case {
+        asked,
+        losses,
+        at_once,
+    })
+}
+
+async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let few = if server.server == Server::Sqlite { 150 } else { 40 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
+    let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(rand::random());
+    }
+    println!("{}: {cases} cases against the model, PROPTEST_RNG_SEED={}", server.server, config.rng_seed);
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| {
+        TestRunner::new(config).run(&case(), |case| runtime.block_on(check(&database, &case)))
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Does what is asked for on a bank that is opened anew, and looks for an order that explains it.
+async fn check(database: &Database, case: &Case) -> TestCaseResult {
+    let opening = OPENING.map(|(id, balance)| format!("({id}, {balance}, {balance})")).join(", ");
+    for sql in [
+        "DELETE FROM transfers",
+        "DELETE FROM accounts",
+        &format!("INSERT INTO accounts (id, balance, opening_balance) VALUES {opening}"),
+    ] {
+        execute(database, sql).await;
+    }
+    let bank = Bank::on(Tap::new(database).losing(&case.losses), Policy::default());
+    let outcomes = outcomes(&bank, case).await?;
+    prop_assert!(is_explained(case, &outcomes), "no order explains {outcomes:?}");
+
+    let (accounts, transfers) = everything(database).await;
+    let balances: BTreeMap<_, _> = accounts.into_iter().map(|it| (it.id, it.balance.into())).collect();
+    let recorded: BTreeMap<_, _> =
+        transfers.into_iter().map(|it| (it.id.as_u128(), (it.source_id, it.target_id, it.amount))).collect();
+    let expected = Books::after(case, &outcomes, (1 << outcomes.len()) - 1);
+    prop_assert_eq!(recorded, expected.recorded);
+    prop_assert_eq!(balances, expected.balances);
+    let audit = Bank::new(database, Policy::default()).audit().await.expect("a reading");
+    prop_assert!(audit.ok, "{audit:?}");
+    Ok(())
+}
+
+async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseError> {
+    let mut ended = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    for (number, asked) in case.asked.iter().copied().enumerate() {
+        let bank = bank.clone();
+        tasks.spawn(async move { (number, bank.transfer(asked.order(), asked.style).await) });
+        while !case.at_once || number + 1 == case.asked.len() {
+            let Some(task) = tasks.join_next().await else { break };
+            let (number, outcome) = task.expect("it does not panic");
+            let outcome = match outcome {
+                Ok(receipt) => Ok((record(&receipt), receipt.by)),
+                Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
+                Err(other) => return Err(TestCaseError::fail(format!("neither done nor refused: {other}"))),
+            };
+            ended.insert(number, outcome);
+        }
+    }
+    Ok(ended.into_values().collect())
+}
+
+fn record(receipt: &Receipt) -> Record {
+    (receipt.source.0, receipt.target.0, receipt.amount.units())
+}
+
+/// Whether the transfers could have run one after the other with these outcomes: in some order where they ran at once, and
+/// in their own where they did not. Which of them have run is enough to know the books, so sets are looked at, not orders.
+fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
+    let all = 1_usize << outcomes.len();
+    let mut reachable = vec![false; all];
+    reachable[0] = true;
+    for done in 0..all {
+        if !reachable[done] {
+            continue;
+        }
+        let books = Books::after(case, outcomes, done);
+        for (number, asked) in case.asked.iter().enumerate() {
+            let in_turn = case.at_once || done == (1 << number) - 1;
+            if in_turn && done & (1 << number) == 0 {
+                let expected = books.outcome(asked);
+                let agrees = match (&expected, &outcomes[number]) {
+                    // Who told an id while an answer was lost may find what another has applied, and take it for his own.
+                    (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
+                    (expected, outcome) => expected == outcome,
+                };
+                reachable[done | 1 << number] |= agrees;
+            }
+        }
+    }
+    reachable[all - 1]
+}
+
+/// What the bank holds, in the model.
+struct Books {
+    /// Wide enough for any order of addition.
+    balances: BTreeMap<i64, i128>,
+    recorded: BTreeMap<u128, Record>,
+}
+
+impl Books {
+    /// After those transfers of which `done` has the bit have run with these outcomes.
+    fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
+        let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
+        let mut books = Self { balances, recorded: BTreeMap::new() };
+        for (number, (asked, outcome)) in case.asked.iter().zip(outcomes).enumerate() {
+            if let Ok(((source, target, amount), _)) = *outcome
+                && done & (1 << number) != 0
+                && books.recorded.insert(asked.id, (source, target, amount)).is_none()
+            {
+                *books.balances.entry(source).or_default() -= i128::from(amount);
+                *books.balances.entry(target).or_default() += i128::from(amount);
+            }
+        }
+        books
+    }
+
+    /// What a transfer comes to on these books: the outcomes in checking order.
+    fn outcome(&self, asked: &Asked) -> Outcome {
+        let id = Uuid::from_u128(asked.id);
+        let (source, target) = (AccountId(asked.source), AccountId(asked.target));
+        if let Some(&recorded) = self.recorded.get(&asked.id) {
+            let given = [
+                (Field::Source, asked.source_given.then_some(asked.source), recorded.0),
+                (Field::Target, asked.target_given.then_some(asked.target), recorded.1),
+                (Field::Amount, asked.amount, recorded.2),
+            ];
+            return match given
+                .into_iter()
+                .find(|(_, given, recorded)| given.is_some_and(|it| it != *recorded))
+            {
+                Some((field, _, recorded)) => Err(Refusal::IdConflict { id, field, recorded }),
+                None => Ok((recorded, By::EarlierRun)),
+            };
+        }
+        if source == target {
+            return Err(Refusal::SameAccount(source));
+        }
+        let balance_of = |id: AccountId| self.balances.get(&id.0).copied().ok_or(Refusal::UnknownAccount(id));
+        let (balance, room) = (balance_of(source)?, i128::from(i64::MAX) - balance_of(target)?);
+        let half = i64::try_from(balance / 2).expect("a balance fits 64 bits");
+        let units = asked.amount.unwrap_or(half);
+        let amount = Amount::new(units).map_err(|_| Refusal::NothingToMove(source))?;
+        if balance < units.into() {
+            return Err(Refusal::InsufficientFunds { account: source, amount });
+        }
+        if room < units.into() {
+            return Err(Refusal::BalanceOverflow { account: target, amount });
+        }
+        Ok(((source.0, target.0, units), By::ThisRun))
+    }
+}
+
+impl Asked {
+    fn order(&self) -> Order {
+        let (source, target) = (AccountId(self.source), AccountId(self.target));
+        let wish = Wish {
+            source: self.source_given.then_some(source),
+            target: self.target_given.then_some(target),
+            amount: self.amount.map(|units| Amount::new(units).expect("a positive amount")),
+        };
+        Order::new(Uuid::from_u128(self.id), source, target, wish)
+    }
+}

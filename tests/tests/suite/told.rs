@@ -1,0 +1,146 @@
+//! A run of `seabank` in the background, and what it has told so far: what it prints goes to files, so that nothing of it
+//! is lost where it is killed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::TestDatabase;
+use uuid::Uuid;
+
+/// The longest that anything is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(90);
+
+/// How the bank says of a transfer that it is in the database.
+const APPLIED: &str = "seabank::bank::transfer: applied id=";
+
+/// A run, going on or killed.
+pub(crate) struct Telling {
+    child: Child,
+    folder: TempDir,
+}
+
+/// A run that has ended by itself.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// Its answer, as JSON.
+    pub(crate) answer: Value,
+    /// What it said beside the answer.
+    pub(crate) errors: String,
+    /// The transfers of which it said that they are applied.
+    pub(crate) applied: BTreeSet<Uuid>,
+}
+
+impl Telling {
+    /// Starts `seabank` with these arguments; each transfer that is applied will be told at once.
+    pub(crate) fn start(test: &TestDatabase, arguments: &[&str]) -> Self {
+        Self::start_with(test, arguments, |_| {})
+    }
+
+    /// The same, with something more done to the command.
+    pub(crate) fn start_with(
+        test: &TestDatabase,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let folder = TempDir::with_prefix("seabank-told-").expect("a folder can be made");
+        let file = |name| File::create(folder.path().join(name)).expect("a file can be made");
+        let mut command = test.program("seabank");
+        command.args(arguments).args(["--format", "json"]);
+        command.env("RUST_LOG", "error,seabank::bank::transfer=info").env("NO_COLOR", "1");
+        command.stdout(file("out")).stderr(file("errors"));
+        prepare(&mut command);
+        let child = command.spawn().expect("it can be started");
+        Self { child, folder }
+    }
+
+    /// The transfers of which it has said that they are applied.
+    pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
+        applied_in(&self.text("errors"))
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be looked at").is_some()
+    }
+
+    /// Waits until it has told of so many, or has ended.
+    pub(crate) async fn has_applied(&mut self, count: usize) {
+        let started = Instant::now();
+        while self.applied().len() < count && !self.has_ended() {
+            assert!(started.elapsed() < WAIT_MAX, "not {count} after {WAIT_MAX:?}: {}", self.text("errors"));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// `kill -9`; answers with what it had told. Nobody may have killed it before, nor may it have ended by itself.
+    pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
+        assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.applied()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self) -> Told {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+                break status;
+            }
+            assert!(started.elapsed() < WAIT_MAX, "it goes on after {WAIT_MAX:?}: {}", self.text("errors"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let (out, errors) = (self.text("out"), self.text("errors"));
+        let answer = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{errors}"));
+        Told { code: status.code(), answer, applied: applied_in(&errors), errors }
+    }
+
+    fn text(&self, name: &str) -> String {
+        let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Told {
+    /// A number of its answer.
+    pub(crate) fn count(&self, key: &str) -> u64 {
+        self.answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {}", self.answer))
+    }
+
+    /// Its last line, which says why it did not end well.
+    pub(crate) fn failure(&self) -> &str {
+        let line = self.errors.lines().last().unwrap_or_default();
+        line.strip_prefix("error: ").unwrap_or_else(|| panic!("no failure: {}", self.errors))
+    }
+}
+
+/// Runs the command that a line gives between backquotes after these words, as its reader would.
+pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
+    let (_, rest) = line.split_once(words).unwrap_or_else(|| panic!("{words} in {line}"));
+    let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
+    let command = command.unwrap_or_else(|| panic!("a command after {words} in {line}"));
+    let arguments = command.strip_prefix("cargo run -p app ").expect("a command of the app");
+    let mut program = test.program("seabank");
+    program.args(arguments.split(' ')).args(["--format", "json"]).output().expect("it runs")
+}
+
+/// The ids in whole lines: what is half written is not told.
+fn applied_in(errors: &str) -> BTreeSet<Uuid> {
+    let lines = errors.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let ids = lines.filter_map(|line| line.split_once(APPLIED)?.1.split_whitespace().next());
+    ids.map(|id| id.parse().expect("an id")).collect()
+}

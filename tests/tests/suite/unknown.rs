@@ -1,0 +1,224 @@
+//! Outcomes that stay unknown, through the binary: exit code 4, a line that names the id, and a command in it that settles
+//! the transfer when the server is back, whichever way it went.
+//!
+//! What is here holds guarantee 2 of the README where it is hardest: the server is gone for good while a COMMIT is on its way.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use database::Server;
+use serde_json::Value;
+use tests::{OwnServer, Test, TestDatabase, TestServer, scalar, tests};
+use uuid::Uuid;
+
+use crate::books::{balances, execute, recorded};
+use crate::crash::{assert_whole, open_rich_accounts};
+use crate::told::{Telling, Told, follow};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_transfer_whose_commit_has_no_answer_is_settled_by_its_command on &[Server::Postgres],
+        each_unknown_transfer_of_a_run_is_named on &[Server::Postgres],
+        a_run_whose_server_stays_away_names_what_is_unknown on &[Server::Postgres, Server::Cockroach],
+    ]
+}
+
+/// A way to have a COMMIT under way for as long as it takes to end the server.
+struct Hold {
+    /// Whether the transaction is in the log by then.
+    lands: bool,
+    set: &'static [&'static str],
+    /// What PostgreSQL says that a session waits for.
+    waits_for: &'static str,
+    /// Of `set`, what outlives the server.
+    undo: &'static str,
+}
+
+const HOLDS: [Hold; 2] = [
+    Hold {
+        // Written and synced, and then it waits for a standby that does not exist.
+        lands: true,
+        set: &["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"],
+        waits_for: "SyncRep",
+        undo: "ALTER SYSTEM RESET synchronous_standby_names",
+    },
+    Hold {
+        // A deferred trigger is the COMMIT's first work.
+        lands: false,
+        set: &[
+            "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(600); RETURN NULL; END $$",
+            "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON batches DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION linger()",
+            "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON transfers DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION linger()",
+        ],
+        waits_for: "PgSleep",
+        undo: "DROP FUNCTION IF EXISTS linger() CASCADE",
+    },
+];
+
+async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server: &TestServer) {
+    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let test = own.bank().await;
+    open_rich_accounts(&test.connect().await).await;
+    for hold in HOLDS {
+        let [transfer, seed] = ended_in_commit(
+            &mut own,
+            &test,
+            &hold,
+            [
+                &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"],
+                &["seed", "--count", "5", "--retry-for", "1"],
+            ],
+        )
+        .await;
+        own.restart().await.expect("it recovers");
+        execute(&test.connect().await, hold.undo).await;
+
+        let id: Uuid = transfer.answer["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        let line = transfer.failure();
+        assert_eq!((transfer.code, transfer.count("unknown")), (Some(4), 1), "{transfer:?}");
+        assert!(
+            line.contains(&format!("cargo run -p app transfer --id {id} --from 1 --to 2 --amount 7")),
+            "{line}"
+        );
+        assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
+        let before = balances(&test.connect().await).await;
+        // Whoever is unsure asks twice.
+        for (ask, settled) in
+            [(1, if hold.lands { "already_applied" } else { "applied" }), (2, "already_applied")]
+        {
+            let output = follow(&test, line, "to settle it run");
+            let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+            assert_eq!((output.status.code(), &answer[settled]), (Some(0), &1.into()), "{ask}: {answer}");
+        }
+        let moved = if hold.lands { 0 } else { 7 };
+        let after = balances(&test.connect().await).await;
+        assert_eq!((before[0].1 - moved, before[1].1 + moved), (after[0].1, after[1].1));
+
+        let line = seed.failure();
+        assert_eq!(seed.code, Some(4), "{seed:?}");
+        let output = follow(&test, line, "to settle it run");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!(
+            (output.status.code(), &answer[if hold.lands { "found" } else { "created" }]),
+            (Some(0), &5.into())
+        );
+        assert_whole(&test);
+    }
+    assert_eq!(scalar(&test.connect().await, "SELECT CAST(sum(rows) AS BIGINT) FROM batches").await, 10);
+}
+
+async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
+    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let test = own.bank().await;
+    open_rich_accounts(&test.connect().await).await;
+    let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
+    let [told] = ended_in_commit(&mut own, &test, &HOLDS[0], [&many]).await;
+    own.restart().await.expect("it recovers");
+
+    assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
+    let unknown = each_unknown_is_named(&told);
+    // Those that landed; the others of the three waited for the accounts of these.
+    assert!(unknown.is_subset(&recorded(&test.connect().await).await));
+    let output = follow(&test, told.failure(), "to complete the run");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let applied = (answer["already_applied"].as_u64(), answer["applied"].as_u64());
+    let landed = unknown.len() as u64 + told.count("applied");
+    assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
+    assert_whole(&test);
+}
+
+/// Ends the server while a COMMIT of each of these commands is held; answers with what came of each.
+async fn ended_in_commit<const N: usize>(
+    own: &mut OwnServer,
+    test: &TestDatabase,
+    hold: &Hold,
+    commands: [&[&str]; N],
+) -> [Told; N] {
+    let admin = own.admin().await;
+    let database = test.connect().await;
+    for sql in hold.set {
+        execute(&database, sql).await;
+    }
+    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", hold.waits_for);
+    let started = Instant::now();
+    let mut held = Vec::new();
+    for command in commands {
+        let mut telling = Telling::start(test, command);
+        while scalar(&admin, &waiting).await <= held.len() as i64 {
+            // A reloaded setting is not there at once.
+            if telling.has_ended() {
+                telling = Telling::start(test, command);
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", hold.waits_for);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        held.push(telling);
+    }
+    if hold.lands {
+        // Without a word to the sessions that wait: the next start reads it.
+        execute(&admin, hold.undo).await;
+    }
+    own.crash();
+    let mut told = Vec::new();
+    for telling in held {
+        told.push(telling.end().await);
+    }
+    told.try_into().expect("as many as commands")
+}
+
+/// Each has a line with its id, and in it the command that settles it; answers with the ids.
+fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
+    let unknown = named(told, "it is not known");
+    assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
+    for id in &unknown {
+        assert!(told.errors.contains(&format!("`cargo run -p app transfer --id {id} --from ")), "{told:?}");
+    }
+    unknown
+}
+
+/// The transfers of which a line says this.
+fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
+    let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
+    lines
+        .filter_map(|line| line.split_once(": ").filter(|(_, rest)| rest.starts_with(word)))
+        .map(|(id, _)| id.parse().expect("an id"))
+        .collect()
+}
+
+async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
+    const COUNT: u64 = 300;
+    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let test = own.bank().await;
+    open_rich_accounts(&test.connect().await).await;
+    let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
+    let mut transferring = Telling::start(&test, &transfer);
+    transferring.has_applied(50).await;
+    own.crash();
+    let told = transferring.end().await;
+    own.restart().await.expect("it recovers");
+    let recorded_then = recorded(&test.connect().await).await;
+
+    let ended: u64 = ["applied", "already_applied", "skipped", "failed", "unknown"]
+        .iter()
+        .map(|key| told.count(key))
+        .sum();
+    assert!(ended < COUNT && told.failure().contains("were not begun"), "it goes on in vain: {told:?}");
+    assert_eq!(told.applied.len() as u64, told.count("applied"));
+    assert!(told.applied.is_subset(&recorded_then), "reported applied, and missing");
+
+    let (unknown, failed) = (each_unknown_is_named(&told), named(&told, "given up"));
+    assert!(failed.is_disjoint(&recorded_then), "reported failed, and there");
+    assert_eq!(told.code, Some(if unknown.is_empty() { 1 } else { 4 }), "{told:?}");
+
+    let output = follow(&test, told.failure(), "to complete the run");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(output.status.code(), Some(0), "{answer}");
+    assert_eq!(answer["already_applied"].as_u64(), Some(recorded_then.len() as u64), "{answer}");
+    let recorded_now = recorded(&test.connect().await).await;
+    assert_eq!(recorded_now.len() as u64, COUNT);
+    assert!(unknown.is_subset(&recorded_now) && failed.is_subset(&recorded_now));
+    assert_whole(&test);
+}
