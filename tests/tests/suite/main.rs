@@ -4,6 +4,7 @@ mod audit;
 mod books;
 mod demo;
 mod entities;
+mod faults;
 mod migrations;
 mod plans;
 mod relations;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),
+        ("faults", faults::tests()),
         ("relations", relations::tests()),
         ("seed", seed::tests()),
         ("transfer", transfer::tests()),
