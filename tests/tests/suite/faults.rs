@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the tables of results are to be seen")]
 
 mod arena;
+mod bulk;
 mod cell;
 mod matrix;
 mod point;
@@ -14,10 +15,14 @@ mod trouble;
 use database::Server;
 use tests::{Test, tests};
 
+use bulk::no_lost_answer_applies_a_transfer_twice_or_loses_it;
 use matrix::every_fault_at_every_point_ends_as_declared;
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![every_fault_at_every_point_ends_as_declared on WIRE]
+    tests![
+        every_fault_at_every_point_ends_as_declared on WIRE,
+        no_lost_answer_applies_a_transfer_twice_or_loses_it on WIRE,
+    ]
 }
