@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -233,16 +233,25 @@ impl Link {
         Some(answer)
     }
 
-    /// Passes the answer on, message by message; what the program sends meanwhile waits, unless it belongs to the
-    /// same request: a password, the data of a COPY.
+    /// Passes the answer on as it comes; what the program sends meanwhile waits, unless it belongs to the same
+    /// request: a password, the data of a COPY.
     async fn pass_answer(&mut self) -> Option<()> {
         loop {
             tokio::select! {
                 frame = self.from_server.next() => {
-                    let frame = frame?.ok()?;
-                    self.to_client.write_all(&frame).await.ok()?;
-                    if frame.first() == Some(&READY_FOR_QUERY) {
-                        self.status = frame.last().copied().unwrap_or(b'I');
+                    let mut came = frame?.ok()?;
+                    let mut last = came.first().copied();
+                    // What came together goes together.
+                    while last != Some(READY_FOR_QUERY)
+                        && let Some(Some(frame)) = self.from_server.next().now_or_never()
+                    {
+                        let frame = frame.ok()?;
+                        last = frame.first().copied();
+                        came.unsplit(frame);
+                    }
+                    self.to_client.write_all(&came).await.ok()?;
+                    if last == Some(READY_FOR_QUERY) {
+                        self.status = came.last().copied().unwrap_or(b'I');
                         return Some(());
                     }
                 }
