@@ -104,7 +104,7 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing(letter) => write!(f, "- {}", reason(*letter)),
+            Self::Nothing(letter) => write!(f, "means nothing: {}", reason(*letter)),
             Self::End(told, held) => f.write_str(words(*told, *held)),
         }
     }

@@ -41,6 +41,8 @@ late delivery                   -l      A      R     R         R     R       R  
 half-open                       R       R      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
 half-open after delivery        R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
 stall past the deadline         R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
+cut before sending, twice       R       A      R     R         R     R       R      R/U0    R/U0   -f      -f          -f       -f    R
+cut after applied, twice        R       A      R     R         R     R       R      R/U1    R/U1   -f      -f          -f       -f    R
 cut before, then no server      -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0
 cut after, then no server       -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1
 cut before, then 40001 always   -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0
@@ -61,7 +63,7 @@ const REASONS: [(char, &str); 13] = [
     ('t', "no transaction, and no statement that could say so, before the session is there"),
     ('o', "nothing is applied there that the code could hide"),
     ('d', "no row is written there"),
-    ('f', "it is reached once, whatever is answered"),
+    ('f', "it is reached once, whatever becomes of it"),
     ('l', "a session that nobody waits for begins nothing"),
     ('u', "nothing is unknown after it"),
     ('s', "the statement is the proof and the whole transaction"),

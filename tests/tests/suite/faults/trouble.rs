@@ -44,6 +44,8 @@ pub(super) enum Then {
     Well,
     /// The same each time the point is reached.
     Same,
+    /// The same once more, the next time the point is reached.
+    OnceMore,
     /// Every request is cut.
     NoServer,
     /// Every later BEGIN or single statement is answered with 40001.
@@ -69,6 +71,8 @@ impl Trouble {
             "half-open" => wire(Fault::Silent { delivered: false }),
             "half-open after delivery" => wire(Fault::Silent { delivered: true }),
             "stall past the deadline" => wire(Fault::Stall(STALL)),
+            "cut before sending, twice" => Self::Wire(before, Then::OnceMore),
+            "cut after applied, twice" => Self::Wire(after, Then::OnceMore),
             "cut before, then no server" => Self::Wire(before, Then::NoServer),
             "cut after, then no server" => Self::Wire(after, Then::NoServer),
             "cut before, then 40001 always" => Self::Wire(before, Then::Conflicts),
@@ -104,6 +108,7 @@ impl Trouble {
             let before = *struck.borrow();
             let fault = match self {
                 Self::Wire(fault, Then::Same) => point.is(request).then_some(fault),
+                Self::Wire(fault, Then::OnceMore) if before < 2 => point.is(request).then_some(fault),
                 Self::Wire(fault, _) if before == 0 => point.is(request).then_some(fault),
                 Self::Wire(_, Then::NoServer) => Some(Fault::Cut(Cut::BeforeSending)),
                 Self::Wire(_, Then::Conflicts) => {
