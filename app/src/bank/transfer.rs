@@ -236,8 +236,9 @@ impl Bank {
             }
         };
         match outcome {
-            Err(Error::Body(Refusal::Database(error))) if is_foreign_key(&error) => {
-                Err(self.name_missing_account(&order, error).await)
+            Err(Error::Database { error, body, attempts }) if is_foreign_key(&error) => {
+                let missing = self.missing_account(&order).await.map(Refusal::UnknownAccount);
+                Err(missing.map_or(Error::Database { error, body, attempts }, Error::Body))
             }
             outcome => outcome,
         }
@@ -255,15 +256,15 @@ impl Bank {
     }
 
     /// A foreign key says that an account is missing, and not every server says which. Accounts are never deleted.
-    async fn name_missing_account(&self, order: &Order, error: DbErr) -> TransferError {
+    async fn missing_account(&self, order: &Order) -> Option<AccountId> {
         for account in [order.source, order.target] {
             if let Ok(listed) = self.account_list(account, 1).await
                 && listed.first().is_none_or(|first| first.id != account.0)
             {
-                return Error::Body(Refusal::UnknownAccount(account));
+                return Some(account);
             }
         }
-        Error::Body(Refusal::Database(error))
+        None
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn transaction<E: Display>(
 ) -> Failure {
     match error {
         Error::Body(error) => body(error),
-        Error::Database { error, attempts } => of_database(error, &attempts.to_string()),
+        Error::Database { error, attempts, .. } => of_database(error, &attempts.to_string()),
         Error::RetriesExhausted { .. } => Failure::new(
             Exit::Failed,
             "retries_exhausted",

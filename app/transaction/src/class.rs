@@ -16,8 +16,14 @@ pub enum Class {
     Unavailable,
     /// 0A000: a plan cached by this connection no longer fits the schema (or the feature is not there at all).
     StalePlan,
-    /// At COMMIT: a deferred constraint, an aborted transaction, a full disk. Not applied.
-    Refused,
+    /// A constraint other than a unique one, class 23. At COMMIT: a deferred one.
+    Constraint,
+    /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
+    Duplicate,
+    /// A value that does not fit, class 22.
+    Data,
+    /// The transaction was given up before: an aborted one (25P02), no such savepoint (3B001), SQLite's full disk.
+    Aborted,
     /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
     Committed,
     /// Any other error.
@@ -46,13 +52,16 @@ impl Class {
             "53300" | "57P02" | "57P03" => Self::Unavailable,
             "57P01" | "57P04" | "57P05" | "25P03" | "25P04" => Self::Lost,
             "0A000" => Self::StalePlan,
-            "25P02" | "3B001" => Self::Refused,
+            "25P02" | "3B001" => Self::Aborted,
             // SQLITE_FULL
-            "13" => Self::Refused,
+            "13" => Self::Aborted,
+            // 2067 and 1555 are SQLITE_CONSTRAINT_UNIQUE and _PRIMARYKEY.
+            "23505" | "2067" | "1555" => Self::Duplicate,
             "XXA00" => Self::Committed,
             code if code.len() == 5 && code.starts_with("08") => Self::Lost,
-            code if code.len() == 5 && code.starts_with("23") => Self::Refused,
-            code if is_sqlite_constraint(code) => Self::Refused,
+            code if code.len() == 5 && code.starts_with("23") => Self::Constraint,
+            code if code.len() == 5 && code.starts_with("22") => Self::Data,
+            code if is_sqlite_constraint(code) => Self::Constraint,
             _ => Self::Other,
         }
     }

@@ -11,7 +11,7 @@ use crate::Phase;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The body's own error. Nothing is applied.
+    /// The body's own error, after statements that all went well. Nothing is applied.
     #[error("{0}")]
     Body(E),
     /// The database refused, in a way that trying again would not change. Nothing is applied.
@@ -20,6 +20,8 @@ pub enum Error<E> {
         /// The first error of the last attempt.
         #[source]
         error: DbErr,
+        /// What the body made of it, where it came from a statement of the body and the body returned an error.
+        body: Option<E>,
         /// What came before.
         attempts: Attempts,
     },
@@ -50,6 +52,19 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
+    /// The body's error, whether it is its own or what it made of the database's.
+    #[must_use]
+    pub fn body(&self) -> Option<&E> {
+        match self {
+            Self::Body(error) => Some(error),
+            Self::Database { body, .. } => body.as_ref(),
+            Self::RetriesExhausted { .. }
+            | Self::Unknown { .. }
+            | Self::Nested
+            | Self::SavepointUnsupported => None,
+        }
+    }
+
     /// What was tried, where something was.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {

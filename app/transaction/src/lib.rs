@@ -22,6 +22,7 @@
 //!
 //! It knows SeaORM, and which server it talks to; it knows nothing of the schema.
 
+mod attempt;
 mod class;
 mod error;
 mod policy;

@@ -1,8 +1,9 @@
 //! What a run remembers from attempt to attempt, and what it comes to in the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sea_orm::DbErr;
+use tokio::time::Instant;
 
 use crate::tx::no_answer;
 use crate::{Attempt, Attempts, Class, Error, Phase, Verdict, decide};
@@ -33,14 +34,16 @@ impl<T, E> Ending<T, E> {
 
 /// What a run remembers from attempt to attempt.
 pub(crate) struct Run {
-    pub(crate) started: Instant,
+    started: Instant,
     pub(crate) failed: Attempts,
     /// The error that left an attempt unknown, until a later attempt proves what became of it.
     pub(crate) unknown: Option<DbErr>,
-    /// Whether an attempt's session may still be open on the server, and how to end it.
+    /// Whether an attempt's session may still be open on the server.
     pub(crate) orphaned: bool,
-    pub(crate) orphan: Option<String>,
-    stale_plan_seen: bool,
+    /// How to end such sessions, where that can be done.
+    pub(crate) orphans: Vec<String>,
+    /// The verdicts that are worth one more attempt and have had it.
+    spent: Vec<Verdict>,
 }
 
 /// A failed step of an attempt.
@@ -69,20 +72,28 @@ impl Run {
             failed: Attempts::default(),
             unknown: None,
             orphaned: false,
-            orphan: None,
-            stale_plan_seen: false,
+            orphans: Vec::new(),
+            spent: Vec::new(),
         }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn orphan_left(&mut self, session: Option<String>) {
         self.orphaned = true;
-        self.orphan = session;
+        self.orphans.extend(session);
     }
 
-    /// Notes a failed attempt and says how it ended. `refused_body` is what the body made of the database's error.
-    pub(crate) fn ended<T, E>(&mut self, failure: Failure, refused_body: Option<E>) -> Ending<T, E> {
-        let stale_plan_again =
-            failure.class == Class::StalePlan && std::mem::replace(&mut self.stale_plan_seen, true);
+    /// Notes a failed attempt and says how it ended. `refused_body` is what the body made of the database's error;
+    /// `can_look_up` whether the body finds out by itself what became of an earlier attempt.
+    pub(crate) fn ended<T, E>(
+        &mut self,
+        failure: Failure,
+        refused_body: Option<E>,
+        can_look_up: bool,
+    ) -> Ending<T, E> {
         let verdict = failure.verdict();
         let error = failure.error.clone();
         self.failed.push(failure);
@@ -91,12 +102,20 @@ impl Run {
                 self.unknown.get_or_insert(error);
                 Ending::Unknown
             }
-            Verdict::Retry | Verdict::RetryOnNewConnection if !stale_plan_again => Ending::Again,
-            _ => Ending::Failed(match refused_body {
-                Some(error) => Error::Body(error),
-                None => Error::Database { error, attempts: std::mem::take(&mut self.failed) },
-            }),
+            Verdict::Retry | Verdict::RetryOnNewConnection => Ending::Again,
+            Verdict::RetryOnceOnNewConnection if self.first_time(verdict) => Ending::Again,
+            Verdict::LookUp if can_look_up && self.first_time(verdict) => Ending::Again,
+            Verdict::RetryOnceOnNewConnection | Verdict::LookUp | Verdict::Fail | Verdict::Committed => {
+                let attempts = self.failed.clone();
+                Ending::Failed(Error::Database { error, body: refused_body, attempts })
+            }
         }
+    }
+
+    fn first_time(&mut self, verdict: Verdict) -> bool {
+        let first = !self.spent.contains(&verdict);
+        self.spent.push(verdict);
+        first
     }
 
     /// What a run comes to that is not applied and has no attempts left.
@@ -105,7 +124,8 @@ impl Run {
         match self.unknown {
             Some(first) => Error::Unknown { first, attempts },
             None => {
-                let first = attempts.0.first().map_or_else(|| no_answer(Duration::ZERO), |a| a.error.clone());
+                let first =
+                    attempts.0.first().map_or_else(|| no_answer(self.started.elapsed()), |a| a.error.clone());
                 Error::RetriesExhausted { first, attempts }
             }
         }

@@ -1,35 +1,30 @@
 //! The loop: attempts, their endings, and the pauses between them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use database::{Database, Server, sqlstate};
-use sea_orm::DbErr;
 use tracing::Instrument;
 
-use crate::run::{Ending, Failure, Run};
+use crate::run::{Ending, Run};
 use crate::stats::Stats;
-use crate::tx::no_answer;
-use crate::{Attempt, Begin, Class, Counts, Earlier, Error, Phase, Policy, Session, Sessions, Tx, Verdict};
-
-const RESTART: &str = "cockroach_restart";
+use crate::{Attempt, Counts, Error, Policy, Sessions, Tx};
 
 tokio::task_local! {
     /// Set while a body runs, so that a run inside it is seen.
-    static IN_BODY: ();
+    pub(crate) static IN_BODY: ();
 }
 
 /// Runs transaction closures on one database under one [`Policy`]. Cloning is cheap; clones count together.
 #[derive(Clone)]
 pub struct Runner {
-    sessions: Arc<dyn Sessions>,
-    policy: Policy,
-    stats: Arc<Stats>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) policy: Policy,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// What a body promises, and so what the runner may do with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Contract {
+pub(crate) enum Contract {
     /// Applied at most once because it is never run again after an unknown.
     Once,
     /// Applied at most once because it says so itself.
@@ -37,7 +32,20 @@ enum Contract {
     /// Changes nothing, and reads one snapshot.
     Snapshot,
     /// Changes nothing, and each statement reads its own present: no transaction is begun.
-    Autocommit,
+    Query,
+    /// Idempotent, and all of it is its first statement: no transaction is begun.
+    Statement,
+}
+
+impl Contract {
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Once | Self::Idempotent | Self::Statement)
+    }
+
+    /// Whether it finds out by itself what became of an earlier attempt.
+    pub(crate) fn is_idempotent(self) -> bool {
+        matches!(self, Self::Idempotent | Self::Statement)
+    }
 }
 
 impl Runner {
@@ -142,7 +150,24 @@ impl Runner {
     where
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Autocommit, body).await
+        self.run_as(name, Contract::Query, body).await
+    }
+
+    /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip, and no BEGIN or COMMIT.
+    ///
+    /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement, which changes
+    /// everything the transaction is to change, or nothing. Its answer may leave open which; later statements only
+    /// look that up. Then the body says [`Earlier::Applied`] or [`Earlier::Dead`], the latter also for this attempt.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run_idempotent`](Self::run_idempotent). A statement that timed out on the server may be applied
+    /// nevertheless, so it is run again and its id asked.
+    pub async fn statement<T, E, F>(&self, name: &'static str, body: F) -> Result<T, Error<E>>
+    where
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Statement, body).await
     }
 
     async fn run_as<T, E, F>(&self, name: &'static str, contract: Contract, body: F) -> Result<T, Error<E>>
@@ -185,198 +210,18 @@ impl Runner {
         Err(error)
     }
 
-    async fn attempt<T, E, F>(&self, run: &mut Run, contract: Contract, body: F) -> Ending<T, E>
-    where
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.stats.counts().attempts += 1;
-        self.end_orphan(run).await;
-        let how = match contract {
-            Contract::Autocommit => None,
-            Contract::Snapshot => Some(Begin::Snapshot),
-            Contract::Once | Contract::Idempotent if run.orphaned => Some(Begin::WriteOverOrphan),
-            Contract::Once | Contract::Idempotent => Some(Begin::Write),
-        };
-        let savepoint = self.policy.savepoint_restarts.is_some() && contract.writes();
-        let (mut session, id) = match self.begin(how.as_ref(), savepoint).await {
-            Ok(begun) => begun,
-            Err(failure) => return run.ended(failure, None),
-        };
-        let mut restarts_left = if savepoint { self.policy.savepoint_restarts.unwrap_or(0) } else { 0 };
-        loop {
-            let tx = Tx::new(self.server(), session, self.policy.answer_deadline, run.unknown.is_some());
-            let result = IN_BODY.scope((), body.clone()(&tx)).await;
-            let record;
-            (session, record) = tx.into_parts();
-            if record.earlier == Some(Earlier::Dead) {
-                run.unknown = None;
-            }
-            let (failure, refused_body) = match (result, record.failure) {
-                (Ok(value), None) => match self.commit(session.as_mut(), how.as_ref(), savepoint).await {
-                    Ok(()) => {
-                        session.release();
-                        return Ending::Applied(value);
-                    }
-                    // This attempt had nothing to apply, so the answer to its COMMIT decides nothing.
-                    Err(_) if record.earlier == Some(Earlier::Applied) || !contract.writes() => {
-                        return Ending::Applied(value);
-                    }
-                    Err(failure) if failure.verdict() == Verdict::Committed => {
-                        tracing::warn!(error = %failure.error, "applied, with an error after the commit");
-                        return Ending::Applied(value);
-                    }
-                    Err(failure) => (failure, None),
-                },
-                (Err(error), None) => {
-                    self.end(session, how.is_none()).await;
-                    return Ending::Failed(Error::Body(error));
-                }
-                (result, Some((error, class))) => {
-                    (Failure { phase: Phase::Body, error, class }, result.err())
-                }
-            };
-            match failure.verdict() {
-                Verdict::Retry if restarts_left > 0 => {
-                    restarts_left -= 1;
-                    self.stats.retry(&failure.error, Duration::ZERO);
-                    tracing::warn!(
-                        sqlstate = sqlstate(&failure.error).as_deref(),
-                        "restarting from the savepoint"
-                    );
-                    run.failed.push(failure);
-                    if let Err(failure) = self
-                        .control(session.as_mut(), Phase::RollbackTo, "ROLLBACK TO SAVEPOINT", RESTART)
-                        .await
-                    {
-                        run.orphan_left(id);
-                        return run.ended(failure, None);
-                    }
-                    continue;
-                }
-                Verdict::RetryOnNewConnection | Verdict::Unknown => {
-                    drop(session);
-                    run.orphan_left(id);
-                }
-                Verdict::Retry | Verdict::Fail | Verdict::Committed => {
-                    self.end(session, how.is_none() || self.ended_by_failed_commit(failure.phase, savepoint))
-                        .await;
-                }
-            }
-            return run.ended(failure, refused_body);
-        }
-    }
-
-    /// Takes a connection and begins; with the savepoint where the policy asks for it.
-    async fn begin(
-        &self,
-        how: Option<&Begin>,
-        savepoint: bool,
-    ) -> Result<(Box<dyn Session>, Option<String>), Failure> {
-        let mut session = self.answer(Phase::Begin, self.sessions.acquire()).await?;
-        let Some(how) = how else { return Ok((session, None)) };
-        let id = self.answer(Phase::Begin, session.begin(how)).await?;
-        if savepoint {
-            self.control(session.as_mut(), Phase::Begin, "SAVEPOINT", RESTART).await?;
-        }
-        Ok((session, id))
-    }
-
-    /// COMMIT; or RELEASE, which commits, and then COMMIT, which only ends. After a failed RELEASE no COMMIT is sent:
-    /// it would "succeed" and mean a rollback.
-    async fn commit(
-        &self,
-        session: &mut dyn Session,
-        how: Option<&Begin>,
-        savepoint: bool,
-    ) -> Result<(), Failure> {
-        match (how, savepoint) {
-            (None, _) => Ok(()),
-            (Some(_), false) => self.control(session, Phase::Commit, "COMMIT", "").await,
-            (Some(_), true) => {
-                self.control(session, Phase::Commit, "RELEASE SAVEPOINT", RESTART).await?;
-                self.control(session, Phase::CommitAfterRelease, "COMMIT", "").await
-            }
-        }
-    }
-
-    /// A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK more is answered by
-    /// CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still open.
-    fn ended_by_failed_commit(&self, phase: Phase, savepoint: bool) -> bool {
-        phase == Phase::Commit && !savepoint && self.server() != Server::Sqlite
-    }
-
-    /// Gives the connection back, after a ROLLBACK where a transaction is still open.
-    async fn end(&self, session: Box<dyn Session>, over: bool) {
-        if over {
-            session.release();
-        } else {
-            self.rollback(session).await;
-        }
-    }
-
-    /// ROLLBACK, before anything else is done: locks are never held through a pause. Where it fails the connection is dropped.
-    async fn rollback(&self, mut session: Box<dyn Session>) {
-        match self.control(session.as_mut(), Phase::RollbackTo, "ROLLBACK", "").await {
-            Ok(()) => session.release(),
-            Err(failure) => {
-                tracing::debug!(error = %failure.error, "ROLLBACK failed, the connection is dropped")
-            }
-        }
-    }
-
-    async fn control(
-        &self,
-        session: &mut dyn Session,
-        phase: Phase,
-        verb: &str,
-        name: &str,
-    ) -> Result<(), Failure> {
-        let sql = format!("{verb} {name}");
-        self.answer(phase, session.control(sql.trim_end())).await
-    }
-
-    /// Waits for one answer of the server, as long as the policy allows.
-    async fn answer<T>(
-        &self,
-        phase: Phase,
-        asked: impl Future<Output = Result<T, DbErr>>,
-    ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.policy.answer_deadline, asked).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure { phase, class: Class::of(&error), error }),
-            Err(_) => {
-                Err(Failure { phase, class: Class::Lost, error: no_answer(self.policy.answer_deadline) })
-            }
-        }
-    }
-
-    /// Ends the session that the last attempt may have left open, so that this attempt does not wait for its locks.
-    async fn end_orphan(&self, run: &mut Run) {
-        if let Some(orphan) = run.orphan.take()
-            && let Err(failure) = self.answer(Phase::Begin, self.sessions.end_orphan(&orphan)).await
-        {
-            tracing::debug!(error = %failure.error, "the session of the lost attempt could not be ended");
-        }
-    }
-
     /// Waits before the next attempt; says whether there is to be one.
     async fn pause(&self, run: &Run) -> bool {
         let Some(Attempt { phase, error }) = run.failed.0.last() else { return true };
         let attempts = u32::try_from(run.failed.0.len()).unwrap_or(u32::MAX);
         let pause = self.policy.pause(attempts);
-        if attempts >= self.policy.attempts_max || run.started.elapsed() + pause > self.policy.total_time {
+        if attempts >= self.policy.attempts_max || run.elapsed() + pause > self.policy.total_time {
             return false;
         }
         tracing::warn!(attempt = attempts, sqlstate = sqlstate(error).as_deref(), ?phase, ?pause, %error, "retrying");
         self.stats.retry(error, pause);
         tokio::time::sleep(pause).await;
         true
-    }
-}
-
-impl Contract {
-    fn writes(self) -> bool {
-        matches!(self, Self::Once | Self::Idempotent)
     }
 }
 

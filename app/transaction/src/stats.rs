@@ -12,7 +12,7 @@ use sea_orm::DbErr;
 pub struct Counts {
     /// Transactions begun, whatever became of them.
     pub transactions: u64,
-    /// Attempts, the first of each transaction included.
+    /// Attempts, the first of each transaction and restarts from a savepoint included.
     pub attempts: u64,
     /// Attempts after the first, savepoint restarts included.
     pub retries: u64,
@@ -30,6 +30,12 @@ pub(crate) struct Stats(Mutex<Counts>);
 impl Stats {
     pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt that begins at a savepoint, and so not by itself.
+    pub(crate) fn restart(&self, cause: &DbErr) {
+        self.counts().attempts += 1;
+        self.retry(cause, Duration::ZERO);
     }
 
     pub(crate) fn retry(&self, cause: &DbErr, pause: Duration) {

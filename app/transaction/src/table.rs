@@ -15,6 +15,10 @@ pub enum Phase {
     CommitAfterRelease,
     /// ROLLBACK TO the restart savepoint.
     RollbackTo,
+    /// A whole transaction in one autocommitted statement.
+    Statement,
+    /// Looking up what became of such a statement, after it was answered.
+    LookUp,
 }
 
 /// What the runner does about it.
@@ -25,6 +29,11 @@ pub enum Verdict {
     /// Nothing of this attempt is applied, and its connection is of no more use: try again on a new one, after
     /// ending what the old one may have left open.
     RetryOnNewConnection,
+    /// The same, once: where it comes again it fails.
+    RetryOnceOnNewConnection,
+    /// Nothing of this attempt is applied, but an earlier one may be, or another run with the same id: an idempotent body
+    /// is run once more and looks; any other has failed.
+    LookUp,
     /// Nothing of this attempt is applied, and trying again would not help.
     Fail,
     /// Nobody here can know whether this attempt is applied.
@@ -37,25 +46,39 @@ pub enum Verdict {
 /// it fails the connection is dropped, and the first error stands.
 #[must_use]
 pub fn decide(phase: Phase, class: Class) -> Verdict {
-    use Class::{Ambiguous, Committed, Conflict, Lost, Other, Refused, StalePlan, Unavailable};
-    use Verdict::{Fail, Retry, RetryOnNewConnection, Unknown};
+    use Class::{
+        Aborted, Ambiguous, Committed, Conflict, Constraint, Data, Duplicate, Lost, Other, StalePlan,
+        Unavailable,
+    };
+    use Verdict::{Fail, LookUp, Retry, RetryOnNewConnection, RetryOnceOnNewConnection, Unknown};
     match (phase, class) {
         (Phase::Begin, Conflict) => Retry,
         (Phase::Begin, Lost | Ambiguous | Unavailable) => RetryOnNewConnection,
-        (Phase::Begin, StalePlan | Refused | Committed | Other) => Fail,
+        (Phase::Begin, StalePlan | Constraint | Duplicate | Data | Aborted | Committed | Other) => Fail,
 
         (Phase::Body, Conflict) => Retry,
-        (Phase::Body, Lost | Ambiguous | Unavailable | StalePlan) => RetryOnNewConnection,
-        (Phase::Body, Refused | Committed | Other) => Fail,
+        (Phase::Body, Lost | Ambiguous | Unavailable) => RetryOnNewConnection,
+        (Phase::Body, StalePlan) => RetryOnceOnNewConnection,
+        (Phase::Body, Duplicate) => LookUp,
+        (Phase::Body, Constraint | Data | Aborted | Committed | Other) => Fail,
 
         (Phase::Commit, Conflict) => Retry,
         (Phase::Commit, Lost | Ambiguous | Unavailable) => Unknown,
-        (Phase::Commit, Refused) => Fail,
+        (Phase::Commit, Duplicate) => LookUp,
+        (Phase::Commit, Constraint | Aborted) => Fail,
         (Phase::Commit, Committed) => Verdict::Committed,
-        (Phase::Commit, StalePlan | Other) => Unknown,
+        (Phase::Commit, StalePlan | Data | Other) => Unknown,
 
         (Phase::CommitAfterRelease, _) => Verdict::Committed,
         (Phase::RollbackTo, _) => RetryOnNewConnection,
+
+        (Phase::Statement, Conflict) => Retry,
+        (Phase::Statement, Lost | Ambiguous | Unavailable) => Unknown,
+        (Phase::Statement, Duplicate) => LookUp,
+        (Phase::Statement, Constraint | Data) => Fail,
+        (Phase::Statement, StalePlan | Aborted | Committed | Other) => Unknown,
+
+        (Phase::LookUp, _) => Unknown,
     }
 }
 
@@ -67,35 +90,40 @@ mod tests {
     /// The table of the design, cell by cell, by code.
     #[test]
     fn every_code_is_decided_as_the_table_says() {
-        use Phase::{Begin, Body, Commit, CommitAfterRelease, RollbackTo};
-        use Verdict::{Committed, Fail, Retry, RetryOnNewConnection as Anew, Unknown};
-        let rows: [(&[&str], [Verdict; 5]); 8] = [
+        use Phase::{Begin, Body, Commit, CommitAfterRelease, RollbackTo, Statement};
+        use Verdict::{
+            Committed, Fail, LookUp, Retry, RetryOnNewConnection as Anew, RetryOnceOnNewConnection as Once,
+            Unknown,
+        };
+        let phases = [Begin, Body, Commit, CommitAfterRelease, RollbackTo, Statement, Phase::LookUp];
+        let rows: [(&[&str], [Verdict; 7]); 11] = [
             (
                 &["40001", "CR000", "40P01", "5", "517", "261", "773", "6", "262"],
-                [Retry, Retry, Retry, Committed, Anew],
+                [Retry, Retry, Retry, Committed, Anew, Retry, Unknown],
             ),
             (
                 &["57P01", "57P04", "57P05", "25P03", "25P04", "08006", "08P01"],
-                [Anew, Anew, Unknown, Committed, Anew],
+                [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown],
             ),
-            (&["40003"], [Anew, Anew, Unknown, Committed, Anew]),
-            (&["53300", "57P02", "57P03"], [Anew, Anew, Unknown, Committed, Anew]),
-            (&["0A000"], [Fail, Anew, Unknown, Committed, Anew]),
+            (&["40003"], [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown]),
+            (&["53300", "57P02", "57P03"], [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown]),
+            (&["0A000"], [Fail, Once, Unknown, Committed, Anew, Unknown, Unknown]),
             (
-                &["23505", "23503", "23514", "25P02", "3B001", "13", "275", "787", "1555"],
-                [Fail, Fail, Fail, Committed, Anew],
+                &["23503", "23514", "23502", "275", "787", "19", "1043"],
+                [Fail, Fail, Fail, Committed, Anew, Fail, Unknown],
             ),
-            (&["XXA00"], [Fail, Fail, Committed, Committed, Anew]),
+            (&["23505", "1555", "2067"], [Fail, LookUp, LookUp, Committed, Anew, LookUp, Unknown]),
+            (&["25P02", "3B001", "13"], [Fail, Fail, Fail, Committed, Anew, Unknown, Unknown]),
+            (&["22003", "22P02", "22012"], [Fail, Fail, Unknown, Committed, Anew, Fail, Unknown]),
+            (&["XXA00"], [Fail, Fail, Committed, Committed, Anew, Unknown, Unknown]),
             (
-                &["57014", "42P01", "22003", "XX000", "40002", "1034", "10", "9"],
-                [Fail, Fail, Unknown, Committed, Anew],
+                &["57014", "42P01", "XX000", "40002", "1034", "10", "9", "08", "230", "22", "x19"],
+                [Fail, Fail, Unknown, Committed, Anew, Unknown, Unknown],
             ),
         ];
         for (codes, verdicts) in rows {
             for code in codes {
-                for (phase, verdict) in
-                    [Begin, Body, Commit, CommitAfterRelease, RollbackTo].into_iter().zip(verdicts)
-                {
+                for (phase, verdict) in phases.into_iter().zip(verdicts) {
                     assert_eq!(decide(phase, Class::of_code(code)), verdict, "{code} in {phase:?}");
                 }
             }

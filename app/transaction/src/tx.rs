@@ -72,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) failure: Option<(DbErr, Class)>,
     /// What the body found out about earlier attempts.
     pub(crate) earlier: Option<Earlier>,
+    /// How many statements were answered well.
+    pub(crate) answered: u32,
     /// Between a statement's start and its end. Still set when its future was dropped.
     in_flight: bool,
 }
@@ -152,7 +154,10 @@ impl Tx {
         let mut record = self.record();
         record.in_flight = false;
         match answer {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                record.answered += 1;
+                Ok(answer)
+            }
             Ok(Err(error)) => {
                 let class = Class::of(&error);
                 Err(record.fail(error, class))

@@ -56,7 +56,7 @@ impl Fixture {
     async fn transfer(&self, style: Style, order: Order) -> Result<Receipt, Refusal> {
         match self.bank.transfer(order, style).await {
             Ok(receipt) => Ok(receipt),
-            Err(Error::Body(refusal)) => Err(refusal),
+            Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
             Err(other) => panic!("neither done nor refused: {other}"),
         }
     }
