@@ -9,6 +9,9 @@ pub(super) const SECOND: &str = "/* second */";
 /// Ends the text of the statement that is a transaction by itself.
 pub(super) const SINGLE: &str = "/* single */";
 
+/// Ends the text of the look-up that follows it.
+pub(super) const LOOK_UP: &str = "/* look-up */";
+
 /// Where a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Point {
@@ -40,10 +43,12 @@ pub(super) enum Point {
     Again,
     /// One autocommitted statement.
     Single,
+    /// The look-up after it.
+    LookUp,
 }
 
 /// The points by the names of their columns.
-const COLUMNS: [(&str, Point); 14] = [
+const COLUMNS: [(&str, Point); 15] = [
     ("connect", Point::Connect),
     ("set-up", Point::SetUp),
     ("BEGIN", Point::Begin),
@@ -58,6 +63,7 @@ const COLUMNS: [(&str, Point); 14] = [
     ("ROLLBACK", Point::Rollback),
     ("again", Point::Again),
     ("single", Point::Single),
+    ("look-up", Point::LookUp),
 ];
 
 impl Point {
@@ -75,6 +81,7 @@ impl Point {
             Self::Prepare => "second statement, prepare",
             Self::Second => "second statement",
             Self::Single => "autocommitted statement",
+            Self::LookUp => "look-up after it",
             Self::SetUp => "session set-up",
             other => COLUMNS.iter().find(|(_, it)| *it == other).map(|(name, _)| *name).expect("a column"),
         }
@@ -83,6 +90,11 @@ impl Point {
     /// Whether it is there only under CockroachDB's savepoint protocol.
     pub(super) fn needs_savepoint(self) -> bool {
         matches!(self, Self::Savepoint | Self::Release | Self::Closing | Self::RollbackTo)
+    }
+
+    /// Whether the transaction is one autocommitted statement.
+    pub(super) fn is_without_begin(self) -> bool {
+        matches!(self, Self::Single | Self::LookUp)
     }
 
     /// Whether a request is this point.
@@ -101,6 +113,7 @@ impl Point {
             Self::RollbackTo => request.starts_with("ROLLBACK TO"),
             Self::Rollback | Self::Again => request.text == "ROLLBACK",
             Self::Single => runs(SINGLE),
+            Self::LookUp => runs(LOOK_UP),
         }
     }
 }

@@ -8,7 +8,7 @@ use transaction::{Earlier, Error, Runner, Tx};
 
 use super::arena::Arena;
 use super::cell::{Cell, Contract};
-use super::point::{FIRST, Point, SECOND, SINGLE};
+use super::point::{FIRST, LOOK_UP, Point, SECOND, SINGLE};
 use super::trouble::{Then, Trouble};
 
 /// What a body ends with that does not succeed.
@@ -41,7 +41,9 @@ impl Script {
     /// The run of this cell.
     pub(super) async fn run(&self, runner: &Runner) -> Result<(), Error<OwnError>> {
         match (self.point, self.contract) {
-            (Point::Single, _) => runner.run_idempotent("single", async |tx| self.single(tx).await).await,
+            (Point::Single | Point::LookUp, _) => {
+                runner.statement("single", async |tx| self.single(tx).await).await
+            }
             (_, Contract::Idempotent) => {
                 runner.run_idempotent("idempotent", async |tx| self.idempotent(tx).await).await
             }
@@ -52,7 +54,7 @@ impl Script {
     /// The same run by somebody who has only its id, and no trouble.
     pub(super) async fn run_again(&self, runner: &Runner) -> Result<(), Error<OwnError>> {
         let again = Self {
-            point: if self.point == Point::Single { Point::Single } else { Point::Commit },
+            point: if self.point.is_without_begin() { Point::Single } else { Point::Commit },
             trouble: Trouble::AtOnce { lost: false },
             attempts: AtomicU32::new(0),
             ..*self
@@ -92,8 +94,13 @@ impl Script {
     async fn single(&self, tx: &Tx) -> Result<(), OwnError> {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         self.own_error(attempt, Point::First)?;
-        let moved = tx.query_one_raw(self.both(self.number)).await?;
-        tx.settle(if moved.is_some() { Earlier::Dead } else { Earlier::Applied });
+        let moved = tx.query_one_raw(self.both(self.number)).await?.is_some();
+        if self.point == Point::LookUp {
+            self.own_error(attempt, Point::LookUp)?;
+            let sql = format!("SELECT id FROM ids_{} WHERE id = $1 {LOOK_UP}", self.slot);
+            tx.query_one_raw(self.statement(sql, self.number)).await?;
+        }
+        tx.settle(if moved { Earlier::Dead } else { Earlier::Applied });
         Ok(())
     }
 
@@ -117,6 +124,7 @@ impl Script {
         let is_due = match before {
             Point::First => then(Then::BlindError) && attempt == 2,
             Point::Second => then(Then::ProvenError) && attempt == 2,
+            Point::LookUp => false,
             _ => self.point == Point::Rollback,
         };
         if is_due || (self.trouble == Trouble::BodyError && point == before) {
@@ -128,7 +136,7 @@ impl Script {
     /// A statement whose answer changes with the table: the first of a body that has an id, or the only one.
     pub(super) fn statement_to_cache(&self) -> Statement {
         let another = -self.number;
-        if self.point == Point::Single { self.both(another) } else { self.write_id(another) }
+        if self.point.is_without_begin() { self.both(another) } else { self.write_id(another) }
     }
 
     fn write_id(&self, id: i64) -> Statement {

@@ -6,7 +6,7 @@ use super::point::Point;
 use super::trouble::Trouble;
 
 /// One line a fault, one column a point of the protocol. `x/y` is for a body that is idempotent and for one that is not,
-/// `x` for both; `single` is always idempotent.
+/// `x` for both; `single` and its `look-up` always are.
 ///
 /// | | is told | and the server holds |
 /// |---|---|---|
@@ -19,43 +19,45 @@ use super::trouble::Trouble;
 /// | `D1`, `D0` | nothing: the run was dropped; asked again, an idempotent one is applied, once | it, once; nothing of it |
 /// | `-x` | means nothing there, for the reason `x` | |
 const EXPECTED: &str = "
-                                connect set-up BEGIN SAVEPOINT first prepare second RELEASE COMMIT closing ROLLBACK-TO ROLLBACK again single
-40001                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R
-40P01                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R
-40003                           -t      -t     R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-40003 though applied            -o      -o     -o    -o        -o    -o      -o     R/U1    R/U1   A       -o          -o       -o    R
-57P01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-57P03                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-53300                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-57014                           -t      A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R
-25P02                           -t      -t     N     N         N     N       N      N       N      A       R           N        R     R
-0A000                           -t      A      N     N         R     R       R      R/U0    R/U0   A       R           N        R     R
-23514                           -d      -d     -d    -d        N     -d      N      N       N      -d      -d          -d       -d    N
-22003                           -d      -d     -d    -d        N     -d      N      R/U0    R/U0   -d      -d          -d       -d    N
-XX000                           N       A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R
-40001 always                    -t      -t     N     N         N     N       N      N       N      -f      -f          -f       -f    N
-cut before sending              R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-cut after applied               R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
-cut in the reply                R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
-late delivery                   -l      A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
-half-open                       R       R      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R
-half-open after delivery        R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
-stall past the deadline         R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R
-cut before sending, twice       R       A      R     R         R     R       R      R/U0    R/U0   -f      -f          -f       -f    R
-cut after applied, twice        R       A      R     R         R     R       R      R/U1    R/U1   -f      -f          -f       -f    R
-cut before, then no server      -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0
-cut after, then no server       -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1
-cut before, then 40001 always   -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0
-cut after, then blind error     -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1
-cut before, then proven error   -u      -u     -u    -u        -u    -u      -u     N/U0    N/U0   -u      -u          -u       -u    -s
-statement timeout               -w      -w     -w    -w        -w    -w      N      -w      -w     -w      -w          -w       -w    R
-cached plan after a migration   -p      -p     -p    -p        R/-p  -p      -p     -p      -p     -p      -p          -p       -p    R
-body error                      -b      -b     -b    -b        N     -b      N      -b      N      -b      -b          -b       -b    N
-future dropped                  D0      D0     D0    D0        D0    D0      D0     D1      D1     D1      D0          D0       D0    D1
-pooled connection dead          -q      -q     R     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R
-pooled connection aborted       -q      -q     N     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R
-two runs at once                -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P
-two runs at once, answers lost  -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P
+                                connect set-up BEGIN SAVEPOINT first prepare second RELEASE COMMIT closing ROLLBACK-TO ROLLBACK again single look-up
+40001                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
+40P01                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
+40003                           -t      -t     R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+40003 though applied            -o      -o     -o    -o        -o    -o      -o     R/U1    R/U1   A       -o          -o       -o    R      R
+57P01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+57P03                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+53300                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+57014                           -t      A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R      R
+25P02                           -t      -t     N     N         N     N       N      N       N      A       R           N        R     R      R
+0A000                           -t      A      N     N         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+0A000 always                    -t      N      N     N         N     N       N      U0      U0     -f      -f          -f       -f    U0     U1
+23505                           -d      -d     -d    -d        R/N   -d      R/N    R/N     R/N    -d      -d          -d       -d    R      -d
+23514                           -d      -d     -d    -d        N     -d      N      N       N      -d      -d          -d       -d    N      -d
+22003                           -d      -d     -d    -d        N     -d      N      R/U0    R/U0   -d      -d          -d       -d    N      -d
+XX000                           N       A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R      R
+40001 always                    -t      -t     N     N         N     N       N      N       N      -f      -f          -f       -f    N      U1
+cut before sending              R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+cut after applied               R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+cut in the reply                R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+late delivery                   -l      A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+half-open                       R       R      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+half-open after delivery        R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+stall past the deadline         R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+cut before sending, twice       R       A      R     R         R     R       R      R/U0    R/U0   -f      -f          -f       -f    R      R
+cut after applied, twice        R       A      R     R         R     R       R      R/U1    R/U1   -f      -f          -f       -f    R      R
+cut before, then no server      -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0     U1
+cut after, then no server       -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1     U1
+cut before, then 40001 always   -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0     U1
+cut after, then blind error     -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1     U1
+cut before, then proven error   -u      -u     -u    -u        -u    -u      -u     N/U0    N/U0   -u      -u          -u       -u    -s     -s
+statement timeout               -w      -w     -w    -w        -w    -w      N      -w      -w     -w      -w          -w       -w    R      -w
+cached plan after a migration   -p      -p     -p    -p        R/-p  -p      -p     -p      -p     -p      -p          -p       -p    R      -p
+body error                      -b      -b     -b    -b        N     -b      N      -b      N      -b      -b          -b       -b    N      U1
+future dropped                  D0      D0     D0    D0        D0    D0      D0     D1      D1     D1      D0          D0       D0    D1     D1
+pooled connection dead          -q      -q     R     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R      -q
+pooled connection aborted       -q      -q     N     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R      -q
+two runs at once                -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P      -i
+two runs at once, answers lost  -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P      -i
 ";
 
 /// Why a cell means nothing, by its letter.
@@ -94,7 +96,7 @@ pub(super) fn cells(on_cockroach: bool) -> Vec<Cell> {
         for (point, expected) in points.iter().copied().zip(expected) {
             let (idempotent, once) = expected.split_once('/').unwrap_or((expected, expected));
             for (contract, expected) in [(Contract::Idempotent, idempotent), (Contract::Once, once)] {
-                if point == Point::Single && contract == Contract::Once {
+                if point.is_without_begin() && contract == Contract::Once {
                     continue;
                 }
                 let elsewhere = point.needs_savepoint() && !on_cockroach;

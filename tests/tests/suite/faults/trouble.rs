@@ -64,6 +64,7 @@ impl Trouble {
         match name {
             "40003 though applied" => wire(Fault::AnswerAfterApplied("40003")),
             "40001 always" => Self::Wire(Fault::Answer("40001"), Then::Same),
+            "0A000 always" => Self::Wire(Fault::Answer("0A000"), Then::Same),
             "cut before sending" => wire(before),
             "cut after applied" => wire(after),
             "cut in the reply" => wire(Fault::Cut(Cut::InReply)),
@@ -93,9 +94,9 @@ impl Trouble {
         }
     }
 
-    /// Whether an answer stays out, so that only a deadline ends the wait.
+    /// Whether an answer stays out, so that only a deadline ends the wait: the pool tries for ever to set a session up.
     pub(super) fn is_silent(self) -> bool {
-        matches!(self, Self::Wire(Fault::Silent { .. } | Fault::Stall(_), _))
+        matches!(self, Self::Wire(Fault::Silent { .. } | Fault::Stall(_), _) | Self::Wire(_, Then::Same))
     }
 
     /// What the proxy is to do at `point`; the returned receiver learns when it was done first.
