@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! What it leaves to others: what is tested (`tests/suite`), and faults of the network.
+//! Faults of the network come from [`Proxy`]. What it leaves to others: what is tested (`tests/suite`).
 
 mod binaries;
 mod cockroach;
@@ -36,7 +36,7 @@ pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
 pub use own::OwnServer;
 pub use postgres::Postgres;
-pub use proxy::Proxy;
+pub use proxy::{Cut, Fault, Kind, Proxy, Request};
 pub use runner::{Body, EVERY, Test, run};
 pub use server::TestServer;
 pub use tap::{Loss, Tap};

@@ -1,19 +1,32 @@
-//! A proxy between a program and a server, for what a network does to them.
+//! A proxy between a program and a server: what a network, or a failing server, does to them.
+//!
+//! [`Proxy::delaying`] knows nothing of what passes. [`Proxy::faulty`] reads PostgreSQL's messages, which CockroachDB
+//! speaks too, and asks a plan for each request what is to become of it: nothing, or one [`Fault`]. What it leaves to
+//! others: whether a fault makes sense where it strikes, and what the program should make of it.
+
+mod delay;
+mod fault;
+mod frame;
+mod link;
+mod request;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use fault::{Cut, Fault};
+pub use request::{Kind, Request};
+
+use link::Shared;
 
 /// A proxy on a free port of 127.0.0.1; it ends, with its connections, when it goes out of scope.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
 }
 
@@ -24,25 +37,63 @@ impl Proxy {
     ///
     /// Where no port is free.
     pub async fn delaying(server: SocketAddr, delay: Duration) -> std::io::Result<Self> {
+        Self::accept(server, move |client, server, _| delay::serve(client, server, delay)).await
+    }
+
+    /// Passes everything on in both directions until a plan says otherwise; see [`arm`](Self::arm).
+    ///
+    /// # Errors
+    ///
+    /// Where no port is free.
+    pub async fn faulty(server: SocketAddr) -> std::io::Result<Self> {
+        Self::accept(server, link::serve).await
+    }
+
+    async fn accept<F>(
+        server: SocketAddr,
+        serve: impl Fn(TcpStream, TcpStream, Arc<Shared>) -> F + Send + Sync + 'static,
+    ) -> std::io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let for_links = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
+            let mut links = JoinSet::new();
+            let serve = Arc::new(serve);
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(async move {
+                while links.try_join_next().is_some() {}
+                let (serve, shared) = (Arc::clone(&serve), Arc::clone(&for_links));
+                links.spawn(async move {
                     let Ok(server) = TcpStream::connect(server).await else { return };
-                    // Held back by nothing but the delay.
+                    // Held back by nothing but what is asked for.
                     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                    let (from_client, to_client) = client.into_split();
-                    let (from_server, to_server) = server.into_split();
-                    tokio::join!(
-                        pass_on(from_client, to_server, Duration::ZERO),
-                        pass_on(from_server, to_client, delay)
-                    );
+                    serve(client, server, shared).await;
                 });
             }
         });
-        Ok(Self { address, accepting })
+        Ok(Self { address, shared, accepting })
+    }
+
+    /// Asks `plan` about every request from now on, on every connection, in the order in which they come.
+    pub fn arm(&self, plan: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        *self.shared.plan() = Some(Box::new(plan));
+    }
+
+    /// Cuts every connection on which no request is under way, as a server does that restarts.
+    pub fn cut_idle(&self) {
+        self.shared.cut_idle.send_modify(|times| *times += 1);
+    }
+
+    /// Waits until what is to be delivered late has been, then closes the connections that had gone silent: all that
+    /// was on its way has arrived or never will.
+    pub async fn settle(&self) {
+        let mut late = self.shared.late.subscribe();
+        // Its sender lives as long as this proxy.
+        let _ = late.wait_for(|late| *late == 0).await;
+        self.shared.settled.cancel();
     }
 
     /// A server's URL, led through this proxy.
@@ -63,27 +114,4 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
-}
-
-/// Each part is given on when its own time has come, so that parts that came together go together.
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
-    let (sender, mut parts) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
-    let reading = async move {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            if sender.send((Instant::now() + delay, buffer[..length].to_vec())).await.is_err() {
-                break;
-            }
-        }
-    };
-    let writing = async move {
-        while let Some((when, part)) = parts.recv().await {
-            tokio::time::sleep_until(when).await;
-            if to.write_all(&part).await.is_err() {
-                break;
-            }
-        }
-        let _ = to.shutdown().await;
-    };
-    tokio::join!(reading, writing);
 }

@@ -26,10 +26,11 @@ pub(crate) fn settings(server: Server, options: &Options) -> Vec<String> {
     ];
     if server == Server::Postgres {
         settings.extend([
-            // So that a transaction can say whose it is without reading anything: see `SESSION_ID`.
+            // So that a transaction can say whose it is without reading anything: see `SESSION_ID`. The function and
+            // not the view over it, which joins two catalogs: a session that has just begun has neither in memory.
             format!(
                 "SELECT set_config('{SESSION_ID}', pid || '/' || extract(epoch FROM backend_start), false) \
-                 FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+                 FROM pg_stat_get_activity(pg_backend_pid())"
             ),
             // Where the database's or the user's default is to answer a COMMIT before it is durable. Whoever asks for
             // more than `on`, a standby's answer, keeps it.

@@ -124,13 +124,14 @@ impl Runner {
     /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT … ON CONFLICT DO
     ///   NOTHING`), or, where something must be read first, it locks a row that attempt wrote (`FOR UPDATE`) and then
     ///   looks at the id. A plain read of "not there" proves nothing.
-    /// - Where the id is there and is its own, it says [`Earlier::Applied`] and answers from what it finds. Where the id
-    ///   is now written, or the lock is held and the id is absent, or the id is another's, it says [`Earlier::Dead`].
+    /// - Where the id is there and is its own, it says [`Earlier::Applied`](crate::Earlier::Applied) and answers from
+    ///   what it finds. Where the id is now written, or the lock is held and the id is absent, or the id is another's,
+    ///   it says [`Earlier::Dead`](crate::Earlier::Dead).
     ///
     /// # Errors
     ///
     /// As for [`run`](Self::run). After an unknown attempt, an error of the body is reported as failed only where the
-    /// body has said [`Earlier::Dead`]; otherwise the run ends with [`Error::Unknown`].
+    /// body has said [`Earlier::Dead`](crate::Earlier::Dead); otherwise the run ends with [`Error::Unknown`].
     pub async fn run_idempotent<T, E, F>(&self, name: &'static str, body: F) -> Result<T, Error<E>>
     where
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
@@ -167,7 +168,8 @@ impl Runner {
     ///
     /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement, which changes
     /// everything the transaction is to change, or nothing. Where its answer leaves open which, later statements only
-    /// look that up; then the body says [`Earlier::Applied`], or [`Earlier::Dead`] where this attempt has changed nothing.
+    /// look that up; then the body says [`Earlier::Applied`](crate::Earlier::Applied), or
+    /// [`Earlier::Dead`](crate::Earlier::Dead) where this attempt has changed nothing.
     ///
     /// Of an earlier attempt that proves nothing, other than inside a transaction: a statement that is late on its way
     /// holds no lock yet, and may be carried out after it was looked for. Only an id that is written keeps it out.

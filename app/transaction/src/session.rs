@@ -73,8 +73,8 @@ impl Sessions for Database {
         let (pid, started) = session.split_once('/').unwrap_or((session, ""));
         // A process id is used again: the time of its start says whether it is still the same.
         sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE pid = $1::int4 AND extract(epoch FROM backend_start)::text = $2",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1::int4) \
+             WHERE extract(epoch FROM backend_start)::text = $2",
         )
         .bind(pid.parse::<i32>().unwrap_or_default())
         .bind(started)

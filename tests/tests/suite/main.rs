@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod durability;
 mod entities;
+mod faults;
 mod migrations;
 mod model;
 mod plans;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),
+        ("faults", faults::tests()),
         ("relations", relations::tests()),
         ("seed", seed::tests()),
         ("transfer", transfer::tests()),

@@ -1,0 +1,326 @@
+//! One connection through the proxy: its requests one by one, each answered before the next is looked at.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio_util::bytes::BytesMut;
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{Cut, Fault, is_fatal};
+use super::frame::{self, READY_FOR_QUERY};
+use super::request::{Kind, Request};
+
+type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+
+/// What the links of a proxy have in common.
+#[derive(Default)]
+pub(super) struct Shared {
+    plan: Mutex<Option<Plan>>,
+    connections: AtomicU64,
+    transactions: AtomicU64,
+    /// How many requests are on their way late.
+    pub(super) late: watch::Sender<usize>,
+    /// How often the idle connections were cut.
+    pub(super) cut_idle: watch::Sender<u64>,
+    /// When connections that have gone silent are closed.
+    pub(super) settled: CancellationToken,
+}
+
+impl Shared {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+/// Ends when either side does, or a fault has ended it.
+pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let Some((startup, from_client, to_client)) = startup(from_client, to_client).await else { return };
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut link = Link {
+        number,
+        from_client,
+        to_client,
+        from_server: FramedRead::new(from_server, frame::codec()),
+        to_server,
+        ahead: VecDeque::new(),
+        prepared: HashMap::new(),
+        transaction: 0,
+        status: b'I',
+        forged: false,
+        cut_idle: shared.cut_idle.subscribe(),
+        shared,
+    };
+    let mut next = Some(Request::startup(number, startup));
+    while let Some(request) = next {
+        let fault = link.shared.plan().as_mut().and_then(|plan| plan(&request));
+        link = match link.carry_out(request, fault).await {
+            Some(link) => link,
+            None => return,
+        };
+        next = link.request().await;
+    }
+}
+
+/// The first message that is not about encryption, which is refused: what passes has to be readable.
+async fn startup(
+    from_client: OwnedReadHalf,
+    mut to_client: OwnedWriteHalf,
+) -> Option<(BytesMut, Frames, OwnedWriteHalf)> {
+    let mut from_client = FramedRead::new(from_client, frame::startup_codec());
+    loop {
+        let startup = from_client.next().await?.ok()?;
+        if !frame::asks_for_encryption(&startup) {
+            return Some((startup, from_client.map_decoder(|_| frame::codec()), to_client));
+        }
+        to_client.write_all(b"N").await.ok()?;
+    }
+}
+
+/// Every method that answers with `None` has ended the link.
+struct Link {
+    number: u64,
+    from_client: Frames,
+    to_client: OwnedWriteHalf,
+    from_server: Frames,
+    to_server: OwnedWriteHalf,
+    /// Messages of the program that came before their turn.
+    ahead: VecDeque<BytesMut>,
+    prepared: HashMap<String, String>,
+    transaction: u64,
+    /// The server's, as it last said: idle, in a transaction, in an aborted one.
+    status: u8,
+    /// The program was told of an error in a transaction, and believes it is still in that transaction, aborted; the
+    /// server has none.
+    forged: bool,
+    cut_idle: watch::Receiver<u64>,
+    shared: Arc<Shared>,
+}
+
+/// Counts one request as late while it lives.
+struct Late(Arc<Shared>);
+
+impl Late {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.late.send_modify(|late| *late += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.late.send_modify(|late| *late -= 1);
+    }
+}
+
+impl Link {
+    async fn request(&mut self) -> Option<Request> {
+        let mut request = Request::new(self.number, 0);
+        loop {
+            let frame = match self.ahead.pop_front() {
+                Some(frame) => frame,
+                None => tokio::select! {
+                    frame = self.from_client.next() => frame?.ok()?,
+                    // The server may close an idle session: it is then told at once.
+                    frame = self.from_server.next() => {
+                        self.to_client.write_all(&frame?.ok()?).await.ok()?;
+                        continue;
+                    }
+                    _ = self.cut_idle.changed() => return None,
+                },
+            };
+            if request.add(&frame, &mut self.prepared) {
+                if request.is_terminate() {
+                    let _ = self.to_server.write_all(&request.bytes).await;
+                    return None;
+                }
+                if request.starts_with("BEGIN") {
+                    self.transaction = self.shared.transactions.fetch_add(1, Ordering::Relaxed) + 1;
+                }
+                request.transaction = self.transaction;
+                return Some(request);
+            }
+        }
+    }
+
+    async fn carry_out(mut self, request: Request, fault: Option<Fault>) -> Option<Self> {
+        match fault {
+            None if self.forged => {
+                self.answer_in_forged(&request).await?;
+                return Some(self);
+            }
+            None => {
+                self.deliver(&request).await?;
+                self.pass_answer().await?;
+                return Some(self);
+            }
+            Some(Fault::Cut(Cut::BeforeSending)) => {}
+            Some(Fault::Cut(Cut::AfterApplied)) => {
+                self.deliver(&request).await?;
+                self.answer().await?;
+            }
+            Some(Fault::Cut(Cut::InReply)) => {
+                self.deliver(&request).await?;
+                let answer = self.answer().await?;
+                self.to_client.write_all(&answer[..answer.len() / 2]).await.ok()?;
+            }
+            Some(Fault::Late(delay)) => {
+                let _late = Late::new(&self.shared);
+                let Self { from_client, to_client, mut from_server, mut to_server, .. } = self;
+                drop((from_client, to_client));
+                tokio::time::sleep(delay).await;
+                to_server.write_all(&request.bytes).await.ok()?;
+                collect(&mut from_server).await?;
+            }
+            Some(Fault::Silent { delivered }) => {
+                if delivered {
+                    self.deliver(&request).await?;
+                    self.answer().await?;
+                }
+                self.shared.settled.cancelled().await;
+            }
+            Some(Fault::Stall(delay)) => {
+                self.stall(&request, delay).await?;
+                return Some(self);
+            }
+            Some(Fault::Hold) => {
+                self.deliver(&request).await?;
+                self.answer().await?;
+                while let Some(Ok(_)) = self.from_client.next().await {}
+            }
+            Some(Fault::Answer(code)) if is_fatal(code) || request.kind == Kind::Startup => {
+                self.to_client.write_all(&frame::error("FATAL", code)).await.ok()?;
+            }
+            Some(Fault::Answer(code)) => {
+                self.forge(&request, code).await?;
+                return Some(self);
+            }
+            Some(Fault::AnswerAfterApplied(code)) => {
+                self.deliver(&request).await?;
+                self.answer().await?;
+                self.tell_error(code, self.status).await?;
+                return Some(self);
+            }
+        }
+        None
+    }
+
+    async fn deliver(&mut self, request: &Request) -> Option<()> {
+        self.to_server.write_all(&request.bytes).await.ok()
+    }
+
+    /// The whole answer, kept from the program.
+    async fn answer(&mut self) -> Option<BytesMut> {
+        let answer = collect(&mut self.from_server).await?;
+        self.status = answer.last().copied().unwrap_or(b'I');
+        Some(answer)
+    }
+
+    /// Passes the answer on as it comes; what the program sends meanwhile waits, unless it belongs to the same
+    /// request: a password, the data of a COPY.
+    async fn pass_answer(&mut self) -> Option<()> {
+        loop {
+            tokio::select! {
+                frame = self.from_server.next() => {
+                    let mut came = frame?.ok()?;
+                    let mut last = came.first().copied();
+                    // What came together goes together.
+                    while last != Some(READY_FOR_QUERY)
+                        && let Some(Some(frame)) = self.from_server.next().now_or_never()
+                    {
+                        let frame = frame.ok()?;
+                        last = frame.first().copied();
+                        came.unsplit(frame);
+                    }
+                    self.to_client.write_all(&came).await.ok()?;
+                    if last == Some(READY_FOR_QUERY) {
+                        self.status = came.last().copied().unwrap_or(b'I');
+                        return Some(());
+                    }
+                }
+                frame = self.from_client.next() => {
+                    let frame = frame?.ok()?;
+                    match frame.first() {
+                        Some(b'p' | b'd' | b'c' | b'f') => self.to_server.write_all(&frame).await.ok()?,
+                        _ => self.ahead.push_back(frame),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Holds the request, then lets it and its answer go, to whoever is still there.
+    async fn stall(&mut self, request: &Request, delay: Duration) -> Option<()> {
+        let answer = {
+            let _late = Late::new(&self.shared);
+            tokio::time::sleep(delay).await;
+            self.deliver(request).await?;
+            self.answer().await?
+        };
+        self.to_client.write_all(&answer).await.ok()
+    }
+
+    /// Ends the server's transaction and answers with an error, which so is true.
+    async fn forge(&mut self, request: &Request, code: &str) -> Option<()> {
+        let was_open = self.status != b'I';
+        if was_open {
+            self.to_server.write_all(&frame::query("ROLLBACK")).await.ok()?;
+            self.answer().await?;
+        }
+        // A COMMIT that fails ends the transaction for the program too.
+        self.forged = was_open && !request.starts_with("COMMIT");
+        self.tell_error(code, if self.forged { b'E' } else { b'I' }).await
+    }
+
+    async fn tell_error(&mut self, code: &str, status: u8) -> Option<()> {
+        let answer = [frame::error("ERROR", code), frame::ready(status)].concat();
+        self.to_client.write_all(&answer).await.ok()
+    }
+
+    /// Answers for the server in a transaction that it no longer has, as it would in an aborted one.
+    async fn answer_in_forged(&mut self, request: &Request) -> Option<()> {
+        let ends = ["ROLLBACK", "COMMIT"].iter().any(|word| request.text.trim().eq_ignore_ascii_case(word));
+        if ends {
+            self.forged = false;
+            let answer = [frame::complete("ROLLBACK"), frame::ready(b'I')].concat();
+            return self.to_client.write_all(&answer).await.ok();
+        }
+        if request.kind == Kind::Other {
+            self.deliver(request).await?;
+            let answer = self.answer().await?;
+            // What the server calls idle is an aborted transaction to the program.
+            let told = [&answer[..answer.len() - 1], b"E"].concat();
+            return self.to_client.write_all(&told).await.ok();
+        }
+        self.tell_error("25P02", b'E').await
+    }
+}
+
+/// Everything up to ReadyForQuery.
+async fn collect(from_server: &mut Frames) -> Option<BytesMut> {
+    let mut answer = BytesMut::new();
+    loop {
+        let frame = from_server.next().await?.ok()?;
+        answer.extend_from_slice(&frame);
+        if frame.first() == Some(&READY_FOR_QUERY) {
+            return Some(answer);
+        }
+    }
+}

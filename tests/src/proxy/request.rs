@@ -1,0 +1,92 @@
+//! A request: all messages of the program up to one that the server answers with ReadyForQuery, and what they say.
+
+use std::collections::HashMap;
+
+use tokio_util::bytes::{Bytes, BytesMut};
+
+use super::frame::Fields;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A session: the first message of a connection.
+    Startup,
+    /// To run a text as it is.
+    Query,
+    /// To prepare a text.
+    Prepare,
+    /// To run a text prepared before.
+    Execute,
+    /// Nothing that runs: a ping, or the end of a prepared statement.
+    Other,
+}
+
+/// A request of the program, as a plan sees it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The number of its connection, counted by the proxy from 1.
+    pub connection: u64,
+    /// The number of the newest transaction begun on that connection, this request's included; counted over all
+    /// connections from 1. 0 where none was.
+    pub transaction: u64,
+    /// What it asks for.
+    pub kind: Kind,
+    /// Its SQL; of a prepared statement what was prepared. Empty where there is none.
+    pub text: String,
+    /// The values bound, as they are on the wire; `None` for NULL.
+    pub parameters: Vec<Option<Bytes>>,
+    /// The messages, to be passed on.
+    pub(super) bytes: BytesMut,
+}
+
+impl Request {
+    pub(super) fn new(connection: u64, transaction: u64) -> Self {
+        let (kind, text, parameters, bytes) = (Kind::Other, String::new(), Vec::new(), BytesMut::new());
+        Self { connection, transaction, kind, text, parameters, bytes }
+    }
+
+    pub(super) fn startup(connection: u64, bytes: BytesMut) -> Self {
+        Self { kind: Kind::Startup, bytes, ..Self::new(connection, 0) }
+    }
+
+    /// Takes one message more; says whether it is the last. `prepared` holds the texts by their statements' names.
+    pub(super) fn add(&mut self, frame: &[u8], prepared: &mut HashMap<String, String>) -> bool {
+        self.bytes.extend_from_slice(frame);
+        let mut fields = Fields::of(frame);
+        match frame.first() {
+            Some(b'Q') => {
+                (self.kind, self.text) = (Kind::Query, fields.text());
+                return true;
+            }
+            Some(b'P') => {
+                let name = fields.text();
+                (self.kind, self.text) = (Kind::Prepare, fields.text());
+                prepared.insert(name, self.text.clone());
+            }
+            Some(b'B') => {
+                let (_portal, name) = (fields.text(), fields.text());
+                self.kind = Kind::Execute;
+                self.text = prepared.get(&name).cloned().unwrap_or_default();
+                let formats = fields.int16();
+                fields.bytes(formats * 2);
+                let count = fields.int16();
+                self.parameters = (0..count).map(|_| fields.value()).collect();
+            }
+            // Sync, Terminate.
+            Some(b'S' | b'X') => return true,
+            _ => {}
+        }
+        false
+    }
+
+    /// Whether its text starts with this, in whatever case.
+    #[must_use]
+    pub fn starts_with(&self, word: &str) -> bool {
+        self.text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+    }
+
+    /// Whether it ends the session.
+    pub(super) fn is_terminate(&self) -> bool {
+        self.bytes.first() == Some(&b'X')
+    }
+}

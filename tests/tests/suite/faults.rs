@@ -1,0 +1,28 @@
+//! What becomes of transactions when the network or the server fails them: `cargo test -p tests --test suite -- faults`
+//!
+//! Faults are put on the wire by [`tests::Proxy`], and what came of them is read from the server behind everybody's back.
+#![expect(clippy::print_stdout, reason = "the tables of results are to be seen")]
+
+mod arena;
+mod bulk;
+mod cell;
+mod matrix;
+mod point;
+mod script;
+mod table;
+mod trouble;
+
+use database::Server;
+use tests::{Test, tests};
+
+use bulk::no_lost_answer_applies_a_transfer_twice_or_loses_it;
+use matrix::every_fault_at_every_point_ends_as_declared;
+
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        every_fault_at_every_point_ends_as_declared on WIRE,
+        no_lost_answer_applies_a_transfer_twice_or_loses_it on WIRE,
+    ]
+}

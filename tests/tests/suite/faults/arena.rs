@@ -1,0 +1,135 @@
+//! What the cells share on a server: tables for each slot, and the look behind their backs.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use database::{Database, Options, Server};
+use sea_orm::{ConnectionTrait, Statement};
+use tests::{TestDatabase, TestServer};
+use url::Url;
+
+use super::script::Script;
+
+/// How long a server may take to notice that a connection was closed, on a busy machine.
+const QUIET_MAX: Duration = Duration::from_secs(10);
+
+/// A database with `ids_K` and `counters_K` for each slot K. Cells of one slot take turns, so that none meets another.
+pub(super) struct Arena {
+    pub(super) server: Server,
+    pub(super) address: SocketAddr,
+    bank: TestDatabase,
+    direct: Database,
+}
+
+/// What the server holds of one cell.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// How often the first statement is applied.
+    pub(super) times: i64,
+    /// How often the second is.
+    second: i64,
+    /// Whether the id is there.
+    id: bool,
+}
+
+impl Held {
+    /// Applied in part, or without its id.
+    pub(super) fn inconsistency(&self, without_id: bool) -> Option<String> {
+        let whole = self.times == self.second && (without_id || self.id == (self.times == 1));
+        (!whole).then(|| "applied in part".to_owned())
+    }
+}
+
+impl Arena {
+    pub(super) async fn new(server: &TestServer, slots: usize) -> Self {
+        let bank = server.empty_database().await;
+        let direct = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
+        let url = Url::parse(bank.url()).expect("the harness makes good URLs");
+        let address =
+            url.socket_addrs(|| None).expect("its host is a number").pop().expect("a server has an address");
+        let arena = Self { server: server.server, address, bank, direct };
+        for slot in 0..slots {
+            arena.execute(&format!("CREATE TABLE ids_{slot} (id BIGINT PRIMARY KEY)")).await;
+            let columns = "id BIGINT PRIMARY KEY, n BIGINT NOT NULL DEFAULT 0, m BIGINT NOT NULL DEFAULT 0";
+            arena.execute(&format!("CREATE TABLE counters_{slot} ({columns})")).await;
+        }
+        arena
+    }
+
+    /// Its URL for sessions under a name by which the server lists them.
+    pub(super) fn url(&self, name: &str) -> String {
+        let mut url = Url::parse(self.bank.url()).expect("the harness makes good URLs");
+        url.query_pairs_mut().append_pair("application_name", name);
+        url.into()
+    }
+
+    pub(super) async fn prepare(&self, slot: usize, number: i64) {
+        self.execute(&format!("INSERT INTO counters_{slot} (id) VALUES ({number})")).await;
+    }
+
+    /// Adds a column to both tables.
+    pub(super) async fn migrate(&self, slot: usize, number: i64) {
+        for table in ["ids", "counters"] {
+            self.execute(&format!("ALTER TABLE {table}_{slot} ADD COLUMN added_{number} BIGINT")).await;
+        }
+    }
+
+    pub(super) async fn held(&self, slot: usize, number: i64) -> Held {
+        let counter =
+            |column| format!("SELECT CAST({column} AS BIGINT) FROM counters_{slot} WHERE id = {number}");
+        let id = format!("SELECT count(*) FROM ids_{slot} WHERE id = {number}");
+        Held {
+            times: tests::scalar(&self.direct, &counter("n")).await,
+            second: tests::scalar(&self.direct, &counter("m")).await,
+            id: tests::scalar(&self.direct, &id).await == 1,
+        }
+    }
+
+    /// Waits until no session under this name has a transaction open; says whether that came to pass.
+    pub(super) async fn is_quiet(&self, name: &str) -> bool {
+        let open = match self.server {
+            Server::Cockroach => format!(
+                "SELECT count(*) FROM crdb_internal.node_sessions \
+                 WHERE application_name = '{name}' AND (kv_txn IS NOT NULL OR active_queries != '')"
+            ),
+            _ => format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}' AND state <> 'idle'"
+            ),
+        };
+        let started = Instant::now();
+        while tests::scalar(&self.direct, &open).await > 0 {
+            if started.elapsed() > QUIET_MAX {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+
+    /// Holds a lock that the script's second statement, or its only one, waits for.
+    pub(super) async fn lock(&self, script: &Script) -> Locked {
+        let session = self.bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
+        let update = format!("UPDATE counters_{} SET n = n WHERE id = {}", script.slot, script.number);
+        for sql in ["BEGIN", &update] {
+            session.connection.execute_unprepared(sql).await.expect("nobody else is there");
+        }
+        Locked(session)
+    }
+
+    async fn execute(&self, sql: &str) {
+        let statement = Statement::from_string(self.direct.connection.get_database_backend(), sql);
+        let done = self.direct.connection.execute_unprepared(&statement.sql).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// A session that holds a lock.
+pub(super) struct Locked(Database);
+
+impl Locked {
+    /// Lets go after more than twice the statement timeout.
+    pub(super) async fn release_later(self) {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        self.0.connection.execute_unprepared("ROLLBACK").await.expect("the lock can be let go");
+    }
+}

@@ -1,0 +1,162 @@
+//! Lost acknowledgements in bulk: the outcome that others leave unknown, ten thousand times over.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ::entity::transfers;
+use database::{Address, Options, connect};
+use futures_util::StreamExt;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use sea_orm::EntityTrait;
+use seabank::bank::transfer::{By, Order, Style, Wish};
+use seabank::bank::{AccountId, Amount, Bank};
+use tests::{Cut, Fault, Kind, Proxy, Request, TestServer};
+use tokio_util::bytes::Bytes;
+use transaction::Policy;
+use uuid::Uuid;
+
+use crate::books::execute;
+
+const TRANSFERS: u64 = 10_000;
+const CONCURRENCY: usize = 16;
+const ACCOUNTS: i64 = 1_000;
+
+/// Which answers were lost. The first COMMIT of each transfer loses its answer; of the later ones, one in sixteen.
+struct Losses {
+    rng: ChaCha8Rng,
+    /// The transfer that each open transaction writes.
+    writing: HashMap<u64, Bytes>,
+    /// The transfers that have lost one.
+    struck: HashSet<Bytes>,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    before_sending: u64,
+    after_applied: u64,
+    in_reply: u64,
+    of_later_attempts: u64,
+}
+
+impl Losses {
+    fn new(seed: u64) -> Self {
+        let (writing, struck) = (HashMap::new(), HashSet::new());
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), writing, struck, counts: Counts::default() }
+    }
+
+    fn at(&mut self, request: &Request) -> Option<Fault> {
+        if request.kind == Kind::Execute && request.starts_with("INSERT INTO \"transfers\"") {
+            let id = request.parameters.first().cloned().flatten()?;
+            self.writing.insert(request.transaction, id);
+            return None;
+        }
+        if !request.starts_with("COMMIT") {
+            return None;
+        }
+        let is_first = self.struck.insert(self.writing.remove(&request.transaction)?);
+        if !is_first {
+            if !self.rng.random_ratio(1, 16) {
+                return None;
+            }
+            self.counts.of_later_attempts += 1;
+        }
+        let cut = match self.rng.random_range(0..4) {
+            0 | 1 => Cut::BeforeSending,
+            2 => Cut::AfterApplied,
+            _ => Cut::InReply,
+        };
+        match cut {
+            Cut::BeforeSending => self.counts.before_sending += 1,
+            Cut::AfterApplied => self.counts.after_applied += 1,
+            Cut::InReply => self.counts.in_reply += 1,
+        }
+        Some(Fault::Cut(cut))
+    }
+}
+
+/// One unit between two accounts that differ.
+fn draw(rng: &mut ChaCha8Rng) -> Order {
+    let (source, ahead) = (rng.random_range(0..ACCOUNTS), rng.random_range(1..ACCOUNTS));
+    let account = |number: i64| AccountId(number % ACCOUNTS + 1);
+    let (source, target) = (account(source), account(source + ahead));
+    let id = uuid::Builder::from_random_bytes(rng.random()).into_uuid();
+    let wish = Wish { amount: Some(Amount::new(1).expect("a positive amount")), ..Wish::default() };
+    Order::new(id, source, target, wish)
+}
+
+/// The COMMIT of every one of 10 000 transfers loses its answer: half of them before the server has it, half after.
+/// In the end each is told applied, by this run, and is in the database once.
+pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: &TestServer) {
+    let seed = rand::random();
+    println!("{}: {TRANSFERS} transfers with lost answers, seed {seed}", server.server);
+    let test = server.database().await;
+    let direct = test.connect().await;
+    let accounts = format!(
+        "INSERT INTO accounts (id, balance, opening_balance) \
+         SELECT i, 1000000, 1000000 FROM generate_series(1, {ACCOUNTS}) AS g (i)"
+    );
+    execute(&direct, &accounts).await;
+    let url = url::Url::parse(test.url()).expect("the harness makes good URLs");
+    let address = url.socket_addrs(|| None).expect("a number").pop().expect("an address");
+    let proxy = Proxy::faulty(address).await.expect("a port is free");
+    let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
+    let max_connections = u32::try_from(CONCURRENCY).expect("a small number");
+    let options = Options { max_connections, ..Options::default() };
+    let database = connect(&through, &options).await.expect("it answers");
+    let bank = Bank::new(&database, Policy::default());
+
+    let losses = Arc::new(Mutex::new(Losses::new(seed)));
+    let plan = Arc::clone(&losses);
+    proxy.arm(move |request| plan.lock().unwrap_or_else(PoisonError::into_inner).at(request));
+    let started = Instant::now();
+    // The accounts are drawn here: what is measured is the transfer.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let transfers = futures_util::stream::iter((0..TRANSFERS).map(|_| {
+        let (bank, order) = (bank.clone(), draw(&mut rng));
+        async move {
+            let transfer = tokio::spawn(async move { bank.transfer(order, Style::Builder).await });
+            (order.id, transfer.await.expect("no panic"))
+        }
+    }));
+    let mut told = transfers.buffer_unordered(CONCURRENCY);
+    let (mut applied, mut otherwise) = (HashSet::new(), Vec::new());
+    while let Some((id, outcome)) = told.next().await {
+        match outcome {
+            Ok(receipt) if receipt.by == By::ThisRun => assert!(applied.insert(id), "told once"),
+            other => otherwise.push(format!("{id}: {other:?}")),
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    proxy.settle().await;
+
+    let recorded: Vec<Uuid> = transfers::Entity::find()
+        .all(&direct.connection)
+        .await
+        .expect("the transfers can be read")
+        .into_iter()
+        .map(|transfer| transfer.id)
+        .collect();
+    let audit = Bank::new(&direct, Policy::default()).audit().await.expect("the audit can be had");
+    let (losses, counts) = (losses.lock().unwrap_or_else(PoisonError::into_inner), bank.counts());
+    let Counts { before_sending, after_applied, in_reply, of_later_attempts } = losses.counts;
+    println!(
+        "{}: {} told applied, {} recorded, {} otherwise; answers lost: {before_sending} before the COMMIT was sent, \
+         {after_applied} after it was applied, {in_reply} in the middle, {of_later_attempts} of them of later attempts; \
+         {} attempts, {} retries; {seconds:.1} s",
+        server.server,
+        applied.len(),
+        recorded.len(),
+        otherwise.len(),
+        counts.attempts,
+        counts.retries,
+    );
+    assert!(otherwise.is_empty(), "neither applied nor to be: {otherwise:#?}");
+    assert_eq!(counts.unknown, 0);
+    assert_eq!(losses.struck.len() as u64, TRANSFERS, "every transfer has lost an answer");
+    assert_eq!(recorded.len() as u64, TRANSFERS, "an id is recorded at most once by its key");
+    assert!(recorded.iter().all(|id| applied.contains(id)), "what is recorded was told");
+    assert!(audit.ok, "the money moved as often as the transfers say: {:?}", audit.violations);
+}

@@ -1,0 +1,110 @@
+//! Plays every cell and prints the table of results.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use database::Server;
+use tests::TestServer;
+use tokio::task::JoinSet;
+
+use super::arena::Arena;
+use super::cell::{Cell, Contract, Ended, Expected};
+use super::table;
+
+/// How many cells are played at once. Those in which an answer stays out only wait.
+const SLOTS: usize = 24;
+
+/// Every protocol point times every fault: each cell ends as the table says, and the server holds what it says.
+///
+/// # Panics
+///
+/// Where one does not, after the whole table is printed.
+pub(super) async fn every_fault_at_every_point_ends_as_declared(server: &TestServer) {
+    let started = Instant::now();
+    let arena = Arc::new(Arena::new(server, SLOTS).await);
+    let cells = Arc::new(table::cells(server.server == Server::Cockroach));
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut players = JoinSet::new();
+    for slot in 0..SLOTS {
+        let (arena, cells, next) = (Arc::clone(&arena), Arc::clone(&cells), Arc::clone(&next));
+        players.spawn(async move {
+            let mut ended = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(cell) = cells.get(number) else { return ended };
+                if let Expected::End(..) = cell.expected {
+                    let id = i64::try_from(number).expect("a small number") + 1;
+                    ended.push((number, cell.play(&arena, slot, id).await));
+                }
+            }
+        });
+    }
+    let mut ended: Vec<Option<Ended>> = cells.iter().map(|_| None).collect();
+    for (number, end) in players.join_all().await.into_iter().flatten() {
+        ended[number] = Some(end);
+    }
+    let wrong = report(server, &cells, &ended, started);
+    assert_eq!(wrong, 0, "{wrong} cells did not end as declared: see WRONG above");
+}
+
+/// Prints a line for each point and fault; answers with the number of cells that ended otherwise than declared.
+fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started: Instant) -> usize {
+    let mut order: Vec<usize> =
+        (0..cells.len()).filter(|it| cells[*it].contract == Contract::Idempotent).collect();
+    order.sort_by_key(|it| (cells[*it].point as usize, *it));
+    let (mut wrong, mut nothing, mut right) = (0, 0, 0);
+    let mut text = format!("fault matrix on {}: {}\n", server.server, server.version);
+    let _ = writeln!(text, "{:<27} {:<31} {:<22} other body", "point", "fault", "idempotent body");
+    let mut left_out = None;
+    for first in order {
+        let cell = &cells[first];
+        if cell.point.needs_savepoint() && server.server != Server::Cockroach {
+            nothing += 2;
+            if left_out.replace(cell.point) != Some(cell.point) {
+                let _ = writeln!(text, "{:<27} {:<31} {}", cell.point.name(), "every fault", cell.expected);
+            }
+            continue;
+        }
+        let (mut results, mut reasons) = (Vec::new(), Vec::new());
+        for number in [first, first + 1] {
+            let Some(it) = cells.get(number).filter(|it| (it.point, it.name) == (cell.point, cell.name))
+            else {
+                continue;
+            };
+            match (it.expected, &ended[number]) {
+                (Expected::Nothing(_), _) => {
+                    nothing += 1;
+                    reasons.push(it.expected.to_string());
+                    results.push("-".to_owned());
+                }
+                (expected, Some(end)) if expected.is_met_by(end) => {
+                    right += 1;
+                    results.push(end.to_string());
+                }
+                (expected, end) => {
+                    wrong += 1;
+                    let end = end.as_ref().map_or_else(|| "not played".to_owned(), |end| format!("{end:#}"));
+                    results.push(format!("WRONG: expected {expected}, was {end}"));
+                }
+            }
+        }
+        let results = if reasons.len() == results.len() {
+            reasons.swap_remove(0)
+        } else {
+            let once = results.get(1).map_or("", String::as_str);
+            format!("{:<22} {once}", results[0]).trim_end().to_owned()
+        };
+        let _ = writeln!(text, "{:<27} {:<31} {results}", cell.point.name(), cell.name);
+    }
+    let _ = write!(
+        text,
+        "{}: {} cells: {right} as declared, {wrong} WRONG, {nothing} mean nothing there; {:.1} s",
+        server.server,
+        cells.len(),
+        started.elapsed().as_secs_f64()
+    );
+    println!("{text}");
+    wrong
+}

@@ -1,0 +1,109 @@
+//! What every cell of the fault matrix has to come to. Written down, not computed: the crate `transaction` has a table of
+//! its own, and this one is here to disagree with it.
+
+use super::cell::{Cell, Contract, Expected};
+use super::point::Point;
+use super::trouble::Trouble;
+
+/// One line a fault, one column a point of the protocol. `x/y` is for a body that is idempotent and for one that is not,
+/// `x` for both; `single` and its `look-up` always are.
+///
+/// | | is told | and the server holds |
+/// |---|---|---|
+/// | `A` | applied, at the first attempt | it, once |
+/// | `R` | applied, after more than one attempt | it, once |
+/// | `P` | applied, however often it was tried | it, once |
+/// | `N` | failed | nothing of it, now and later |
+/// | `U1` | unknown | it, once |
+/// | `U0` | unknown | nothing of it |
+/// | `D1`, `D0` | nothing: the run was dropped; asked again, an idempotent one is applied, once | it, once; nothing of it |
+/// | `-x` | means nothing there, for the reason `x` | |
+const EXPECTED: &str = "
+                                connect set-up BEGIN SAVEPOINT first prepare second RELEASE COMMIT closing ROLLBACK-TO ROLLBACK again single look-up
+40001                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
+40P01                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
+40003                           -t      -t     R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+40003 though applied            -o      -o     -o    -o        -o    -o      -o     R/U1    R/U1   A       -o          -o       -o    R      R
+57P01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+57P03                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+53300                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+57014                           -t      A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R      R
+25P02                           -t      -t     N     N         N     N       N      N       N      A       R           N        R     R      R
+0A000                           -t      A      N     N         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+0A000 always                    -t      N      N     N         N     N       N      U0      U0     -f      -f          -f       -f    U0     U1
+23505                           -d      -d     -d    -d        R/N   -d      R/N    R/N     R/N    -d      -d          -d       -d    R      -d
+23514                           -d      -d     -d    -d        N     -d      N      N       N      -d      -d          -d       -d    N      -d
+22003                           -d      -d     -d    -d        N     -d      N      R/U0    R/U0   -d      -d          -d       -d    N      -d
+XX000                           N       A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R      R
+40001 always                    -t      -t     N     N         N     N       N      N       N      -f      -f          -f       -f    N      U1
+cut before sending              R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+cut after applied               R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+cut in the reply                R       A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+late delivery                   -l      A      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+half-open                       R       R      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+half-open after delivery        R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+stall past the deadline         R       R      R     R         R     R       R      R/U1    R/U1   A       R           N        R     R      R
+cut before sending, twice       R       A      R     R         R     R       R      R/U0    R/U0   -f      -f          -f       -f    R      R
+cut after applied, twice        R       A      R     R         R     R       R      R/U1    R/U1   -f      -f          -f       -f    R      R
+cut before, then no server      -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0     U1
+cut after, then no server       -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1     U1
+cut before, then 40001 always   -u      -u     -u    -u        -u    -u      -u     U0      U0     -u      -u          -u       -u    U0     U1
+cut after, then blind error     -u      -u     -u    -u        -u    -u      -u     U1      U1     -u      -u          -u       -u    U1     U1
+cut before, then proven error   -u      -u     -u    -u        -u    -u      -u     N/U0    N/U0   -u      -u          -u       -u    -s     -s
+statement timeout               -w      -w     -w    -w        -w    -w      N      -w      -w     -w      -w          -w       -w    R      -w
+cached plan after a migration   -p      -p     -p    -p        R/-p  -p      -p     -p      -p     -p      -p          -p       -p    R      -p
+body error                      -b      -b     -b    -b        N     -b      N      -b      N      -b      -b          -b       -b    N      U1
+future dropped                  D0      D0     D0    D0        D0    D0      D0     D1      D1     D1      D0          D0       D0    D1     D1
+pooled connection dead          -q      -q     R     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R      -q
+pooled connection aborted       -q      -q     N     -q        -q    -q      -q     -q      -q     -q      -q          -q       -q    R      -q
+two runs at once                -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P      -i
+two runs at once, answers lost  -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P      -i
+";
+
+/// Why a cell means nothing, by its letter.
+const REASONS: [(char, &str); 13] = [
+    ('t', "no transaction, and no statement that could say so, before the session is there"),
+    ('o', "nothing is applied there that the code could hide"),
+    ('d', "no row is written there"),
+    ('f', "it is reached once, whatever becomes of it"),
+    ('l', "a session that nobody waits for begins nothing"),
+    ('u', "nothing is unknown after it"),
+    ('s', "the statement is the proof and the whole transaction"),
+    ('w', "it waits for no lock"),
+    ('p', "no plan of it is cached"),
+    ('b', "the body is not running"),
+    ('q', "the pooled connection shows in the first thing sent on it"),
+    ('i', "one id is one meeting point: seen at the commit, by bodies that have an id"),
+    ('c', "CockroachDB only: elsewhere releasing a savepoint commits nothing"),
+];
+
+/// The reason with this letter.
+pub(super) fn reason(letter: char) -> &'static str {
+    REASONS.iter().find(|(it, _)| *it == letter).map(|(_, reason)| *reason).expect("a letter of the table")
+}
+
+/// All cells, those that mean nothing included.
+pub(super) fn cells(on_cockroach: bool) -> Vec<Cell> {
+    let mut lines = EXPECTED.lines().filter(|line| !line.is_empty());
+    let points: Vec<Point> =
+        lines.next().expect("a header").split_whitespace().map(Point::of_column).collect();
+    let mut cells = Vec::new();
+    for line in lines {
+        let (name, expected) = line.split_at(32);
+        let (name, trouble) = (name.trim_end(), Trouble::of_row(name.trim_end()));
+        let expected: Vec<&str> = expected.split_whitespace().collect();
+        assert_eq!(expected.len(), points.len(), "{line}");
+        for (point, expected) in points.iter().copied().zip(expected) {
+            let (idempotent, once) = expected.split_once('/').unwrap_or((expected, expected));
+            for (contract, expected) in [(Contract::Idempotent, idempotent), (Contract::Once, once)] {
+                if point.is_without_begin() && contract == Contract::Once {
+                    continue;
+                }
+                let elsewhere = point.needs_savepoint() && !on_cockroach;
+                let expected = Expected::of_text(if elsewhere { "-c" } else { expected });
+                cells.push(Cell { name, point, trouble, contract, expected });
+            }
+        }
+    }
+    cells
+}
