@@ -18,7 +18,8 @@ impl Log {
     async fn new(connections: u32) -> Self {
         let folder = TempDir::new().expect("a folder");
         let address = Address::parse(&format!("sqlite://{}/log.db?mode=rwc", folder.path().display()));
-        let options = Options { max_connections: connections, ..Options::default() };
+        let connect_timeout = Duration::from_secs(1);
+        let options = Options { max_connections: connections, connect_timeout, ..Options::default() };
         let database = connect(&address.expect("a good URL"), &options).await.expect("a new file");
         let create = "CREATE TABLE log (id BIGINT PRIMARY KEY)";
         database.connection.execute_unprepared(create).await.expect("a new table");

@@ -10,7 +10,7 @@
 //! And of the runner's manners: nothing is sent after the first error, no lock is held through a pause, no connection is
 //! given back broken or with a transaction open.
 //!
-//! `SIMULATION_TRANSACTIONS` says how many transactions (100 000), `SIMULATION_SEED` the first world's seed (drawn, and
+//! `SIMULATION_TRANSACTIONS` says how many transactions (1 000 000), `SIMULATION_SEED` the first world's seed (drawn, and
 //! printed). A world is a function of its seed: a failure prints the one that repeats it.
 #![expect(clippy::print_stdout, reason = "the seed and the figures are printed")]
 #![allow(missing_docs, reason = "a test")]
@@ -47,7 +47,7 @@ type Tally = BTreeMap<String, u64>;
 
 #[test]
 fn no_seed_breaks_a_guarantee() {
-    let transactions: u64 = from_environment("SIMULATION_TRANSACTIONS").unwrap_or(100_000);
+    let transactions: u64 = from_environment("SIMULATION_TRANSACTIONS").unwrap_or(1_000_000);
     let first: u64 = from_environment("SIMULATION_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     let worlds = transactions.div_ceil(CLIENTS * EACH);
     println!("{worlds} worlds from SIMULATION_SEED={first}");
