@@ -6,8 +6,10 @@
 //! no names on older CockroachDB, and after an error nothing more can be asked.
 
 use ::entity::{accounts, transfers};
+use database::Server;
 use sea_orm::sea_query::{
-    CaseStatement, Expr, ExprTrait, InsertStatement, OnConflict, Query, SelectStatement, UpdateStatement,
+    CaseStatement, Expr, ExprTrait, Func, InsertStatement, LockType, OnConflict, Query, SelectStatement,
+    UpdateStatement,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use transaction::{Earlier, Tx};
@@ -17,7 +19,8 @@ use crate::bank::Amount;
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     // The row of a transfer from an account to itself cannot be written at all.
-    let written = if order.source == order.target { None } else { tx.query_one(&write(order)).await? };
+    let written =
+        if order.source == order.target { None } else { tx.query_one(&write(tx.server(), order)).await? };
     let Some(written) = written else { return not_written(tx, order).await };
     tx.settle(Earlier::Dead);
     let amount: i64 = written.try_get_by_index(0)?;
@@ -31,7 +34,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
 }
 
 /// Writes the transfer's row, unless its id is taken, and answers with the amount; half is taken in the same statement.
-fn write(order: &Order) -> InsertStatement {
+fn write(server: Server, order: &Order) -> InsertStatement {
     let mut insert = Query::insert();
     insert
         .into_table(transfers::Entity)
@@ -44,24 +47,48 @@ fn write(order: &Order) -> InsertStatement {
         .on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned())
         .returning_col(transfers::Column::Amount);
     let fixed = [Expr::val(order.id), Expr::val(order.source.0), Expr::val(order.target.0)];
-    match order.share {
-        Share::Exactly(amount) => insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])),
-        Share::Half => {
-            insert.select_from(half_of_source(order, fixed)).expect("four columns, four expressions")
+    // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
+    let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
+    let row = match (order.share, server) {
+        (Share::Exactly(amount), Server::Sqlite | Server::Postgres) => {
+            return insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])).take();
         }
+        (Share::Exactly(amount), Server::Cockroach) => {
+            locked(order).exprs(fixed.into_iter().chain([Expr::val(amount.units())])).take()
+        }
+        (Share::Half, Server::Cockroach) => locked(order)
+            .exprs(fixed.into_iter().chain([half]))
+            .and_where(accounts::Column::Balance.gte(2))
+            .take(),
+        (Share::Half, Server::Sqlite | Server::Postgres) => Query::select()
+            .exprs(fixed.into_iter().chain([half]))
+            .from(accounts::Entity)
+            .and_where(accounts::Column::Id.eq(order.source.0))
+            .and_where(accounts::Column::Balance.gte(2))
+            .take(),
     };
+    insert.select_from(row).expect("four columns, four expressions");
     insert
 }
 
-fn half_of_source(order: &Order, fixed: [Expr; 3]) -> SelectStatement {
-    // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
-    let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
-    Query::select()
-        .exprs(fixed.into_iter().chain([half]))
+/// CockroachDB checks the foreign keys by reading both accounts, which the second statement changes: between two such
+/// reads others change them, and all but one have to begin anew. So both are locked before they are read, in the order
+/// of their numbers and without a round trip of its own. The answer is one row with the source's balance.
+fn locked(order: &Order) -> SelectStatement {
+    let both = Query::select()
+        .columns([accounts::Column::Id, accounts::Column::Balance])
         .from(accounts::Entity)
-        .and_where(accounts::Column::Id.eq(order.source.0))
-        .and_where(accounts::Column::Balance.gte(2))
-        .take()
+        .and_where(accounts::Column::Id.is_in([order.source.0, order.target.0]))
+        .lock(LockType::Update)
+        .take();
+    // An aggregate, because a plain condition would be moved into the locking read, and lock one of the two.
+    let source = CaseStatement::new()
+        .case(accounts::Column::Id.eq(order.source.0), Expr::col(accounts::Column::Balance));
+    let one = Query::select()
+        .expr_as(Func::max(source), accounts::Column::Balance)
+        .from_subquery(both, accounts::Entity)
+        .take();
+    Query::select().from_subquery(one, "source").take()
 }
 
 /// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.
