@@ -198,6 +198,7 @@ async fn once(tx: &Tx, kind: Kind, row: Row) -> Result<Answer, Refusal> {
             // It does not even say so.
             Err(_) => return Ok(Answer::default()),
         },
+        Kind::Swallowing => debit.await.unwrap_or(Answer { rows: 1, value: 0 }),
         _ => debit.await?,
     };
     if debited.rows == 0 {
