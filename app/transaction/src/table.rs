@@ -84,8 +84,41 @@ pub fn decide(phase: Phase, class: Class) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Phase, Verdict, decide};
     use crate::Class;
+
+    /// What COMMIT's own errors say for certain. Whatever else a server may think of stays unknown.
+    fn known_at_commit(code: &str) -> Option<Verdict> {
+        match code {
+            "40001" | "40P01" | "CR000" | "5" | "517" | "261" | "773" | "6" | "262" => Some(Verdict::Retry),
+            "XXA00" => Some(Verdict::Committed),
+            "23505" | "1555" | "2067" => Some(Verdict::LookUp),
+            "25P02" | "3B001" | "13" => Some(Verdict::Fail),
+            _ if code.len() == 5 && code.starts_with("23") => Some(Verdict::Fail),
+            _ if code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code % 256 == 19) => {
+                Some(Verdict::Fail)
+            }
+            _ => None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn at_commit_nothing_is_believed_that_is_not_known(
+            code in "[0-9A-Z]{5}|(08|22|23|25|40|53|57|XX)[0-9AP]{3}|[0-9]{1,4}",
+        ) {
+            let class = Class::of_code(&code);
+            let at_commit = decide(Phase::Commit, class);
+            prop_assert_eq!(at_commit, known_at_commit(&code).unwrap_or(Verdict::Unknown), "{}", code);
+            // Before COMMIT nothing is applied, and after its answer nothing is open.
+            for phase in [Phase::Begin, Phase::Body, Phase::RollbackTo] {
+                prop_assert!(!matches!(decide(phase, class), Verdict::Unknown | Verdict::Committed), "{}", code);
+            }
+            prop_assert_eq!(decide(Phase::CommitAfterRelease, class), Verdict::Committed);
+        }
+    }
 
     /// The table of the design, cell by cell, by code.
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_lost_answer_to_commit_is_unknown,
         a_lost_answer_to_a_read_is_no_matter,
         savepoints_are_refused_elsewhere on &[Server::Sqlite, Server::Postgres],
+        the_savepoint_protocol_sends_what_the_tutorial_logs on &[Server::Cockroach],
         savepoint_restarts_keep_their_order on &[Server::Cockroach],
         a_runner_sends_begin_the_body_and_commit,
     ]
@@ -360,6 +361,25 @@ async fn savepoints_are_refused_elsewhere(server: &TestServer) {
     let error = log.runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("not CockroachDB");
     assert!(matches!(error, Error::SavepointUnsupported), "{error}");
     assert_eq!(log.count().await, 0);
+}
+
+async fn the_savepoint_protocol_sends_what_the_tutorial_logs(server: &TestServer) {
+    let log = Log::new(server).await;
+    let tap = Tap::new(&log.database);
+    let insert = async |tx: &Tx| insert(tx, 1).await;
+    Runner::new(tap.clone(), with_savepoint()).run("log", insert).await.expect("a free id");
+    let sent: Vec<String> = tap.sent().into_iter().map(|statement| statement.sql).collect();
+    assert_eq!(
+        sent,
+        [
+            "BEGIN",
+            "SAVEPOINT cockroach_restart",
+            "INSERT INTO log (id) VALUES (1)",
+            "RELEASE SAVEPOINT cockroach_restart",
+            "COMMIT"
+        ]
+    );
+    assert_eq!(log.count().await, 1);
 }
 
 async fn savepoint_restarts_keep_their_order(server: &TestServer) {

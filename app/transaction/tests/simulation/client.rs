@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use sea_orm::{ConnectionTrait, DbErr};
 use transaction::{Earlier, Error, Runner, Tx};
 
-use crate::request::encode;
-use crate::server::{ACCOUNTS, Answer, OPENING, Request, Row};
+use crate::request::{Request, Row, encode};
+use crate::server::{ACCOUNTS, Answer, OPENING};
 use crate::wire::{World, last};
 
 /// What a transaction is, and how its body is written.

@@ -1,16 +1,22 @@
 //! Single faults, told in advance: what is sent, in which order, and what is told of it in the end.
 
+mod savepoint;
+mod statement;
+mod unknown;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use database::Server;
+use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tokio::time::Instant;
 use transaction::{Earlier, Error, Phase, Policy, Runner, Tx};
 
 use crate::client::{Kind, Order, Refusal, ask, run};
 use crate::fate::Fate;
-use crate::server::{Answer, Request, Row};
+use crate::request::{Request, Row};
+use crate::server::Answer;
 use crate::wire::World;
 
 use Server::{Cockroach, Postgres, Sqlite};
@@ -189,109 +195,6 @@ fn a_statement_without_an_answer_is_tried_again_on_a_new_connection() {
 }
 
 #[test]
-fn a_body_without_an_id_is_never_run_again_after_a_lost_commit() {
-    for (fate, rows) in [
-        (Fate::CutBefore, 0),
-        (Fate::CutAfter, 1),
-        (Fate::Late(Duration::from_secs(1)), 1),
-        (Fate::NoAnswer, 1),
-        (Fate::Refused { code: "40003", applied: true }, 1),
-        (refused("XX000"), 0),
-    ] {
-        let ended = transfer(Postgres, policy(), Kind::Once, [("COMMIT", fate)]);
-        assert!(matches!(ended.error(), Error::Unknown { .. }), "{fate:?}: {:?}", ended.error());
-        assert_eq!(ended.error().attempts().len(), 1);
-        assert_eq!(
-            (ended.rows(), ended.runner.counts().attempts, ended.runner.counts().unknown),
-            (rows, 1, 1)
-        );
-    }
-}
-
-#[test]
-fn an_orphan_is_ended_before_the_next_attempt() {
-    let ended = transfer(Postgres, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[5..8], ["COMMIT", "end_orphan", "acquire"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
-    assert_eq!(ended.rows(), 1);
-    // On CockroachDB by high priority.
-    let ended = transfer(Cockroach, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[5..8], ["COMMIT", "acquire", "BEGIN over"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
-}
-
-#[test]
-fn an_orphan_that_cannot_be_ended_is_ended_before_the_attempt_after() {
-    let fates = [("COMMIT", Fate::Silent), ("end_orphan", Fate::CutBefore), ("acquire", refused("53300"))];
-    let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[5..10], ["COMMIT", "end_orphan", "acquire", "end_orphan", "acquire"]);
-    assert_eq!(ended.sent().iter().filter(|sent| *sent == "end_orphan").count(), 2);
-}
-
-#[test]
-fn an_unknown_stays_unknown_whatever_comes_after_it() {
-    let later: [&[(&str, Fate)]; 4] = [
-        &[("INSERT id", CONFLICT); 3],
-        &[("BEGIN over", refused("53300")); 3],
-        &[("INSERT id", refused("42P01"))],
-        &[("acquire", refused("28P01"))],
-    ];
-    for later in later {
-        let fates = [("COMMIT", Fate::CutAfter)].into_iter().chain(later.iter().copied());
-        let ended = transfer(Cockroach, policy(), Kind::InsertFirst, fates);
-        assert!(matches!(ended.error(), Error::Unknown { .. }), "{later:?}: {:?}", ended.error());
-        assert_eq!((ended.rows(), ended.runner.counts().unknown), (1, 1), "{later:?}");
-        assert!(ended.error().attempts().len() > 1, "{later:?}: {:?}", ended.error());
-        assert_eq!(ended.error().attempts()[0].phase, Phase::Commit);
-    }
-}
-
-#[test]
-fn what_an_earlier_attempt_applied_is_applied_whatever_becomes_of_the_look() {
-    for fate in [Fate::CutBefore, Fate::NoAnswer, CONFLICT, refused("XX000")] {
-        let fates = [("COMMIT", Fate::CutAfter), ("COMMIT", fate)];
-        let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
-        assert!(ended.outcome.is_ok(), "{fate:?}: {:?}", ended.outcome);
-        assert_eq!((ended.rows(), ended.runner.counts().attempts), (1, 2));
-    }
-}
-
-/// Runs a body that moves money at first and refuses from the second attempt on, having said what it found out.
-fn refuse_after_an_unknown(says: Option<Earlier>) -> Ended {
-    on_simulated_time(async {
-        let world = World::told(Postgres, [("COMMIT", Fate::CutBefore)]);
-        let runner = Runner::new(world.clone(), policy());
-        let attempt = AtomicU32::new(0);
-        let outcome = runner
-            .run_idempotent("refuse", async |tx: &Tx| {
-                let number = attempt.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(tx.earlier_unknown(), number > 0);
-                if number == 0 {
-                    return Ok(ask(tx, Request::Look { id: 1 }).await?);
-                }
-                if let Some(says) = says {
-                    tx.settle(says);
-                }
-                Err(Refusal::Funds)
-            })
-            .await;
-        Ended { world, runner, outcome, took: Duration::ZERO }
-    })
-}
-
-#[test]
-fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
-    assert!(matches!(refuse_after_an_unknown(Some(Earlier::Dead)).error(), Error::Body(Refusal::Funds)));
-    for says in [None, Some(Earlier::Applied)] {
-        let ended = refuse_after_an_unknown(says);
-        assert!(matches!(ended.error(), Error::Unknown { .. }), "{:?}", ended.error());
-    }
-}
-
-#[test]
 fn a_refusal_of_the_body_rolls_back_and_is_told_as_it_is() {
     let order = Order { kind: Kind::InsertFirst, id: 7, row: Row { amount: 1_000, ..ROW } };
     on_simulated_time(async {
@@ -401,124 +304,6 @@ fn an_id_that_is_taken_is_looked_up_before_it_is_a_failure() {
     assert!(ended.outcome.is_ok());
 }
 
-const SAVEPOINT: [&str; 7] =
-    ["acquire", "BEGIN", "SAVEPOINT", "INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE"];
-
-#[test]
-fn the_savepoint_protocol_is_begin_savepoint_statements_release_commit() {
-    let ended = transfer(Cockroach, savepoints(2), Kind::Once, []);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[..7], SAVEPOINT);
-    assert_eq!(ended.sent()[7..], ["COMMIT"]);
-    // A reader has nothing to commit.
-    let ended = transfer(Cockroach, savepoints(2), Kind::Read, []);
-    assert_eq!(ended.sent(), ["acquire", "BEGIN snapshot", "SELECT sum", "SELECT sum", "COMMIT"]);
-}
-
-#[test]
-fn a_conflict_restarts_from_the_savepoint_so_often_and_then_from_the_start() {
-    let fates = [("UPDATE debit", CONFLICT), ("RELEASE", CONFLICT), ("UPDATE debit", CONFLICT)];
-    let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
-    assert!(ended.outcome.is_ok());
-    let body = ["INSERT mark", "UPDATE debit", "UPDATE credit"];
-    let sent = ended.sent();
-    assert_eq!(sent[3..6], ["INSERT mark", "UPDATE debit", "ROLLBACK TO"]);
-    assert_eq!(sent[6..9], body);
-    assert_eq!(sent[9..11], ["RELEASE", "ROLLBACK TO"]);
-    assert_eq!(sent[11..14], ["INSERT mark", "UPDATE debit", "ROLLBACK"]);
-    assert_eq!(sent[14..21], SAVEPOINT);
-    assert_eq!(sent[21..], ["COMMIT"]);
-    let counts = ended.runner.counts();
-    assert_eq!((counts.transactions, counts.attempts, counts.retries, ended.rows()), (1, 4, 3, 1));
-    assert_eq!(counts.retries_by_sqlstate["40001"], 3);
-}
-
-#[test]
-fn after_a_failed_release_no_commit_is_sent() {
-    let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("RELEASE", refused("23503"))]);
-    assert_eq!(ended.codes(), ["23503"]);
-    assert_eq!(ended.sent()[7..], ["ROLLBACK"]);
-    let ended = transfer(Cockroach, savepoints(0), Kind::Once, [("RELEASE", CONFLICT)]);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[7..10], ["ROLLBACK", "acquire", "BEGIN"]);
-    for fate in [Fate::CutBefore, Fate::CutAfter] {
-        let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("RELEASE", fate)]);
-        assert!(matches!(ended.error(), Error::Unknown { .. }), "{:?}", ended.error());
-        assert_eq!(ended.sent()[7..], [""; 0]);
-    }
-}
-
-#[test]
-fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
-    for fate in [CONFLICT, Fate::CutBefore, Fate::NoAnswer, refused("XX000")] {
-        let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("COMMIT", fate)]);
-        assert!(ended.outcome.is_ok(), "{fate:?}: {:?}", ended.outcome);
-        assert_eq!((ended.rows(), ended.runner.counts().attempts), (1, 1));
-    }
-}
-
-#[test]
-fn a_failed_rollback_to_restarts_all_of_it() {
-    let fates = [("UPDATE debit", CONFLICT), ("ROLLBACK TO", refused("XX000"))];
-    let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
-    assert!(ended.outcome.is_ok());
-    assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
-}
-
-#[test]
-fn a_statement_is_one_round_trip_and_found_again_where_its_answer_is_lost() {
-    let ended = transfer(Postgres, policy(), Kind::Statement, []);
-    assert_eq!((ended.sent(), ended.rows()), (vec!["acquire".to_owned(), "UPDATE whole".to_owned()], 1));
-    for fate in [Fate::CutAfter, Fate::NoAnswer, Fate::Refused { code: "57014", applied: true }] {
-        let ended = transfer(Postgres, policy(), Kind::Statement, [("UPDATE whole", fate)]);
-        assert!(ended.outcome.is_ok(), "{fate:?}");
-        assert_eq!(ended.sent()[2..], ["acquire", "UPDATE whole", "SELECT look"], "{fate:?}");
-        assert_eq!(ended.rows(), 1);
-    }
-    // A conflict has applied nothing, and the connection is as good as before.
-    let ended = transfer(Postgres, policy(), Kind::Statement, [("UPDATE whole", CONFLICT); 9]);
-    assert!(matches!(ended.error(), Error::RetriesExhausted { .. }), "{:?}", ended.error());
-    assert_eq!(ended.world.lock().store.backends.len(), 1);
-    assert!(!ended.sent().contains(&"ROLLBACK".to_owned()));
-    let ended = transfer(Postgres, policy(), Kind::Statement, [("UPDATE whole", refused("22003"))]);
-    assert!(matches!(ended.error(), Error::Database { .. }), "{:?}", ended.error());
-    // The look failed, and the statement before it may be applied: it is told by the next.
-    let fates = [("UPDATE whole", Fate::CutAfter), ("SELECT look", refused("42P01"))];
-    let ended = transfer(Postgres, policy(), Kind::Statement, fates);
-    assert!(ended.outcome.is_ok(), "{:?}", ended.outcome);
-    assert_eq!(ended.runner.counts().attempts, 3);
-}
-
-/// A body of one statement that refuses after it, having said what it found out.
-fn statement_refused(asks: bool, says: Option<Earlier>, fates: &[(&'static str, Fate)]) -> Error<Refusal> {
-    on_simulated_time(async {
-        let runner = Runner::new(World::told(Postgres, fates.iter().copied()), policy());
-        runner
-            .statement("refuse", async |tx: &Tx| {
-                if asks {
-                    ask(tx, Request::Look { id: 1 }).await?;
-                }
-                if let Some(says) = says {
-                    tx.settle(says);
-                }
-                Err::<Answer, _>(Refusal::Funds)
-            })
-            .await
-            .expect_err("it refuses")
-    })
-}
-
-#[test]
-fn a_refusal_after_a_statement_is_failed_only_where_nothing_is_applied() {
-    assert!(matches!(statement_refused(false, None, &[]), Error::Body(Refusal::Funds)));
-    assert!(matches!(statement_refused(true, Some(Earlier::Dead), &[]), Error::Body(Refusal::Funds)));
-    assert!(matches!(statement_refused(true, None, &[]), Error::Unknown { .. }));
-    assert!(matches!(statement_refused(true, Some(Earlier::Applied), &[]), Error::Unknown { .. }));
-    // A statement that is late on its way holds no lock: that it is not there yet proves nothing.
-    let late = [("SELECT look", Fate::CutBefore)];
-    assert!(matches!(statement_refused(true, Some(Earlier::Dead), &late), Error::Unknown { .. }));
-}
-
 #[test]
 fn readers_never_know_an_unknown() {
     let ended = transfer(Postgres, policy(), Kind::Read, [("COMMIT", Fate::CutBefore)]);
@@ -603,4 +388,33 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     assert_ne!(took(1), took(2));
     // 59 pauses, nearly all of them uniform up to a second.
     assert!((Duration::from_secs(15)..Duration::from_secs(45)).contains(&took(1)), "{:?}", took(1));
+}
+
+proptest! {
+    #[test]
+    fn a_run_ends_within_its_attempts_and_its_time(
+        attempts_max in 1_u32..30,
+        total_ms in 1_u64..3_000,
+        first_ms in 0_u64..500,
+        max_ms in 0_u64..2_000,
+        seed: u64,
+    ) {
+        let policy = Policy {
+            attempts_max,
+            total_time: Duration::from_millis(total_ms),
+            pause_first: Duration::from_millis(first_ms),
+            pause_max: Duration::from_millis(max_ms),
+            ..policy()
+        };
+        let (attempts, took) = on_simulated_time(async {
+            let world = World::told(Postgres, [("INSERT mark", CONFLICT); 40]);
+            let runner = Runner::new(world, policy).with_jitter_seed(seed);
+            let started = Instant::now();
+            let _ = run(&runner, Order { kind: Kind::Once, id: 1, row: ROW }).await;
+            (runner.counts().attempts, started.elapsed())
+        });
+        prop_assert!(attempts <= u64::from(attempts_max));
+        // The clock of the simulation counts whole milliseconds.
+        prop_assert!(took <= Duration::from_millis(total_ms + 1), "{took:?}");
+    }
 }

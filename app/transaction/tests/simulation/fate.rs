@@ -6,7 +6,7 @@ use database::Server;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
-use crate::server::Request;
+use crate::request::Request;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

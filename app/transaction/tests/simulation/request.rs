@@ -1,15 +1,70 @@
-//! Requests as statements, and back: the text says what, the parameters with what.
+//! What a client asks, and that as a statement and back: the text says what, the parameters with what.
 
 use sea_orm::{DbBackend, Statement, Value};
+use transaction::Begin;
 
-use crate::server::{Request, Row};
+/// A transfer, or a mark of a body that has no id: what moved, and which run moved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) source: usize,
+    pub(crate) target: usize,
+    pub(crate) amount: i64,
+    pub(crate) run: u64,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Begin(Begin),
+    Savepoint,
+    RollbackTo,
+    Release,
+    Commit,
+    Rollback,
+    /// Writes the id unless it is there. With `strict`, an id that is there is an error.
+    Insert {
+        id: u64,
+        row: Row,
+        strict: bool,
+    },
+    /// Whether the id is there, and by which run.
+    Look {
+        id: u64,
+    },
+    /// Locks both accounts; answers with the first one's balance.
+    Lock {
+        source: usize,
+        target: usize,
+    },
+    /// Takes from an account that has enough.
+    Debit {
+        account: usize,
+        amount: i64,
+    },
+    Credit {
+        account: usize,
+        amount: i64,
+    },
+    /// A row without an id of its own: every attempt adds one.
+    Mark {
+        tag: u64,
+        row: Row,
+    },
+    /// The whole transfer at once.
+    Whole {
+        id: u64,
+        row: Row,
+    },
+    /// The sum of all balances, and how many are negative.
+    Sum,
+}
 
 /// What a request is called where fates are told and statements listed.
 pub(crate) fn verb(request: &Request) -> &'static str {
     match request {
-        Request::Begin(transaction::Begin::Write) => "BEGIN",
-        Request::Begin(transaction::Begin::WriteOverOrphan) => "BEGIN over",
-        Request::Begin(transaction::Begin::Snapshot) => "BEGIN snapshot",
+        Request::Begin(Begin::Write) => "BEGIN",
+        Request::Begin(Begin::WriteOverOrphan) => "BEGIN over",
+        Request::Begin(Begin::Snapshot) => "BEGIN snapshot",
         Request::Savepoint => "SAVEPOINT",
         Request::RollbackTo => "ROLLBACK TO",
         Request::Release => "RELEASE",

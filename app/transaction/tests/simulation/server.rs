@@ -9,64 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use database::Server;
 use transaction::Begin;
 
+use crate::request::{Request, Row};
+
 pub(crate) const ACCOUNTS: usize = 3;
 pub(crate) const OPENING: i64 = 100;
-
-/// A transfer, or a mark of a body that has no id: what moved, and which run moved it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) source: usize,
-    pub(crate) target: usize,
-    pub(crate) amount: i64,
-    pub(crate) run: u64,
-}
-
-/// What a client asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
-    Begin(Begin),
-    Savepoint,
-    RollbackTo,
-    Release,
-    Commit,
-    Rollback,
-    /// Writes the id unless it is there. With `strict`, an id that is there is an error.
-    Insert {
-        id: u64,
-        row: Row,
-        strict: bool,
-    },
-    /// Whether the id is there, and by which run.
-    Look {
-        id: u64,
-    },
-    /// Locks both accounts; answers with the first one's balance.
-    Lock {
-        source: usize,
-        target: usize,
-    },
-    /// Takes from an account that has enough.
-    Debit {
-        account: usize,
-        amount: i64,
-    },
-    Credit {
-        account: usize,
-        amount: i64,
-    },
-    /// A row without an id of its own: every attempt adds one.
-    Mark {
-        tag: u64,
-        row: Row,
-    },
-    /// The whole transfer at once.
-    Whole {
-        id: u64,
-        row: Row,
-    },
-    /// The sum of all balances, and how many are negative.
-    Sum,
-}
 
 /// A count of rows, and a number found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use transaction::{Begin, Session, Sessions};
 
 use crate::error::{broken, sql_error};
 use crate::fate::{Fate, draw};
-use crate::request::{decode, verb};
-use crate::server::{Answer, Handled, Request, State, Store};
+use crate::request::{Request, decode, verb};
+use crate::server::{Answer, Handled, State, Store};
 
 thread_local! {
     /// The answer to the statement that has just ended: the driver's own types cannot be made by hand.
