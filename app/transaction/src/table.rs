@@ -150,7 +150,7 @@ mod tests {
             (&["22003", "22P02", "22012"], [Fail, Fail, Unknown, Committed, Anew, Fail, Unknown]),
             (&["XXA00"], [Fail, Fail, Committed, Committed, Anew, Unknown, Unknown]),
             (
-                &["57014", "42P01", "XX000", "40002", "1034", "10", "9", "08", "230", "22", "x19"],
+                &["57014", "42P01", "XX000", "40002", "1034", "10", "9", "08", "230", "22", "x19", "00019"],
                 [Fail, Fail, Unknown, Committed, Anew, Unknown, Unknown],
             ),
         ];

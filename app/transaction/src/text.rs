@@ -73,6 +73,7 @@ mod tests {
             assert!(refusal(Server::Postgres, sql).is_some(), "{sql}");
             assert!(refusal(Server::Cockroach, sql).is_some(), "{sql}");
         }
+        assert_eq!(refusal(Server::Postgres, " -- nothing").as_deref(), Some("it is empty"));
         // SQLite's comments do not nest: this one ends at the first mark, and COMMIT is a statement.
         assert!(refusal(Server::Sqlite, "/* /* */ COMMIT").is_some());
     }

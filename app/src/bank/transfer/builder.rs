@@ -88,7 +88,7 @@ fn locked(order: &Order) -> SelectStatement {
         .expr_as(Func::max(source), accounts::Column::Balance)
         .from_subquery(both, accounts::Entity)
         .take();
-    Query::select().from_subquery(one, "source").take()
+    Query::select().from_subquery(one, accounts::Entity).take()
 }
 
 /// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.

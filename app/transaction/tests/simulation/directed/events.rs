@@ -1,0 +1,49 @@
+//! What a log shows of a transaction.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What is written to a log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_retry_a_warning() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let fates = [("INSERT id", CONFLICT), ("COMMIT", Fate::CutAfter)];
+        assert!(transfer(Postgres, policy(), Kind::InsertFirst, fates).outcome.is_ok());
+        assert!(
+            transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err()
+        );
+    });
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let lines = |part: &str| text.lines().filter(|line| line.contains(part)).collect::<Vec<_>>();
+    let outcomes = ["again", "unknown", "applied", "failed"];
+    let ended = lines("attempt ended");
+    assert_eq!(ended.len(), outcomes.len(), "{text}");
+    for (line, outcome) in ended.iter().zip(outcomes) {
+        assert!(line.contains(&format!("outcome=\"{outcome}\"")), "{line}");
+        assert!(line.contains("transaction{name="), "{line}");
+    }
+    let retries = lines(" WARN ");
+    assert_eq!(retries.len(), 2, "{text}");
+    assert!(retries[0].contains("retrying") && retries[0].contains("sqlstate=\"40001\""), "{}", retries[0]);
+}
