@@ -90,6 +90,8 @@ mod tests {
             "EXPLAIN SELECT 1",
             "SET LOCAL lock_timeout = 1000",
             "CREATE TABLE savepoint_log (id INT8)",
+            "PREPARE transfer AS SELECT 1",
+            "PREPARE \"TRANSACTION\" AS SELECT 1",
             "-- begin\nSELECT 1",
         ] {
             for server in [Server::Sqlite, Server::Postgres, Server::Cockroach] {

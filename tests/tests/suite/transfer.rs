@@ -295,7 +295,8 @@ async fn many_concurrent_transfers_between_few_accounts_all_succeed(server: &Tes
     assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");
     assert_eq!((count("failed"), count("unknown")), (0, 0), "{answer}");
     println!("{}: 2000 transfers, 32 at once, 4 accounts: {answer}", server.server);
-    if server.server != Server::Sqlite {
+    // SQLite's writers take turns, and on CockroachDB they queue for the locks that are taken first.
+    if server.server == Server::Postgres {
         assert!(count("retries") > 0, "32 at once on 4 accounts never met: {answer}");
     }
     let audit = json(&test, &["audit", "--format", "json"]);

@@ -18,8 +18,20 @@ impl std::io::Write for Log {
     }
 }
 
+/// In a process of its own: where other tests meet the same events with nobody listening, they are switched off for all.
 #[test]
 fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_retry_a_warning() {
+    let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))
+        .args(["--exact", "directed::events::listened_to", "--ignored"])
+        .output()
+        .expect("it can be started again");
+    let told = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn listened_to() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
