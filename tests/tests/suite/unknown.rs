@@ -120,12 +120,14 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
     let unknown = each_unknown_is_named(&told);
-    // Those that landed; the others of the three waited for the accounts of these.
-    assert!(unknown.is_subset(&recorded(&test.connect().await).await));
+    // The one that was held landed; another of the three may have been anywhere in its COMMIT.
+    let recorded = recorded(&test.connect().await).await;
+    assert!(unknown.intersection(&recorded).next().is_some(), "{unknown:?}");
     let output = follow(&test, told.failure(), "to complete the run");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
     let applied = (answer["already_applied"].as_u64(), answer["applied"].as_u64());
-    let landed = unknown.len() as u64 + told.count("applied");
+    let landed = recorded.len() as u64;
+    assert!(landed <= unknown.len() as u64 + told.count("applied"), "nothing landed that was not told");
     assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
     assert_whole(&test);
 }
