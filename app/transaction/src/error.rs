@@ -5,7 +5,7 @@ use std::fmt;
 use database::sqlstate;
 use sea_orm::DbErr;
 
-use crate::Phase;
+use crate::{Class, Phase};
 
 /// Why a transaction is not known to be applied.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,8 @@ pub struct Attempt {
     pub phase: Phase,
     /// The first error of the attempt.
     pub error: DbErr,
+    /// What it means.
+    pub class: Class,
 }
 
 impl fmt::Display for Attempts {

@@ -61,7 +61,7 @@ impl Failure {
 
 impl Attempts {
     pub(crate) fn push(&mut self, failure: Failure) {
-        self.0.push(Attempt { phase: failure.phase, error: failure.error });
+        self.0.push(Attempt { phase: failure.phase, error: failure.error, class: failure.class });
     }
 }
 

@@ -228,7 +228,7 @@ impl Runner {
 
     /// Waits before the next attempt; says whether there is to be one.
     async fn pause(&self, run: &Run) -> bool {
-        let Some(Attempt { phase, error }) = run.failed.0.last() else { return true };
+        let Some(Attempt { phase, error, .. }) = run.failed.0.last() else { return true };
         let attempts = u32::try_from(run.failed.0.len()).unwrap_or(u32::MAX);
         let pause =
             self.policy.pause(attempts, &mut *self.jitter.lock().unwrap_or_else(PoisonError::into_inner));

@@ -130,7 +130,7 @@ fn ends_the_run(error: &Unsuccessful) -> bool {
 fn has_no_connection<E>(error: &transaction::Error<E>) -> bool {
     matches!(error, transaction::Error::RetriesExhausted { .. })
         && error.attempts().last().is_some_and(|last| {
-            last.phase == Phase::Begin && matches!(Class::of(&last.error), Class::Lost | Class::Unavailable)
+            last.phase == Phase::Begin && matches!(last.class, Class::Lost | Class::Unavailable)
         })
 }
 
