@@ -1,9 +1,15 @@
-//! The bank: accounts, seeding, transfers, the audit. It knows the schema and prints nothing.
+//! The bank: accounts, bulk loads, transfers, the audit. It knows the schema and prints nothing.
 
 pub mod accounts;
 pub mod audit;
-pub mod batch;
+mod batch;
+mod bulk;
+pub mod csv;
+pub mod export;
+pub mod import;
+pub mod load;
 mod money;
+pub mod points;
 pub mod seed;
 pub mod transfer;
 

@@ -10,8 +10,12 @@ mod audit;
 mod completions;
 mod context;
 mod demo;
+mod export;
 mod failure;
 mod history;
+mod import;
+mod load;
+mod points;
 mod progress;
 mod seed;
 mod transfer;
@@ -45,8 +49,14 @@ enum Command {
     Demo,
     /// Add accounts with random numbers and balances, in chunks that are each applied once
     Seed(seed::Args),
+    /// Add points in bulk: the tutorial's second program
+    Points(points::Args),
     /// Move money: half of a random account's balance to another, or as told
     Transfer(transfer::Args),
+    /// Add the rows of a file of CSV, accounts or transfers
+    Import(import::Args),
+    /// Write accounts or transfers as CSV that `import` reads back
+    Export(export::Args),
     /// List accounts in the order of their numbers
     Accounts(accounts::Args),
     /// Show an account and its latest transfers
@@ -86,6 +96,9 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
         match cli.command {
             Command::Demo => demo::run(&context).await,
             Command::Seed(args) => seed::run(&context, &args).await,
+            Command::Points(args) => points::run(&context, &args).await,
+            Command::Import(args) => import::run(&context, &args).await,
+            Command::Export(args) => export::run(&context, &args).await,
             Command::Transfer(args) => transfer::run(&context, &args).await,
             Command::Accounts(args) => accounts::run(&context, &args).await,
             Command::History(args) => history::run(&context, &args).await,

@@ -123,6 +123,11 @@ impl Session for TappedSession {
         self.session.query_all(statement).await
     }
 
+    async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
+        self.tap.text(statement);
+        self.session.copy_in(statement, rows).await
+    }
+
     fn release(self: Box<Self>) {
         self.session.release();
     }

@@ -4,16 +4,13 @@ use std::ops::RangeInclusive;
 
 use ::entity::accounts::{self, Column, Entity as Accounts};
 use ::entity::transfers;
-use database::Server;
 use rand::{Rng, RngExt};
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement, Value,
-    sea_query::{ArrayType, OnConflict},
+    ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use transaction::Tx;
 
+use super::bulk::{self, Table};
 use super::{AccountId, Bank, ReadError};
 use crate::relation::{Incoming, Outgoing, Payees, Payers};
 
@@ -147,33 +144,18 @@ pub fn at_or_after(id: i64) -> Select<Accounts> {
     Accounts::find().filter(Column::Id.gte(id)).order_by_asc(Column::Id)
 }
 
+const TABLE: Table = Table {
+    name: "accounts",
+    columns: &[
+        bulk::Column::big_int("id"),
+        bulk::Column::big_int("balance"),
+        bulk::Column::big_int("opening_balance"),
+    ],
+    key: Some("id"),
+};
+
 /// Adds the accounts whose numbers are free and says how many those were.
-///
-/// PostgreSQL and CockroachDB get two arrays and one text for any number of rows, which is prepared once; SQLite, which
-/// has no arrays, a row of VALUES each, three parameters of its 32 766.
 pub(crate) async fn insert_new(tx: &Tx, rows: &[NewAccount]) -> Result<u64, DbErr> {
-    if tx.server() == Server::Sqlite {
-        let rows = rows.iter().map(|row| accounts::ActiveModel {
-            id: Set(row.id.0),
-            balance: Set(row.balance),
-            opening_balance: Set(row.balance),
-            created_at: NotSet,
-        });
-        let free = OnConflict::column(Column::Id).do_nothing().to_owned();
-        return Accounts::insert_many(rows).on_conflict(free).exec_without_returning(tx).await;
-    }
-    let array = |numbers: Vec<i64>| {
-        Value::Array(ArrayType::BigInt, Some(Box::new(numbers.into_iter().map(Value::from).collect())))
-    };
-    let statement = Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        "INSERT INTO accounts (id, balance, opening_balance) \
-         SELECT id, balance, balance FROM unnest($1::int8[], $2::int8[]) AS new (id, balance) \
-         ON CONFLICT (id) DO NOTHING",
-        [
-            array(rows.iter().map(|row| row.id.0).collect()),
-            array(rows.iter().map(|row| row.balance).collect()),
-        ],
-    );
-    tx.execute_raw(statement).await.map(|done| done.rows_affected())
+    let cells = rows.iter().map(|row| [row.id.0.into(), row.balance.into(), row.balance.into()]);
+    TABLE.insert(tx, TABLE.cells(cells)).await
 }

@@ -5,76 +5,94 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, DbErr, EntityTrait, sea_que
 use transaction::{Earlier, Error, Runner, Tx};
 use uuid::Uuid;
 
+use super::load::LoadError;
+
 /// One chunk of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Its own id, the same whenever the run is told again.
-    pub id: Uuid,
-    /// How many rows it adds.
-    pub rows: u64,
+    pub(crate) id: Uuid,
+    /// How many rows it has, at least 1.
+    pub(crate) rows: u64,
 }
 
-impl Batch {
-    /// The chunk with this number of a run that does this kind of work.
-    #[must_use]
-    pub fn of_run(run: Uuid, kind: &str, number: u64, rows: u64) -> Self {
-        Self { id: Uuid::new_v5(&run, format!("{kind}/{number}").as_bytes()), rows }
-    }
+/// What became of a chunk in a transaction that ended well.
+pub(crate) enum Once<T> {
+    /// This call has applied it.
+    Applied(T),
+    /// An earlier one had.
+    Found(T),
+    /// It is not applied and never will be as a whole: its halves are chunks of their own.
+    InHalves,
 }
 
-/// Why a chunk is not applied by this call.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The run was told before with chunks of another size.
-    #[error(
-        "this run has a chunk of {recorded} rows where {asked} are asked for now: give the --count and --chunk it began with"
-    )]
-    SizeChanged {
-        /// As applied before.
-        recorded: i64,
-        /// As asked now.
-        asked: u64,
-    },
-    /// The database's error.
-    #[error("{0}")]
-    Database(#[from] DbErr),
-}
+/// The rows of a chunk that is in halves. Those of the halves are told by their own.
+const IN_HALVES: i64 = 0;
 
-/// Applies a chunk by `body`, unless it is there already: then `None`.
+/// Applies a chunk by `add`; or, where it is there already, looks at it by `look`.
 ///
 /// # Errors
 ///
 /// As [`Runner::run_idempotent`].
-pub async fn apply_once<T, F>(runner: &Runner, batch: Batch, body: F) -> Result<Option<T>, Error<BatchError>>
+pub(crate) async fn apply_once<T, A, L>(
+    runner: &Runner,
+    batch: Batch,
+    add: A,
+    look: L,
+) -> Result<Once<T>, Error<LoadError>>
 where
-    F: AsyncFnOnce(&Tx) -> Result<T, DbErr> + Clone,
+    A: AsyncFnOnce(&Tx) -> Result<T, LoadError> + Clone,
+    L: AsyncFnOnce(&Tx) -> Result<T, LoadError> + Clone,
 {
     runner
-        .run_idempotent("batch", async |tx| {
-            if let Some(recorded) = write_own_row(tx, batch).await? {
-                if u64::try_from(recorded.rows) != Ok(batch.rows) {
-                    tx.settle(Earlier::Dead);
-                    return Err(BatchError::SizeChanged { recorded: recorded.rows, asked: batch.rows });
-                }
-                tx.settle(Earlier::Applied);
-                return Ok(None);
+        .run_idempotent("batch", async |tx| match write_own_row(tx, batch.id, rows_of(batch)).await? {
+            None => {
+                tx.settle(Earlier::Dead);
+                Ok(Once::Applied(add(tx).await?))
             }
-            tx.settle(Earlier::Dead);
-            Ok(Some(body(tx).await?))
+            Some(IN_HALVES) => {
+                tx.settle(Earlier::Dead);
+                Ok(Once::InHalves)
+            }
+            Some(recorded) if recorded == rows_of(batch) => {
+                tx.settle(Earlier::Applied);
+                Ok(Once::Found(look(tx).await?))
+            }
+            Some(recorded) => {
+                tx.settle(Earlier::Dead);
+                Err(LoadError::SizeChanged { recorded, asked: batch.rows })
+            }
         })
         .await
 }
 
-/// Writes the chunk's row; answers with the row that was there instead.
-async fn write_own_row(tx: &Tx, batch: Batch) -> Result<Option<batches::Model>, DbErr> {
-    let row = batches::ActiveModel {
-        id: Set(batch.id),
-        rows: Set(i64::try_from(batch.rows).unwrap_or(i64::MAX)),
-        created_at: NotSet,
-    };
+/// Gives a chunk up as a whole, for ever: from now on it is its halves. Says whether it is: where an attempt to
+/// apply it whole has landed after all, or another process's, it stays that.
+///
+/// # Errors
+///
+/// As [`Runner::run_idempotent`].
+pub(crate) async fn halve(runner: &Runner, batch: Batch) -> Result<bool, Error<LoadError>> {
+    runner
+        .run_idempotent("halve batch", async |tx| {
+            let recorded = write_own_row(tx, batch.id, IN_HALVES).await?;
+            tx.settle(if recorded == Some(IN_HALVES) { Earlier::Applied } else { Earlier::Dead });
+            Ok(recorded.is_none_or(|recorded| recorded == IN_HALVES))
+        })
+        .await
+}
+
+fn rows_of(batch: Batch) -> i64 {
+    i64::try_from(batch.rows).unwrap_or(i64::MAX)
+}
+
+/// Writes the chunk's row; answers with the rows of the one that was there instead.
+async fn write_own_row(tx: &Tx, id: Uuid, rows: i64) -> Result<Option<i64>, DbErr> {
+    let row = batches::ActiveModel { id: Set(id), rows: Set(rows), created_at: NotSet };
     let once = OnConflict::column(Column::Id).do_nothing().to_owned();
     if Batches::insert(row).on_conflict(once).exec_without_returning(tx).await? == 1 {
         return Ok(None);
     }
-    Batches::find_by_id(batch.id).one(tx).await
+    let there = Batches::find_by_id(id).one(tx).await?;
+    there.map(|batch| Some(batch.rows)).ok_or_else(|| DbErr::RecordNotFound(format!("batch {id}")))
 }

@@ -1,16 +1,16 @@
-//! Adding accounts with random numbers and balances, in chunks, each applied once.
+//! Adding accounts with random numbers and balances. A number that is taken is drawn again, so the asked-for count is
+//! always reached.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::ops::AddAssign;
 
 use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use sea_orm::DbErr;
-use transaction::{Error, Tx};
+use transaction::Tx;
 use uuid::Uuid;
 
 use super::accounts::{NewAccount, insert_new};
-use super::batch::{Batch, BatchError, apply_once};
+use super::load::{Load, LoadError, Loaded, Loading, Stopped, chunks, load};
 use super::{AccountId, Bank};
 
 /// Account numbers are drawn below this, as in the tutorial.
@@ -18,97 +18,79 @@ pub const ID_LIMIT: i64 = 1_000_000_000;
 /// Opening balances are drawn below this, as in the tutorial.
 pub const BALANCE_LIMIT: i64 = 1_000_000;
 
-/// What to add.
-#[derive(Clone, Copy, Debug)]
-pub struct Seed {
-    /// How many accounts.
-    pub count: u64,
-    /// How many of them in each transaction.
-    pub chunk: u64,
-    /// The run's own id: told again with the same one, a run adds only what it has not added yet.
-    pub run: Uuid,
-    /// What the draws start from.
-    pub rng_seed: u64,
-}
-
-/// What was added so far.
+/// Drawn numbers that were taken already, and drawn again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seeded {
-    /// Accounts added by this call.
-    pub created: u64,
-    /// Accounts that an earlier call with the same run had added.
-    pub found: u64,
-    /// Drawn numbers that were taken already, and drawn again.
-    pub collisions: u64,
-    /// Chunks in place, whoever added them.
-    pub chunks: u64,
+pub struct Collisions(pub u64);
+
+impl AddAssign for Collisions {
+    fn add_assign(&mut self, more: Self) {
+        self.0 += more.0;
+    }
 }
 
-/// Why not all accounts were added. The chunks before it stay.
-pub type SeedError = Error<BatchError>;
+struct Seed {
+    rng_seed: u64,
+}
+
+impl Load for Seed {
+    type Row = NewAccount;
+    type Done = Collisions;
+    const KIND: &'static str = "seed";
+
+    async fn add(&self, tx: &Tx, name: &str, rows: &[NewAccount]) -> Result<Collisions, LoadError> {
+        let mut missing = rows.len() as u64 - insert_in_order(tx, rows.to_vec()).await?;
+        let mut collisions = missing;
+        let mut rng = self.redraw(name);
+        while missing > 0 {
+            let again = (0..missing).map(|_| draw(&mut rng)).collect();
+            let added = insert_in_order(tx, again).await?;
+            missing -= added;
+            collisions += missing;
+        }
+        Ok(Collisions(collisions))
+    }
+
+    async fn look(&self, _: &Tx, _: &[NewAccount]) -> Result<Collisions, LoadError> {
+        Ok(Collisions::default())
+    }
+}
+
+impl Seed {
+    /// What a chunk draws again depends on no other, nor on how often it is tried.
+    fn redraw(&self, name: &str) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.rng_seed);
+        let (high, low) = Uuid::new_v5(&Uuid::nil(), name.as_bytes()).as_u64_pair();
+        // Stream 0 is that of the first draws.
+        rng.set_stream((high ^ low).max(1));
+        rng
+    }
+}
+
+/// In the order of their numbers: two chunks that drew the same ones wait for each other one way only.
+async fn insert_in_order(tx: &Tx, mut rows: Vec<NewAccount>) -> Result<u64, DbErr> {
+    rows.sort_unstable_by_key(|row| row.id);
+    insert_new(tx, &rows).await
+}
+
+fn draw(rng: &mut impl Rng) -> NewAccount {
+    NewAccount { id: AccountId(rng.random_range(0..ID_LIMIT)), balance: rng.random_range(0..BALANCE_LIMIT) }
+}
 
 impl Bank {
-    /// Adds accounts, chunk by chunk, telling `progress` after each; stops between two where it says so.
+    /// Adds so many accounts, telling `progress` after each chunk. What is drawn follows from `rng_seed`.
     ///
     /// # Errors
     ///
-    /// A [`SeedError`], with what was added before it.
+    /// As any load: [`Stopped`].
     pub async fn seed(
         &self,
-        seed: Seed,
-        mut progress: impl FnMut(Seeded) -> ControlFlow<()>,
-    ) -> Result<Seeded, (SeedError, Seeded)> {
-        let mut done = Seeded::default();
-        for number in 0..seed.count.div_ceil(seed.chunk) {
-            let rows = seed.chunk.min(seed.count - number * seed.chunk);
-            let batch = Batch::of_run(seed.run, "seed", number, rows);
-            let added = apply_once(&self.runner, batch, async |tx: &Tx| {
-                add(tx, chunk_rng(&seed, number), rows).await
-            })
-            .await
-            .map_err(|error| (error, done))?;
-            match added {
-                Some(collisions) => {
-                    done.created += rows;
-                    done.collisions += collisions;
-                }
-                None => done.found += rows,
-            }
-            done.chunks += 1;
-            if progress(done).is_break() {
-                break;
-            }
-        }
-        Ok(done)
+        count: u64,
+        rng_seed: u64,
+        loading: &Loading,
+        progress: impl FnMut(&Loaded<Collisions>),
+    ) -> Result<Loaded<Collisions>, Stopped<Collisions>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
+        let accounts = (0..count).map(|_| draw(&mut rng));
+        load(&self.runner, &Seed { rng_seed }, loading, chunks(accounts, loading.chunk), progress).await
     }
-}
-
-/// Each chunk has a stream of its own: what one draws depends on no other, nor on how often it is tried.
-fn chunk_rng(seed: &Seed, number: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed.rng_seed);
-    rng.set_stream(number);
-    rng
-}
-
-/// Adds exactly `rows` accounts; answers with how many drawn numbers were taken.
-async fn add(tx: &Tx, mut rng: ChaCha8Rng, rows: u64) -> Result<u64, DbErr> {
-    let mut drawn = HashSet::new();
-    let mut missing = rows;
-    let mut collisions = 0;
-    while missing > 0 {
-        let mut new = Vec::new();
-        while (new.len() as u64) < missing {
-            let id = rng.random_range(0..ID_LIMIT);
-            let balance = rng.random_range(0..BALANCE_LIMIT);
-            if drawn.insert(id) {
-                new.push(NewAccount { id: AccountId(id), balance });
-            } else {
-                collisions += 1;
-            }
-        }
-        let added = insert_new(tx, &new).await?;
-        collisions += missing - added;
-        missing -= added;
-    }
-    Ok(collisions)
 }

@@ -94,6 +94,11 @@ impl Context {
         }
     }
 
+    /// Whether the answer is one object, and standard output its.
+    pub(super) fn answers_in_json(&self) -> bool {
+        self.global.format == Format::Json
+    }
+
     /// Cancelled when the user interrupts.
     pub(super) fn interrupted(&self) -> &CancellationToken {
         &self.interrupted

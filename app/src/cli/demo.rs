@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
         keys[name] = answer.keys();
         (keys.clone(), answer.into_failure())
     };
-    let (told, failure) = step(4, "seed", seed::seed(context, &bank, seed::demo()).await?);
+    let (told, failure) = step(4, "seed", seed::seed(context, &bank, &seed::demo()).await?);
     if failure.is_some() {
         return Ok(Answer::new(told, "").but(failure));
     }

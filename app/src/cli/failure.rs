@@ -8,7 +8,7 @@ use terminal::{Exit, Failure};
 use transaction::Error;
 
 use crate::bank::ReadError;
-use crate::bank::batch::BatchError;
+use crate::bank::load::LoadError;
 use crate::bank::transfer::{DrawError, Refusal, TransferError};
 
 /// What a transaction ended in; `body` says it for an error of the body's own. `settle` says how an unknown outcome is
@@ -36,7 +36,7 @@ pub(super) fn transaction<E: Display>(
 }
 
 /// What the database said, and what to do about it.
-fn of_database(error: &DbErr, attempts: &str) -> Failure {
+pub(super) fn of_database(error: &DbErr, attempts: &str) -> Failure {
     let (kind, remedy) = match sqlstate(error).as_deref() {
         // SQLITE_FULL; disk_full
         Some("13" | "53100") => ("disk_full", "free some space on the database's disk, then run it again"),
@@ -57,11 +57,13 @@ pub(super) fn reading(error: &ReadError) -> Failure {
     transaction(error, "", |error| of_database(error, ""))
 }
 
-/// What seeding ended in.
-pub(super) fn seeding(error: &Error<BatchError>, settle: &str) -> Failure {
+/// What a bulk load ended in.
+pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
     transaction(error, settle, |error| match error {
-        BatchError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
-        BatchError::Database(error) => of_database(error, ""),
+        LoadError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
+        LoadError::Rejected(_) => Failure::new(Exit::Failed, "rejected", error.to_string()),
+        LoadError::Unwritable(_) => Failure::new(Exit::Failed, "unwritable", error.to_string()),
+        LoadError::Database(error) => of_database(error, ""),
     })
 }
 

@@ -28,18 +28,27 @@ impl Progress {
         }
     }
 
-    /// A count towards a known number of `unit`s, of which `at_start` are done.
+    /// A count of `unit`s towards a known number of them.
     pub(super) fn towards(self, total: u64, unit: &'static str) -> Counting {
+        self.count(Some(total), unit)
+    }
+
+    /// A count of `unit`s on the way through so many bytes, where that is known.
+    pub(super) fn through(self, bytes: Option<u64>, unit: &'static str) -> Counting {
+        self.count(bytes, unit)
+    }
+
+    fn count(self, total: Option<u64>, unit: &'static str) -> Counting {
+        let template =
+            if total.is_some() { "{wide_bar} {percent} % {msg}, {eta} left" } else { "{spinner} {msg}" };
         let bar = if self.quiet || !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
         } else {
-            let style =
-                ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {msg} {per_sec} {eta}")
-                    .expect("a template that indicatif knows");
-            ProgressBar::new(total).with_style(style).with_message(unit)
+            let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
+            total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style)
         };
-        let lines = !self.quiet && bar.is_hidden();
-        Counting { bar, lines, last_line: Instant::now(), total, unit }
+        let (lines, now) = (!self.quiet && bar.is_hidden(), Instant::now());
+        Counting { bar, lines, started: now, last_line: now, total, unit }
     }
 }
 
@@ -62,24 +71,43 @@ pub(super) fn pace(count: u64, seconds: f64) -> String {
 pub(super) struct Counting {
     bar: ProgressBar,
     lines: bool,
+    started: Instant,
     last_line: Instant,
-    total: u64,
+    total: Option<u64>,
     unit: &'static str,
 }
 
 impl Counting {
-    /// So many are done.
+    /// So many are done, of a number that is known.
     pub(super) fn done(&mut self, count: u64) {
-        self.bar.set_position(count);
+        self.done_at(count, count);
+    }
+
+    /// So many are done, and so far is the way.
+    pub(super) fn done_at(&mut self, count: u64, position: u64) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let per_second = count as f64 / seconds.max(0.001);
+        let what = format!("{count} {}, {per_second:.0} a second", self.unit);
         if self.lines && self.last_line.elapsed() >= LINE_EVERY {
-            eprintln!("{count} of {} {}", self.total, self.unit);
+            let ahead = self.total.filter(|_| position > 0).map(|total| {
+                let left = seconds * (total.saturating_sub(position) as f64) / position as f64;
+                let percent = position.saturating_mul(100) / total.max(1);
+                format!(", {percent} %, {left:.0} s left")
+            });
+            eprintln!("{what}{}", ahead.unwrap_or_default());
             self.last_line = Instant::now();
         }
+        self.bar.set_message(what);
+        self.bar.set_position(position);
     }
 
     /// A line that stays, above the bar.
     pub(super) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        if self.lines {
+            eprintln!("{line}");
+        } else {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! One connection of a pool, and the text of BEGIN on each server: what the runner needs of a database, and no more.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 use database::{Database, SESSION_ID, Server};
 use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Executor, IntoArguments, Postgres, Row, Sqlite};
+use sqlx::{AssertSqlSafe, Executor, IntoArguments, PgConnection, Postgres, Row, Sqlite};
 
 /// How a transaction begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub trait Session: Send {
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr>;
     /// Runs a statement for all its rows.
     async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr>;
+    /// Runs `COPY … FROM STDIN` with all of its rows, in the format that the statement names; answers with how many
+    /// those were.
+    async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr>;
     /// Gives the connection back to its pool. No transaction may be open on it.
     fn release(self: Box<Self>);
 }
@@ -160,6 +165,18 @@ where
     async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
         let rows = self.connection().fetch_all(bound(statement)).await.map_err(query_error)?;
         Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
+        let connection: &mut dyn Any = self.connection();
+        let Some(connection) = connection.downcast_mut::<PgConnection>() else {
+            return Err(DbErr::Custom(format!("{} has no COPY", self.server)));
+        };
+        // The driver does not log this one.
+        database::log_statement(statement);
+        let mut copy = connection.copy_in_raw(statement).await.map_err(exec_error)?;
+        copy.send(rows).await.map_err(exec_error)?;
+        copy.finish().await.map_err(exec_error)
     }
 
     fn release(mut self: Box<Self>) {

@@ -128,6 +128,18 @@ impl Tx {
         self.record().earlier = Some(earlier);
     }
 
+    /// Adds rows by `COPY … FROM STDIN`, in the transaction like any other statement, and answers with how many those
+    /// were. `rows` is all of them, in the format that the statement names: they are kept to be sent again where the
+    /// transaction is tried again.
+    ///
+    /// # Errors
+    ///
+    /// The database's. SQLite has no COPY.
+    pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
+        let mut session = self.ready(statement).await?;
+        self.answer(session.copy_in(statement, rows)).await
+    }
+
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use database::{Database, Options, Server};
 use seabank::bank::Bank;
 use seabank::bank::audit::{Audit, Rule};
-use seabank::bank::seed::Seed;
 use seabank::bank::transfer::{Many, Style, Wish};
 use serde_json::Value;
 use tests::{Test, TestServer, tests};
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{execute, insert_account, insert_transfer};
+use crate::books::{execute, insert_account, insert_transfer, seed};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -177,8 +176,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = Bank::new(&database, Policy::default());
-    let seed = Seed { count: 40, chunk: 40, run: Uuid::new_v4(), rng_seed: 1 };
-    bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect("seeded");
+    seed(&bank, 40, 40).await.expect("seeded");
     let stop = CancellationToken::new();
     let many = Many {
         count: 10_000,

@@ -1,6 +1,7 @@
 //! What the suites write into a bank, and read of it, behind its back.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 use ::entity::{accounts, transfers};
 use database::Database;
@@ -9,6 +10,10 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ConnectionTrait, DbErr, EntityTrait, QueryOrder,
 };
+use seabank::bank::Bank;
+use seabank::bank::load::{Loading, Stopped};
+use seabank::bank::seed::Collisions;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// An account that was opened with its balance.
@@ -62,4 +67,16 @@ pub(crate) async fn balances(database: &Database) -> Vec<(i64, i64)> {
 /// The ids of the transfers that are recorded.
 pub(crate) async fn recorded(database: &Database) -> BTreeSet<Uuid> {
     everything(database).await.1.into_iter().map(|transfer| transfer.id).collect()
+}
+
+/// Adds random accounts, the same every time, in chunks of so many.
+pub(crate) async fn seed(bank: &Bank, count: u64, chunk: usize) -> Result<u64, Stopped<Collisions>> {
+    let loaded = bank.seed(count, 1, &loading(Uuid::new_v4(), chunk), |_| ()).await;
+    loaded.map(|loaded| loaded.rows)
+}
+
+/// A load in chunks of so many rows, two at once.
+pub(crate) fn loading(run: Uuid, chunk: usize) -> Loading {
+    let positive = |number| NonZero::new(number).expect("not zero");
+    Loading { run, chunk: positive(chunk), concurrency: positive(2), stop: CancellationToken::new() }
 }

@@ -2,12 +2,14 @@
 
 mod audit;
 mod books;
+mod bulk;
 mod conflicts;
 mod crash;
 mod demo;
 mod durability;
 mod entities;
 mod faults;
+mod import;
 mod migrations;
 mod model;
 mod plans;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         ("faults", faults::tests()),
         ("relations", relations::tests()),
         ("seed", seed::tests()),
+        ("bulk", bulk::tests()),
+        ("import", import::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
         ("plans", plans::tests()),

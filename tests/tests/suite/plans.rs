@@ -4,14 +4,13 @@ use database::Server;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use seabank::bank::seed::Seed;
 use seabank::bank::transfer::{Order, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Tap, Test, TestServer, tests};
 use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::execute;
+use crate::books::{execute, loading, seed};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![no_statement_of_the_hot_path_scans_a_table, a_full_scan_is_recognised]
@@ -24,8 +23,7 @@ async fn large_bank(server: &TestServer) -> (tests::TestDatabase, database::Data
     let test = server.database().await;
     let database = test.connect().await;
     let bank = Bank::new(&database, Policy::default());
-    let seed = Seed { count: ACCOUNTS, chunk: 5000, run: Uuid::new_v4(), rng_seed: 1 };
-    bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect("seeded");
+    seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
     // An empty table is scanned as quickly as sought: CockroachDB v20.1 then does.
     let range = bank.account_range().await.expect("a reading");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -84,9 +82,9 @@ async fn everything_on_the_hot_path(bank: &Bank) {
             bank.transfer(refused, style).await.expect_err("refused");
         }
     }
-    let seed = Seed { count: 10, chunk: 5, run: Uuid::new_v4(), rng_seed: 2 };
+    let run = loading(Uuid::new_v4(), 5);
     for _ in 0..2 {
-        bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect("seeded");
+        bank.seed(10, 2, &run, |_| ()).await.expect("seeded");
     }
 }
 

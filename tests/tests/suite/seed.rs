@@ -1,20 +1,20 @@
 //! Seeding: exact numbers, whole chunks, each applied once.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use ::entity::batches;
 use sea_orm::EntityTrait;
 use seabank::bank::Bank;
-use seabank::bank::batch::BatchError;
-use seabank::bank::seed::{BALANCE_LIMIT, ID_LIMIT, Seed, Seeded};
+use seabank::bank::load::{LoadError, Loaded, Loading};
+use seabank::bank::seed::{BALANCE_LIMIT, Collisions, ID_LIMIT};
 use serde_json::Value;
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
 use transaction::{Error, Policy};
 use uuid::Uuid;
 
-use crate::books::everything;
+use crate::books::{everything, loading};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -30,14 +30,20 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const SEED: Seed = Seed { count: 250, chunk: 100, run: Uuid::from_u128(7), rng_seed: 42 };
+const COUNT: u64 = 250;
+const RNG_SEED: u64 = 42;
+
+/// A run of chunks of a hundred.
+fn run(number: u128) -> Loading {
+    loading(Uuid::from_u128(number), 100)
+}
 
 fn on(database: &database::Database) -> Bank {
     Bank::new(database, Policy::default())
 }
 
-async fn all(bank: &Bank, seed: Seed) -> Seeded {
-    bank.seed(seed, |_| ControlFlow::Continue(())).await.expect("it can be seeded")
+async fn all(bank: &Bank, loading: &Loading) -> Loaded<Collisions> {
+    bank.seed(COUNT, RNG_SEED, loading, |_| ()).await.expect("it can be seeded")
 }
 
 async fn batch_rows(database: &database::Database) -> Vec<i64> {
@@ -50,8 +56,8 @@ async fn batch_rows(database: &database::Database) -> Vec<i64> {
 async fn the_asked_for_number_is_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
-    let seeded = all(&on(&database), SEED).await;
-    assert_eq!((seeded.created, seeded.found, seeded.chunks), (250, 0, 3));
+    let seeded = all(&on(&database), &run(7)).await;
+    assert_eq!((seeded.rows, seeded.found, seeded.chunks), (250, 0, 3));
     let (accounts, _) = everything(&database).await;
     assert_eq!(accounts.len(), 250);
     for account in accounts {
@@ -68,19 +74,19 @@ async fn a_number_that_is_taken_is_drawn_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
-    assert_eq!(all(&bank, SEED).await.collisions, 0);
+    assert_eq!(all(&bank, &run(7)).await.done, Collisions(0));
     // Another run that draws the same numbers.
-    let again = all(&bank, Seed { run: Uuid::from_u128(8), ..SEED }).await;
-    assert_eq!((again.created, again.collisions), (250, 250));
+    let again = all(&bank, &run(8)).await;
+    assert_eq!((again.rows, again.done), (250, Collisions(250)));
     assert_eq!(everything(&database).await.0.len(), 500);
 }
 
 async fn a_seeded_run_is_repeatable(server: &TestServer) {
     let mut drawn = Vec::new();
-    for (run, rng_seed) in [(1, 42), (2, 42), (3, 43)] {
+    for (number, rng_seed) in [(1, 42), (2, 42), (3, 43)] {
         let test = server.database().await;
         let database = test.connect().await;
-        all(&on(&database), Seed { run: Uuid::from_u128(run), rng_seed, ..SEED }).await;
+        on(&database).seed(COUNT, rng_seed, &run(number), |_| ()).await.expect("it can be seeded");
         let (accounts, _) = everything(&database).await;
         drawn
             .push(accounts.into_iter().map(|account| (account.id, account.balance)).collect::<BTreeSet<_>>());
@@ -93,13 +99,18 @@ async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
-    let stopped = bank
-        .seed(SEED, |done| if done.chunks == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-    assert_eq!(stopped.await.expect("stopped, not failed").created, 200);
-    let rest = all(&bank, SEED).await;
-    assert_eq!((rest.created, rest.found), (50, 200));
-    let nothing = all(&bank, SEED).await;
-    assert_eq!((nothing.created, nothing.found), (0, 250));
+    let one_at_a_time = Loading { concurrency: NonZero::<usize>::MIN, ..run(7) };
+    let stop = one_at_a_time.stop.clone();
+    let stopped = bank.seed(COUNT, RNG_SEED, &one_at_a_time, |loaded| {
+        if loaded.chunks == 2 {
+            stop.cancel();
+        }
+    });
+    assert_eq!(stopped.await.expect("stopped, not failed").rows, 200);
+    let rest = all(&bank, &run(7)).await;
+    assert_eq!((rest.rows, rest.found), (50, 200));
+    let nothing = all(&bank, &run(7)).await;
+    assert_eq!((nothing.rows, nothing.found), (0, 250));
     assert_eq!(everything(&database).await.0.len(), 250);
 }
 
@@ -151,7 +162,7 @@ async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
         Loss::AfterCommit,
     ]);
     let bank = Bank::on(tap, Policy::default());
-    let seeded = all(&bank, SEED).await;
+    let seeded = all(&bank, &run(7)).await;
     assert_eq!((seeded.chunks, bank.counts().unknown), (3, 0));
     assert!(bank.counts().retries >= 3, "{:?}", bank.counts());
     assert_eq!(everything(&database).await.0.len(), 250);
@@ -162,13 +173,12 @@ async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
-    all(&bank, SEED).await;
+    all(&bank, &run(7)).await;
     let before = everything(&database).await;
-    let (error, _) = bank
-        .seed(Seed { chunk: 60, ..SEED }, |_| ControlFlow::Continue(()))
-        .await
-        .expect_err("the first chunk has 100 rows");
-    assert!(matches!(error, Error::Body(BatchError::SizeChanged { recorded: 100, asked: 60 })), "{error}");
+    let other = loading(Uuid::from_u128(7), 60);
+    let (error, _) =
+        bank.seed(COUNT, RNG_SEED, &other, |_| ()).await.expect_err("the first chunk has 100 rows");
+    assert!(matches!(error, Error::Body(LoadError::SizeChanged { recorded: 100, asked: 60 })), "{error}");
     assert!(everything(&database).await == before);
 }
 

@@ -4,7 +4,7 @@ use database::Server;
 use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, tests};
 
-use crate::books::{everything, execute, insert_account};
+use crate::books::{everything, execute, insert_account, seed};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -211,12 +211,9 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     execute(&full, &format!("PRAGMA max_page_count = {pages}")).await;
     let before = everything(&database).await;
     let bank = seabank::bank::Bank::new(&full, transaction::Policy::default());
-    let seed =
-        seabank::bank::seed::Seed { count: 20_000, chunk: 5_000, run: uuid::Uuid::new_v4(), rng_seed: 1 };
-    let (error, done) =
-        bank.seed(seed, |_| std::ops::ControlFlow::Continue(())).await.expect_err("there is no room");
+    let (error, loaded) = seed(&bank, 20_000, 5000).await.expect_err("there is no room");
     assert!(error.to_string().contains("full"), "{error}");
-    assert_eq!(done.created, 0);
+    assert_eq!(loaded.rows, 0);
     assert!(everything(&database).await == before);
 }
 

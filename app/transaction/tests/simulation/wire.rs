@@ -336,6 +336,10 @@ impl Session for Client {
         self.run(statement).await.map(|()| Vec::new())
     }
 
+    async fn copy_in(&mut self, statement: &str, _: &[u8]) -> Result<u64, DbErr> {
+        Err(DbErr::Custom(format!("unknown to the server: {statement}")))
+    }
+
     fn release(mut self: Box<Self>) {
         self.given_back = true;
         let mut world = self.world.lock();

@@ -1,0 +1,250 @@
+//! CSV as banks are written in it: a header, then a row on each line.
+//!
+//! A line is a row: no value of a bank has a line break in it. So a quote that is never closed spoils its own line and
+//! no other, lines are numbered as an editor numbers them, and a line that does not end is not kept: nothing here grows
+//! with what is read. Values may be quoted, lines may end in CR LF, and empty ones are passed over.
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
+
+/// The longest line, in bytes: many times what the longest row takes.
+pub const LINE_MAX: usize = 4096;
+
+/// More fields than any row has.
+const FIELDS_MAX: usize = 16;
+
+/// How much of a value is repeated in a message.
+const SHOWN_MAX: usize = 40;
+
+/// A line after the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its number in the file, the first being 1.
+    pub number: u64,
+    /// Its bytes, at most [`LINE_MAX`], without what ends it.
+    pub bytes: &'a [u8],
+    /// Its fields; or why it has none.
+    pub fields: Result<Fields<'a>, Unreadable>,
+}
+
+/// The fields of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    text: &'a str,
+    ends: &'a [usize],
+}
+
+/// Why a line cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is longer than any row.
+    #[error("the line has {0} bytes, and no row has more than {LINE_MAX}")]
+    TooLong(u64),
+    /// It has more fields than any row.
+    #[error("the line has more than {FIELDS_MAX} fields")]
+    TooManyFields,
+    /// It is not text.
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+}
+
+impl<'a> Fields<'a> {
+    /// How many there are, at least 1.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// One of them, without spaces around it; nothing where there is none.
+    #[must_use]
+    pub fn get(&self, n: usize) -> &'a str {
+        let start = if n == 0 { 0 } else { self.ends.get(n - 1).copied().unwrap_or(self.text.len()) };
+        let end = self.ends.get(n).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).unwrap_or_default().trim()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        (0..self.count()).map(|n| self.get(n))
+    }
+}
+
+/// Reads lines.
+pub struct Reader<R> {
+    input: R,
+    parser: csv_core::Reader,
+    number: u64,
+    line: Vec<u8>,
+    text: Vec<u8>,
+    ends: [usize; FIELDS_MAX],
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads from the start of a file.
+    pub fn new(input: R) -> Self {
+        Self {
+            input,
+            // A carriage return inside a line is a part of a value, and no number.
+            parser: ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build(),
+            number: 0,
+            line: Vec::new(),
+            // Fields are never longer than their line.
+            text: vec![0; LINE_MAX + 1],
+            ends: [0; FIELDS_MAX],
+        }
+    }
+
+    /// The next line that is not empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of the input.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        loop {
+            self.line.clear();
+            self.number += 1;
+            let limit = LINE_MAX as u64 + 2;
+            let mut length = (&mut self.input).take(limit).read_until(b'\n', &mut self.line)? as u64;
+            if length == 0 {
+                return Ok(None);
+            }
+            if length == limit && self.line.last() != Some(&b'\n') {
+                length += self.input.skip_until(b'\n')? as u64;
+            }
+            if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+                self.line.drain(..BYTE_ORDER_MARK.len());
+            }
+            let ending = self.line.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            if length > limit || self.line.len() - ending > LINE_MAX {
+                self.line.truncate(LINE_MAX);
+                return Ok(Some(Line {
+                    number: self.number,
+                    bytes: &self.line,
+                    fields: Err(Unreadable::TooLong(length)),
+                }));
+            }
+            self.line.truncate(self.line.len() - ending);
+            if !self.line.is_empty() {
+                break;
+            }
+        }
+        let fields = split(&mut self.parser, &self.line, &mut self.text, &mut self.ends).and_then(
+            |(length, fields)| {
+                let text = std::str::from_utf8(&self.text[..length]).map_err(|_| Unreadable::NotUtf8)?;
+                Ok(Fields { text, ends: &self.ends[..fields] })
+            },
+        );
+        Ok(Some(Line { number: self.number, bytes: &self.line, fields }))
+    }
+}
+
+/// What some editors put before the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Writes the fields of a line behind each other; answers with how long they are together and how many.
+fn split(
+    parser: &mut csv_core::Reader,
+    line: &[u8],
+    text: &mut [u8],
+    ends: &mut [usize],
+) -> Result<(usize, usize), Unreadable> {
+    parser.reset();
+    // After an empty line it is past the start of the file, where it would drop a byte order mark.
+    parser.read_record(b"\n", text, ends);
+    let (mut read, mut length, mut fields) = (0, 0, 0);
+    loop {
+        // Once all is read, an empty input says so.
+        let (result, input, output, ended) =
+            parser.read_record(&line[read..], &mut text[length..], &mut ends[fields..]);
+        read += input;
+        length += output;
+        fields += ended;
+        match result {
+            ReadRecordResult::InputEmpty => {}
+            ReadRecordResult::Record | ReadRecordResult::End => return Ok((length, fields)),
+            ReadRecordResult::OutputEndsFull => return Err(Unreadable::TooManyFields),
+            ReadRecordResult::OutputFull => return Err(Unreadable::TooLong(line.len() as u64)),
+        }
+    }
+}
+
+/// A value as a message repeats it: not more of it than helps.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.char_indices().nth(SHOWN_MAX).map_or(self.0.len(), |(end, _)| end);
+        let rest = if end < self.0.len() { "…" } else { "" };
+        write!(f, "`{}{rest}`", self.0[..end].escape_debug())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a reader makes of a file: each line's number and its fields.
+    fn read(text: &[u8]) -> Vec<(u64, Result<Vec<String>, Unreadable>)> {
+        let mut reader = Reader::new(text);
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line().expect("memory can be read") {
+            let fields = line.fields.map(|fields| fields.iter().map(str::to_owned).collect());
+            lines.push((line.number, fields));
+        }
+        lines
+    }
+
+    proptest! {
+        /// Whatever the crate `csv` writes, but for line breaks inside values, is read back, each row on its line.
+        #[test]
+        fn what_is_written_is_read(
+            rows in prop::collection::vec(prop::collection::vec("[^\r\n]{0,20}", 1..FIELDS_MAX), 0..20),
+            always_quoted: bool,
+            with_carriage_returns: bool,
+        ) {
+            let style = if always_quoted { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
+            let end = if with_carriage_returns { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') };
+            let mut writer =
+                csv::WriterBuilder::new().flexible(true).quote_style(style).terminator(end).from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).expect("it can be written");
+            }
+            let text = writer.into_inner().expect("it can be written");
+            let written = rows.iter().map(|row| Ok(row.iter().map(|field| field.trim().to_owned()).collect()));
+            let expected: Vec<_> = (1..).zip(written).collect();
+            // What looks like the mark that some editors put before the text is taken for it.
+            prop_assume!(!text.starts_with(BYTE_ORDER_MARK));
+            prop_assert_eq!(read(&text), expected);
+        }
+
+        /// Whatever a file has in it, every line is told once, by its number, and none is lost.
+        #[test]
+        fn every_line_is_told(text in prop::collection::vec(prop::sample::select(b"1,\"\n\r\xff7 ".to_vec()), 0..400)) {
+            let told: Vec<u64> = read(&text).into_iter().map(|(number, _)| number).collect();
+            let there: Vec<u64> = (1..)
+                .zip(text.split(|byte| *byte == b'\n'))
+                .filter(|(_, line)| line.iter().any(|byte| *byte != b'\r'))
+                .map(|(number, _)| number)
+                .collect();
+            prop_assert_eq!(told, there);
+        }
+    }
+
+    #[test]
+    fn a_line_is_as_long_as_it_may_be_and_no_longer() {
+        for (length, fits) in
+            [(LINE_MAX, true), (LINE_MAX + 1, false), (LINE_MAX + 2, false), (3 * LINE_MAX, false)]
+        {
+            for end in ["", "\n", "\r\n"] {
+                let text = "7".repeat(length) + end;
+                let lines = read((text.clone() + if end.is_empty() { "" } else { "8" }).as_bytes());
+                assert_eq!(lines[0].1.is_ok(), fits, "{length} and {end:?}");
+                assert_eq!(lines.len(), if end.is_empty() { 1 } else { 2 });
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! From a file to chunks of rows, on a thread of its own: reading a file blocks.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::num::NonZero;
+
+use tokio::sync::mpsc::Sender;
+use uuid::Uuid;
+
+use super::record::{Record, fields_of};
+use crate::bank::csv::{Fields, Line, Reader, Shown};
+use crate::bank::load::{Chunk, Rejected};
+
+/// What is found in a file.
+pub(crate) enum Found<R> {
+    /// Rows, as many as a chunk has; fewer in the last one.
+    Chunk(Chunk<R>),
+    /// A line that is no row.
+    Rejected(Rejected),
+    /// The file cannot be read further.
+    Broken(std::io::Error),
+}
+
+/// What a header says of the rows after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// How many fields each has.
+    pub(crate) fields: usize,
+    /// What they are.
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Accounts,
+    Transfers,
+}
+
+/// Reads the first line.
+pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, String> {
+    const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
+        id,source_id,target_id,amount[,created_at] for transfers";
+    let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
+    let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
+    let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;
+    let header = |fields, kind| Header { fields, kind };
+    fields_of::<super::Account>(&fields)
+        .map(|count| header(count, Kind::Accounts))
+        .or_else(|| fields_of::<super::Transfer>(&fields).map(|count| header(count, Kind::Transfers)))
+        .ok_or_else(|| {
+            let text = fields.iter().collect::<Vec<_>>().join(",");
+            format!("its first line is {}: {KNOWN}", Shown(&text))
+        })
+}
+
+/// Reads the rows after the header and sends what is found, until the file ends or nobody listens.
+pub(crate) fn parse<R: Record, I: BufRead>(
+    mut reader: Reader<I>,
+    fields: usize,
+    size: NonZero<usize>,
+    found: &Sender<Found<R>>,
+) {
+    let mut gathering = Gathering { rows: Vec::new(), lines: HashMap::new(), number: 0 };
+    loop {
+        let next = match reader.next_line() {
+            Ok(None) => break,
+            Ok(Some(line)) => match gathering.take(&line, fields) {
+                Err(reason) => {
+                    Some(Found::Rejected(Rejected { line: line.number, reason, row: line.bytes.to_vec() }))
+                }
+                Ok(()) if gathering.rows.len() == size.get() => Some(Found::Chunk(gathering.chunk())),
+                Ok(()) => None,
+            },
+            Err(error) => {
+                let _ = found.blocking_send(Found::Broken(error));
+                return;
+            }
+        };
+        if let Some(next) = next
+            && found.blocking_send(next).is_err()
+        {
+            return;
+        }
+    }
+    if !gathering.rows.is_empty() {
+        let _ = found.blocking_send(Found::Chunk(gathering.chunk()));
+    }
+}
+
+/// A chunk that is not yet full.
+struct Gathering<R> {
+    rows: Vec<R>,
+    /// Where the chunk's keys stood.
+    lines: HashMap<u128, u64>,
+    number: u64,
+}
+
+impl<R: Record> Gathering<R> {
+    fn take(&mut self, line: &Line<'_>, expected: usize) -> Result<(), String> {
+        let fields: Fields<'_> = line.fields.map_err(|error| error.to_string())?;
+        if fields.count() != expected {
+            return Err(format!("the number of fields is {}, and the header's {expected}", fields.count()));
+        }
+        let row = R::parse(line.number, &fields)?;
+        if let Some(first) = self.lines.get(&row.key()) {
+            return Err(format!("{} stands on line {first} already", row.name()));
+        }
+        self.lines.insert(row.key(), line.number);
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// Its name is made of what is in it: the same chunk of a file that was mended elsewhere has the same one, and
+    /// another chunk never has.
+    fn chunk(&mut self) -> Chunk<R> {
+        let mut text = Vec::new();
+        for row in &self.rows {
+            row.write('\t', &mut text);
+        }
+        let name = format!("{}/{}", self.number, Uuid::new_v5(&Uuid::nil(), &text));
+        self.number += 1;
+        self.lines.clear();
+        Chunk { name, rows: std::mem::take(&mut self.rows) }
+    }
+}

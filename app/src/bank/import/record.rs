@@ -1,0 +1,268 @@
+//! The rows that are imported and exported: accounts and transfers, as lines of text and as rows of a table.
+
+use std::io::Write;
+
+use ::entity::{accounts, transfers};
+use sea_orm::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::bank::bulk::{Cells, Column, Table};
+use crate::bank::csv::{Fields, Shown};
+
+/// A row of a table, on a line of a file.
+pub(crate) trait Record: Sized + Send + 'static {
+    /// What one is called.
+    const NAME: &'static str;
+    /// The names of its fields.
+    const FIELDS: &'static [&'static str];
+    /// The numbers of fields that a file may have, the first so many of them.
+    const COUNTS: &'static [usize];
+
+    /// Reads it; the reason why not is one line.
+    fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String>;
+    /// Where it stood, the first line being 1.
+    fn line(&self) -> u64;
+    /// What tells it from every other.
+    fn key(&self) -> u128;
+    /// What the key is, in text.
+    fn key_text(key: u128) -> String;
+    /// It by name.
+    fn name(&self) -> String {
+        format!("{} {}", Self::NAME, Self::key_text(self.key()))
+    }
+    /// The columns that so many fields fill.
+    fn table(fields: usize) -> Table;
+    /// Rows as columns of values.
+    fn cells(table: &Table, rows: &[&Self]) -> Cells;
+    /// Writes it as a line of text, with a tab between its fields as COPY has it, or a comma.
+    fn write(&self, separator: char, text: &mut Vec<u8>);
+}
+
+/// Whether a header is one that this kind of record has: then the number of its fields.
+pub(crate) fn fields_of<R: Record>(header: &Fields<'_>) -> Option<usize> {
+    let same = header.iter().zip(R::FIELDS).all(|(given, name)| given.eq_ignore_ascii_case(name));
+    (same && R::COUNTS.contains(&header.count())).then(|| header.count())
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    line: u64,
+    pub(crate) id: i64,
+    balance: i64,
+    pub(crate) opening_balance: i64,
+    created_at: Option<OffsetDateTime>,
+}
+
+impl Record for Account {
+    const NAME: &'static str = "account";
+    const FIELDS: &'static [&'static str] = &["id", "balance", "opening_balance", "created_at"];
+    const COUNTS: &'static [usize] = &[2, 3, 4];
+
+    fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
+        let balance = money("balance", fields.get(1), 0)?;
+        Ok(Self {
+            line,
+            id: whole_number("id", fields.get(0))?,
+            balance,
+            // An account that is new has had nothing but its first balance.
+            opening_balance: if fields.count() > 2 {
+                money("opening_balance", fields.get(2), 0)?
+            } else {
+                balance
+            },
+            created_at: if fields.count() > 3 { Some(moment("created_at", fields.get(3))?) } else { None },
+        })
+    }
+
+    fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn key(&self) -> u128 {
+        self.id.cast_unsigned().into()
+    }
+
+    fn key_text(key: u128) -> String {
+        (key as u64).cast_signed().to_string()
+    }
+
+    fn table(fields: usize) -> Table {
+        const COLUMNS: &[Column] = &[
+            Column::big_int("id"),
+            Column::big_int("balance"),
+            Column::big_int("opening_balance"),
+            Column::timestamp("created_at"),
+        ];
+        Table { name: "accounts", columns: if fields > 3 { COLUMNS } else { &COLUMNS[..3] }, key: Some("id") }
+    }
+
+    fn cells(table: &Table, rows: &[&Self]) -> Cells {
+        let three = |row: &Self| [row.id.into(), row.balance.into(), row.opening_balance.into()];
+        if table.columns.len() == 3 {
+            return table.cells(rows.iter().map(|row| three(row)));
+        }
+        table.cells(rows.iter().map(|row| {
+            let [id, balance, opening_balance] = three(row);
+            [id, balance, opening_balance, row.created_at.into()]
+        }))
+    }
+
+    fn write(&self, separator: char, text: &mut Vec<u8>) {
+        let Self { id, balance, opening_balance, created_at, .. } = self;
+        put(text, format_args!("{id}{separator}{balance}{separator}{opening_balance}"));
+        end_with_moment(*created_at, separator, text);
+    }
+}
+
+impl From<accounts::Model> for Account {
+    fn from(model: accounts::Model) -> Self {
+        Self {
+            line: 0,
+            id: model.id,
+            balance: model.balance,
+            opening_balance: model.opening_balance,
+            created_at: Some(model.created_at),
+        }
+    }
+}
+
+/// A transfer. It is history: importing it moves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    line: u64,
+    pub(crate) id: Uuid,
+    pub(crate) source_id: i64,
+    pub(crate) target_id: i64,
+    pub(crate) amount: i64,
+    created_at: Option<OffsetDateTime>,
+}
+
+impl Record for Transfer {
+    const NAME: &'static str = "transfer";
+    const FIELDS: &'static [&'static str] = &["id", "source_id", "target_id", "amount", "created_at"];
+    const COUNTS: &'static [usize] = &[4, 5];
+
+    fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
+        let id = fields.get(0);
+        let transfer = Self {
+            line,
+            id: id.parse().map_err(|_| format!("the id {} is not a UUID", Shown(id)))?,
+            source_id: whole_number("source_id", fields.get(1))?,
+            target_id: whole_number("target_id", fields.get(2))?,
+            amount: money("amount", fields.get(3), 1)?,
+            created_at: if fields.count() > 4 { Some(moment("created_at", fields.get(4))?) } else { None },
+        };
+        if transfer.source_id == transfer.target_id {
+            return Err(format!("account {} is both source and target", transfer.source_id));
+        }
+        Ok(transfer)
+    }
+
+    fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn key(&self) -> u128 {
+        self.id.as_u128()
+    }
+
+    fn key_text(key: u128) -> String {
+        Uuid::from_u128(key).to_string()
+    }
+
+    fn table(fields: usize) -> Table {
+        const COLUMNS: &[Column] = &[
+            Column::uuid("id"),
+            Column::big_int("source_id"),
+            Column::big_int("target_id"),
+            Column::big_int("amount"),
+            Column::timestamp("created_at"),
+        ];
+        Table {
+            name: "transfers",
+            columns: if fields > 4 { COLUMNS } else { &COLUMNS[..4] },
+            key: Some("id"),
+        }
+    }
+
+    fn cells(table: &Table, rows: &[&Self]) -> Cells {
+        let four = |row: &Self| -> [Value; 4] {
+            [row.id.into(), row.source_id.into(), row.target_id.into(), row.amount.into()]
+        };
+        if table.columns.len() == 4 {
+            return table.cells(rows.iter().map(|row| four(row)));
+        }
+        table.cells(rows.iter().map(|row| {
+            let [id, source_id, target_id, amount] = four(row);
+            [id, source_id, target_id, amount, row.created_at.into()]
+        }))
+    }
+
+    fn write(&self, separator: char, text: &mut Vec<u8>) {
+        let Self { id, source_id, target_id, amount, created_at, .. } = self;
+        put(text, format_args!("{id}{separator}{source_id}{separator}{target_id}{separator}{amount}"));
+        end_with_moment(*created_at, separator, text);
+    }
+}
+
+impl Transfer {
+    /// From where, to where, how much.
+    pub(crate) fn what(&self) -> (i64, i64, i64) {
+        (self.source_id, self.target_id, self.amount)
+    }
+}
+
+impl From<transfers::Model> for Transfer {
+    fn from(model: transfers::Model) -> Self {
+        Self {
+            line: 0,
+            id: model.id,
+            source_id: model.source_id,
+            target_id: model.target_id,
+            amount: model.amount,
+            created_at: Some(model.created_at),
+        }
+    }
+}
+
+fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("a vector takes whatever is written to it");
+}
+
+fn end_with_moment(moment: Option<OffsetDateTime>, separator: char, text: &mut Vec<u8>) {
+    if let Some(moment) = moment {
+        put(text, format_args!("{separator}"));
+        moment.format_into(text, &Rfc3339).expect("the years of a database are four digits long");
+    }
+    text.push(b'\n');
+}
+
+fn whole_number(name: &str, text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+        match error.kind() {
+            PosOverflow => format!("the {name} {} is above {}", Shown(text), i64::MAX),
+            NegOverflow => format!("the {name} {} is below {}", Shown(text), i64::MIN),
+            _ => format!("the {name} {} is not a whole number", Shown(text)),
+        }
+    })
+}
+
+fn money(name: &str, text: &str, at_least: i64) -> Result<i64, String> {
+    let units = whole_number(name, text)?;
+    if units >= at_least {
+        return Ok(units);
+    }
+    Err(match units {
+        0 => format!("the {name} is zero"),
+        _ => format!("the {name} {units} is negative"),
+    })
+}
+
+fn moment(name: &str, text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| format!("the {name} {} is not a time like 2026-01-31T12:00:00Z", Shown(text)))
+}
