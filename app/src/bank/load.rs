@@ -4,7 +4,7 @@
 //! lost is not applied twice, and a run that is told again goes on where it stopped. Several chunks are on their way at
 //! once. One that a server says is too large is given up as a whole and becomes its halves.
 //!
-//! What the rows are, and how they are added, is a [`Load`]'s to say. What it leaves to others: where the rows come from, and
+//! What the rows are, and how they are added, is a `Load`'s to say. What it leaves to others: where the rows come from, and
 //! telling how it goes.
 
 use std::num::NonZero;
