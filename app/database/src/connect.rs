@@ -1,7 +1,7 @@
 //! Connecting: one probing connection that asks who answers, then a pool set up for that server.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::DatabaseConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -110,30 +110,46 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Database, C
     })
 }
 
+/// How long a file that another process keeps for itself is waited for.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
 async fn sqlite(
     file: &SqliteConnectOptions,
     read_only: bool,
     options: &Options,
 ) -> Result<Database, sqlx::Error> {
-    let mut file = file
-        .clone()
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .log_statements(log::LevelFilter::Debug);
+    let mut file =
+        file.clone().foreign_keys(true).busy_timeout(BUSY_MAX).log_statements(log::LevelFilter::Debug);
     if !read_only {
         file = file.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
     }
-    let pool = SqlitePoolOptions::new()
+    let pool_options = SqlitePoolOptions::new()
         .max_connections(options.max_connections)
         .acquire_timeout(options.connect_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             Box::pin(async move { if read_only { Ok(()) } else { make_durable(connection).await } })
-        })
-        .connect_with(file)
-        .await?;
+        });
+    let started = Instant::now();
+    let pool = loop {
+        match pool_options.clone().connect_with(file.clone()).await {
+            // Whoever turns a new file to WAL keeps it for himself meanwhile, and SQLite's own waiting does not help
+            // those who want the same.
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_MAX => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => break opened?,
+        }
+    };
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database { connection: pool.into(), server: Server::Sqlite, version: format!("SQLite {version}") })
+}
+
+/// SQLITE_BUSY, whatever its extension says of the reason.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code =
+        error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Makes durable what a connection can see, before anything is said of it. Whoever opens the file after the last to have it open

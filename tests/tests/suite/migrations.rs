@@ -1,6 +1,7 @@
 //! The schema: applied, rolled back, applied by several at once, and refused in one line.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use database::{Database, Server};
@@ -158,9 +159,19 @@ async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
 }
 
 fn all_end_well(test: &TestDatabase, commands: &[&[&str]]) {
-    let running: Vec<_> = commands.iter().map(|arguments| test.spawn("migration", arguments)).collect();
-    for (mut process, arguments) in running.into_iter().zip(commands) {
-        assert!(process.wait().expect("it ends").success(), "{arguments:?}");
+    let start = |arguments: &&[&str]| {
+        let mut command = test.program("migration");
+        command
+            .args(*arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started")
+    };
+    let running: Vec<_> = commands.iter().map(start).collect();
+    for (process, arguments) in running.into_iter().zip(commands) {
+        let output = process.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
