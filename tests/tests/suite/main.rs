@@ -14,6 +14,7 @@ mod migrations;
 mod model;
 mod plans;
 mod relations;
+mod savepoint;
 mod seed;
 mod told;
 mod transaction;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),
+        ("savepoint", savepoint::tests()),
         ("faults", faults::tests()),
         ("relations", relations::tests()),
         ("seed", seed::tests()),

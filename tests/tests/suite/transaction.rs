@@ -30,27 +30,24 @@ pub(crate) fn tests() -> Vec<Test> {
         a_connection_lost_in_the_body_is_tried_again on &[Server::Postgres],
         a_lost_answer_to_commit_is_unknown,
         a_lost_answer_to_a_read_is_no_matter,
-        savepoints_are_refused_elsewhere on &[Server::Sqlite, Server::Postgres],
-        the_savepoint_protocol_sends_what_the_tutorial_logs on &[Server::Cockroach],
-        savepoint_restarts_keep_their_order on &[Server::Cockroach],
         a_runner_sends_begin_the_body_and_commit,
     ]
 }
 
 /// A database with `log (id)`, and a runner on it.
-struct Log {
+pub(crate) struct Log {
     // Dropped with its database when the test ends.
     _bank: TestDatabase,
-    database: Database,
-    runner: Runner,
+    pub(crate) database: Database,
+    pub(crate) runner: Runner,
 }
 
 impl Log {
-    async fn new(server: &TestServer) -> Self {
+    pub(crate) async fn new(server: &TestServer) -> Self {
         Self::under(server, Policy::default()).await
     }
 
-    async fn under(server: &TestServer, policy: Policy) -> Self {
+    pub(crate) async fn under(server: &TestServer, policy: Policy) -> Self {
         let bank = server.empty_database().await;
         let database = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
         let create = "CREATE TABLE log (id BIGINT PRIMARY KEY, note BIGINT NOT NULL DEFAULT 0)";
@@ -59,12 +56,12 @@ impl Log {
         Self { _bank: bank, database, runner }
     }
 
-    async fn count(&self) -> i64 {
+    pub(crate) async fn count(&self) -> i64 {
         tests::scalar(&self.database, "SELECT count(*) FROM log").await
     }
 }
 
-async fn insert(tx: &Tx, id: i64) -> Result<(), DbErr> {
+pub(crate) async fn insert(tx: &Tx, id: i64) -> Result<(), DbErr> {
     tx.execute_unprepared(&format!("INSERT INTO log (id) VALUES ({id})")).await.map(drop)
 }
 
@@ -275,7 +272,7 @@ async fn after_an_error_the_connection_is_used_again(server: &TestServer) {
 }
 
 /// An error that the server gives whenever it is asked to.
-fn serialization_failure(server: Server) -> &'static str {
+pub(crate) fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
         Server::Postgres | Server::Sqlite => {
@@ -356,57 +353,6 @@ async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
     let runner = Runner::new(Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
     assert_eq!(count.expect("what was read was read"), 0);
-}
-
-fn with_savepoint() -> Policy {
-    Policy { savepoint_restarts: Some(2), ..Policy::default() }
-}
-
-async fn savepoints_are_refused_elsewhere(server: &TestServer) {
-    let log = Log::under(server, with_savepoint()).await;
-    let error = log.runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("not CockroachDB");
-    assert!(matches!(error, Error::SavepointUnsupported), "{error}");
-    assert_eq!(log.count().await, 0);
-}
-
-async fn the_savepoint_protocol_sends_what_the_tutorial_logs(server: &TestServer) {
-    let log = Log::new(server).await;
-    let tap = Tap::new(&log.database);
-    let insert = async |tx: &Tx| insert(tx, 1).await;
-    Runner::new(tap.clone(), with_savepoint()).run("log", insert).await.expect("a free id");
-    let sent: Vec<String> = tap.sent().into_iter().map(|statement| statement.sql).collect();
-    assert_eq!(
-        sent,
-        [
-            "BEGIN",
-            "SAVEPOINT cockroach_restart",
-            "INSERT INTO log (id) VALUES (1)",
-            "RELEASE SAVEPOINT cockroach_restart",
-            "COMMIT"
-        ]
-    );
-    assert_eq!(log.count().await, 1);
-}
-
-async fn savepoint_restarts_keep_their_order(server: &TestServer) {
-    let log = Log::new(server).await;
-    let tap = Tap::new(&log.database);
-    let tries = AtomicU32::new(0);
-    Runner::new(tap.clone(), with_savepoint())
-        .run("restart", async |tx| {
-            insert(tx, 1).await?;
-            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
-                tx.execute_unprepared(serialization_failure(server.server)).await?;
-            }
-            Ok::<_, DbErr>(())
-        })
-        .await
-        .expect("restarted once");
-    assert_eq!(
-        tap.verbs(),
-        ["BEGIN", "SAVEPOINT", "INSERT", "SELECT", "ROLLBACK", "INSERT", "RELEASE", "COMMIT"]
-    );
-    assert_eq!(log.count().await, 1);
 }
 
 async fn a_runner_sends_begin_the_body_and_commit(server: &TestServer) {
