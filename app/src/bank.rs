@@ -10,6 +10,7 @@ pub mod import;
 pub mod load;
 mod money;
 pub mod points;
+mod record;
 pub mod seed;
 pub mod transfer;
 

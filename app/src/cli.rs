@@ -18,6 +18,7 @@ mod load;
 mod points;
 mod progress;
 mod seed;
+mod source;
 mod transfer;
 
 use std::ffi::OsString;

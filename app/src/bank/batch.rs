@@ -55,8 +55,11 @@ where
                 Ok(Once::InHalves)
             }
             Some(recorded) if recorded == rows_of(batch) => {
+                // By an attempt of this very call, where one ended unknown.
+                let own = tx.earlier_unknown();
                 tx.settle(Earlier::Applied);
-                Ok(Once::Found(look(tx).await?))
+                let there = look(tx).await?;
+                Ok(if own { Once::Applied(there) } else { Once::Found(there) })
             }
             Some(recorded) => {
                 tx.settle(Earlier::Dead);

@@ -25,6 +25,11 @@ enum Kind {
 }
 
 impl Column {
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) const fn big_int(name: &'static str) -> Self {
         Self { name, kind: Kind::BigInt }
     }
@@ -74,26 +79,33 @@ pub(crate) struct Table {
 }
 
 /// The values of rows: for each column, one of each row.
-pub(crate) type Cells = Vec<Vec<Value>>;
+type Cells = Vec<Vec<Value>>;
 
 impl Table {
-    /// The values of rows, each of which gives them in the order of the columns.
-    pub(crate) fn cells<const N: usize>(&self, rows: impl ExactSizeIterator<Item = [Value; N]>) -> Cells {
-        assert_eq!(N, self.columns.len(), "one value for each column");
+    /// The same with the first so many of its columns.
+    pub(crate) fn first(self, columns: usize) -> Self {
+        Self { columns: &self.columns[..columns], ..self }
+    }
+
+    /// Adds rows, each with a value for each column in their order, but for those whose key is there already; and says
+    /// how many were added.
+    ///
+    /// PostgreSQL and CockroachDB get an array for each column, and so one text for any number of rows, which is
+    /// prepared once; SQLite, which has no arrays, rows of VALUES, as many in one statement as it takes parameters.
+    pub(crate) async fn insert<R>(
+        &self,
+        tx: &Tx,
+        rows: impl ExactSizeIterator<Item = R>,
+    ) -> Result<u64, DbErr>
+    where
+        R: IntoIterator<Item = Value>,
+    {
         let mut cells: Cells = self.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
             for (cells, value) in cells.iter_mut().zip(row) {
                 cells.push(value);
             }
         }
-        cells
-    }
-
-    /// Adds the rows, but for those whose key is there already, and says how many were added.
-    ///
-    /// PostgreSQL and CockroachDB get an array for each column, and so one text for any number of rows, which is
-    /// prepared once; SQLite, which has no arrays, rows of VALUES, as many in one statement as it takes parameters.
-    pub(crate) async fn insert(&self, tx: &Tx, cells: Cells) -> Result<u64, DbErr> {
         match tx.server() {
             Server::Sqlite => self.insert_values(tx, cells).await,
             Server::Postgres | Server::Cockroach => self.insert_arrays(tx, cells).await,

@@ -1,7 +1,7 @@
 //! Writing the bank out as CSV, one snapshot a table, read page by page: the whole of it is never in memory.
 
-use std::cell::RefCell;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use ::entity::prelude::{Accounts, Transfers};
 use ::entity::{accounts, transfers};
@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use transaction::{Error, Tx};
 
 use super::Bank;
-use super::import::record::{Account, Record, Transfer};
+use super::bulk::Column;
+use super::record::{Account, Record, Transfer};
 
 /// So many rows are read at once.
 const PAGE: u64 = 5000;
@@ -61,14 +62,14 @@ impl Bank {
         stop: &CancellationToken,
         progress: impl FnMut(u64),
     ) -> Result<u64, Error<ExportError>> {
-        let output = RefCell::new(Output { to, progress, rows: 0 });
+        let output = Mutex::new(Output { to, progress, rows: 0 });
         self.runner
             .read("export", async |tx| match what {
                 What::Accounts => write_pages::<Account>(tx, &output, stop).await,
                 What::Transfers => write_pages::<Transfer>(tx, &output, stop).await,
             })
             .await?;
-        let mut output = output.into_inner();
+        let mut output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
         output.to.flush().map_err(|error| Error::Body(error.into()))?;
         Ok(output.rows)
     }
@@ -76,10 +77,11 @@ impl Bank {
 
 async fn write_pages<R: Exported>(
     tx: &Tx,
-    output: &RefCell<Output<impl Write, impl FnMut(u64)>>,
+    output: &Mutex<Output<impl Write, impl FnMut(u64)>>,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
-    let written = output.borrow().rows;
+    let output = || output.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = output().rows;
     if written > 0 {
         return Err(ExportError::SnapshotLost(written));
     }
@@ -91,13 +93,13 @@ async fn write_pages<R: Exported>(
         let page = R::page(tx, last.as_ref()).await?;
         let mut text = Vec::new();
         if last.is_none() {
-            text.extend(R::FIELDS.join(",").into_bytes());
-            text.push(b'\n');
+            let names: Vec<_> = R::TABLE.columns.iter().map(Column::name).collect();
+            text.extend((names.join(",") + "\n").into_bytes());
         }
         for row in &page {
             row.write(',', &mut text);
         }
-        let mut output = output.borrow_mut();
+        let mut output = output();
         output.to.write_all(&text)?;
         output.rows += page.len() as u64;
         let rows = output.rows;

@@ -1,24 +1,23 @@
-//! Adding the rows of a file, in chunks that are each applied once: COPY where the server has it and nothing is in its
-//! way, arrays otherwise.
+//! Adding the rows of a file, in chunks that are each applied once: COPY for many accounts on a server that has it, arrays
+//! otherwise.
 //!
 //! COPY is one statement of the chunk's transaction like any other: the chunk is in memory, so it can be sent again.
-//! It takes all rows or none, so where it meets a row that is there already, or another error of a row, the next
-//! attempt of that chunk looks first and then inserts what is missing.
+//! It takes all rows or none, so where it meets a row that is there already the chunk's next attempt looks first, and
+//! then inserts what is missing.
 //!
 //! A row that is there with the same opening balance (the same accounts and amount, for a transfer) is present, and not
 //! added again; one that is there with another is rejected, and so is one whose key stood on an earlier line.
 
 mod conflict;
 mod parse;
-pub(crate) mod record;
 mod seen;
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::marker::PhantomData;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use database::Server;
 use futures_util::stream::{self, Stream};
@@ -30,10 +29,14 @@ use super::Bank;
 use super::bulk::Table;
 use super::csv::Reader;
 use super::load::{Chunk, Load, LoadError, Loaded, Loading, Rejected, Stopped, load};
+use super::record::{Account, Record, Transfer};
 use conflict::{Compared, Standing};
 use parse::{Found, Header, Kind, parse, read_header};
-use record::{Account, Record, Transfer};
 use seen::Seen;
+
+/// The fewest rows that go by COPY. What it sends and how it ends are two messages, of which the second waits until the
+/// server's TCP has acknowledged the first (40 ms on Linux), for the driver leaves Nagle's algorithm on; arrays are one.
+pub const COPY_MIN: usize = 4000;
 
 /// What to do about a row that cannot be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,18 +130,16 @@ impl Bank {
     ) -> Result<Imported, (ImportError, Imported)> {
         let seen = Seen::new().map_err(|error| (ImportError::Unwritable(error), Imported::default()))?;
         let import = Import {
-            table: R::table(header.fields),
+            table: R::TABLE.first(R::columns(header.fields)),
             on_error,
             in_the_way: AtomicBool::new(false),
-            seen: RefCell::new(seen),
-            teller: RefCell::new(Teller { reject, rejected: 0 }),
-            ended: RefCell::new(None),
+            state: Mutex::new(State { seen, reject, rejected: 0, ended: None }),
         };
         let chunk = loading.chunk;
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         std::thread::spawn(move || parse::<R, _>(reader, header.fields, chunk, &sender));
         let rows = (&import, PhantomData::<R>);
-        let sum = |loaded: &Loaded<Placed>| progress(&import.teller.borrow().sum(loaded));
+        let sum = |loaded: &Loaded<Placed>| progress(&import.state().sum(loaded));
         let loaded = load(&self.runner, &rows, loading, import.chunks(receiver), sum).await;
         import.conclude::<R>(loaded, loading.stop.is_cancelled())
     }
@@ -148,19 +149,14 @@ impl Bank {
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     present: u64,
-    /// Rows left out; of chunks that an earlier call had put in place, those too.
-    rejected: u64,
-    rejected_before: u64,
-    /// Those that are not told yet.
-    to_tell: Vec<Rejected>,
+    /// Rows left out, until they are told.
+    rejected: Vec<Rejected>,
 }
 
 impl AddAssign for Placed {
     fn add_assign(&mut self, part: Self) {
         self.present += part.present;
-        self.rejected += part.rejected;
-        self.rejected_before += part.rejected_before;
-        self.to_tell.extend(part.to_tell);
+        self.rejected.extend(part.rejected);
     }
 }
 
@@ -168,32 +164,32 @@ impl AddAssign for Placed {
 struct Import<F> {
     table: Table,
     on_error: OnError,
-    /// Whether COPY has met a row that it cannot add, and no chunk since has gone without.
+    /// Whether COPY has met a row that is there already, and no chunk since was without.
     in_the_way: AtomicBool,
-    seen: RefCell<Seen>,
-    teller: RefCell<Teller<F>>,
-    /// Why no more rows come, where that is not the file's end.
-    ended: RefCell<Option<ImportError>>,
+    state: Mutex<State<F>>,
 }
 
-/// Tells, and counts what it tells.
-struct Teller<F> {
+/// What its chunks have in common.
+struct State<F> {
+    seen: Seen,
     reject: F,
+    /// How many rows were told to that.
     rejected: u64,
+    /// Why no more rows come, where that is not the file's end.
+    ended: Option<ImportError>,
 }
 
-impl<F: FnMut(&Rejected) -> io::Result<()>> Teller<F> {
+impl<F: FnMut(&Rejected) -> io::Result<()>> State<F> {
     fn reject(&mut self, row: &Rejected) -> io::Result<()> {
         self.rejected += 1;
         (self.reject)(row)
     }
 
     fn sum(&self, loaded: &Loaded<Placed>) -> Imported {
-        let Placed { present, rejected, rejected_before, .. } = loaded.done;
         Imported {
-            rows: loaded.rows - present - rejected,
-            found: loaded.found - rejected_before,
-            present,
+            rows: loaded.rows,
+            found: loaded.found,
+            present: loaded.done.present,
             rejected: self.rejected,
             chunks: loaded.chunks,
         }
@@ -207,13 +203,13 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
 
     async fn add(&self, tx: &Tx, _: &str, rows: &[R]) -> Result<Placed, LoadError> {
         let import = self.0;
-        if R::BY_COPY && tx.server() != Server::Sqlite && !import.in_the_way.load(Ordering::Relaxed) {
+        if R::BY_COPY && rows.len() >= COPY_MIN && import.way_is_free(tx) {
             return import.copy(tx, rows).await;
         }
         let (new, placed) = import.sort_out(tx, rows).await?;
         let missing = new.len() as u64;
         if missing > 0 {
-            let added = import.table.insert(tx, R::cells(&import.table, &new)).await?;
+            let added = import.table.insert(tx, new.iter().map(|row| row.values())).await?;
             if added != missing {
                 // Another transaction was quicker, and the server let this one go on nevertheless.
                 return Err(
@@ -221,32 +217,47 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
                 );
             }
         }
-        import.in_the_way.store(placed.present + placed.rejected > 0, Ordering::Relaxed);
+        import.in_the_way.store(missing < rows.len() as u64, Ordering::Relaxed);
         Ok(placed)
     }
 
     async fn look(&self, tx: &Tx, rows: &[R]) -> Result<Placed, LoadError> {
+        if self.0.on_error == OnError::Stop {
+            // Then a chunk is in place with all of its rows.
+            return Ok(Placed::default());
+        }
         let (_, placed) = self.0.sort_out(tx, rows).await?;
         // What is equal to the file's is what was put in place.
-        Ok(Placed { present: 0, rejected: 0, rejected_before: placed.rejected, to_tell: placed.to_tell })
+        Ok(Placed { present: 0, ..placed })
     }
 
-    fn in_place(&self, rows: &[R], done: &mut Placed) -> Result<(), LoadError> {
+    fn in_place(&self, rows: &[R], part: &mut Loaded<Placed>) -> Result<(), LoadError> {
         let import = self.0;
-        let left_out = std::mem::take(&mut done.to_tell);
+        let left_out = std::mem::take(&mut part.done.rejected);
+        let added = if part.found == 0 { &mut part.rows } else { &mut part.found };
+        *added -= part.done.present + left_out.len() as u64;
+        let mut state = import.state();
         for row in &left_out {
-            import.teller.borrow_mut().reject(row).map_err(LoadError::Unwritable)?;
+            state.reject(row).map_err(LoadError::Unwritable)?;
         }
         let left_out: HashSet<u64> = left_out.into_iter().map(|row| row.line).collect();
-        let mut seen = import.seen.borrow_mut();
         for row in rows.iter().filter(|row| !left_out.contains(&row.line())) {
-            seen.add(row.key(), row.line()).map_err(LoadError::Unwritable)?;
+            state.seen.add(row.key(), row.line()).map_err(LoadError::Unwritable)?;
         }
         Ok(())
     }
 }
 
 impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
+    fn state(&self) -> MutexGuard<'_, State<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether COPY is worth a try: not where an attempt of this chunk has failed, perhaps by COPY.
+    fn way_is_free(&self, tx: &Tx) -> bool {
+        tx.server() != Server::Sqlite && tx.attempt() == 1 && !self.in_the_way.load(Ordering::Relaxed)
+    }
+
     async fn copy<R: Record>(&self, tx: &Tx, rows: &[R]) -> Result<Placed, LoadError> {
         let mut text = Vec::new();
         for row in rows {
@@ -278,13 +289,12 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
                     let mut text = Vec::new();
                     row.write(',', &mut text);
                     text.pop();
-                    placed.to_tell.push(Rejected { line: row.line(), reason, row: text });
+                    placed.rejected.push(Rejected { line: row.line(), reason, row: text });
                 }
             }
         }
-        placed.rejected = placed.to_tell.len() as u64;
-        if placed.rejected > 0 && self.on_error == OnError::Stop {
-            return Err(LoadError::Rejected(placed.to_tell));
+        if !placed.rejected.is_empty() && self.on_error == OnError::Stop {
+            return Err(LoadError::Rejected(placed.rejected));
         }
         Ok((new, placed))
     }
@@ -293,16 +303,18 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
     fn chunks<R: Record>(&self, found: Receiver<Found<R>>) -> impl Stream<Item = Chunk<R>> {
         stream::unfold(found, async |mut found| {
             loop {
-                let why = match found.recv().await? {
+                let stopped = || Found::Broken(io::Error::other("its reader stopped"));
+                let why = match found.recv().await.unwrap_or_else(stopped) {
                     Found::Chunk(chunk) => return Some((chunk, found)),
+                    Found::End => return None,
                     Found::Broken(error) => ImportError::Unreadable(error),
                     Found::Rejected(row) if self.on_error == OnError::Stop => ImportError::Rejected(row),
-                    Found::Rejected(row) => match self.teller.borrow_mut().reject(&row) {
+                    Found::Rejected(row) => match self.state().reject(&row) {
                         Ok(()) => continue,
                         Err(error) => ImportError::Unwritable(error),
                     },
                 };
-                *self.ended.borrow_mut() = Some(why);
+                self.state().ended = Some(why);
                 return None;
             }
         })
@@ -313,12 +325,12 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         loaded: Result<Loaded<Placed>, Stopped<Placed>>,
         interrupted: bool,
     ) -> Result<Imported, (ImportError, Imported)> {
-        let mut teller = self.teller.into_inner();
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (loaded, ended) = match loaded {
-            Ok(loaded) => (loaded, self.ended.into_inner()),
+            Ok(loaded) => (loaded, state.ended.take()),
             Err((error, loaded)) => (loaded, Some(error.into())),
         };
-        let mut imported = teller.sum(&loaded);
+        let mut imported = state.sum(&loaded);
         if let Some(error) = ended {
             // In this way to end there is one that nobody was told of.
             imported.rejected += u64::from(matches!(error, ImportError::Rejected(_)));
@@ -328,21 +340,22 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         if interrupted || imported.present + imported.found == 0 {
             return Ok(imported);
         }
-        let mut first: Option<Rejected> = None;
-        let told = self.seen.into_inner().repeated(|row| {
+        let (mut first, mut repeated) = (None::<Rejected>, 0);
+        let State { seen, mut reject, .. } = state;
+        let told = seen.repeated(|row| {
             let name = R::key_text(row.key);
             let row = Rejected {
                 line: row.line,
                 reason: format!("{} {name} stands on line {} already", R::NAME, row.first_line),
                 row: name.into_bytes(),
             };
-            teller.reject(&row)?;
+            reject(&row)?;
+            repeated += 1;
             if first.as_ref().is_none_or(|first| first.line > row.line) {
                 first = Some(row);
             }
             Ok(())
         });
-        let repeated = teller.rejected - imported.rejected;
         imported.rejected += repeated;
         // The first of each is present, or was found: so are those that repeat it.
         let of_present = repeated.min(imported.present);

@@ -48,12 +48,12 @@ pub(crate) trait Load {
     /// Looks at rows that an earlier call has added.
     async fn look(&self, tx: &Tx, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
 
-    /// Told of rows whose transaction is committed, and of what came of them.
+    /// Told of rows whose transaction is committed, and of what it came to, from which it may take what is not to count.
     ///
     /// # Errors
     ///
     /// Any ends the load. The rows stay.
-    fn in_place(&self, _rows: &[Self::Row], _done: &mut Self::Done) -> Result<(), LoadError> {
+    fn in_place(&self, _rows: &[Self::Row], _part: &mut Loaded<Self::Done>) -> Result<(), LoadError> {
         Ok(())
     }
 }
@@ -193,7 +193,7 @@ async fn apply<L: Load>(
         let rows = &chunk.rows[range.clone()];
         match apply_part(runner, load, run, &name, rows).await {
             Ok(Some(mut part)) => {
-                let told = load.in_place(rows, &mut part.done);
+                let told = load.in_place(rows, &mut part);
                 loaded += part;
                 if let Err(error) = told {
                     return (loaded, Err(Error::Body(error)));
@@ -217,26 +217,26 @@ async fn apply_part<L: Load>(
     let count = rows.len() as u64;
     let id = Uuid::new_v5(&run, format!("{}/{name}", L::KIND).as_bytes());
     let batch = Batch { id, rows: count };
-    let applied = apply_once(
-        runner,
-        batch,
-        async |tx| load.add(tx, name, rows).await,
-        async |tx| load.look(tx, rows).await,
-    );
-    match applied.await {
-        Ok(Once::Applied(done)) => Ok(Some(Loaded { rows: count, found: 0, chunks: 1, done })),
-        Ok(Once::Found(done)) => Ok(Some(Loaded { rows: 0, found: count, chunks: 1, done })),
-        Ok(Once::InHalves) => Ok(None),
-        Err(error) if count > 1 && is_too_large(&error) => {
-            tracing::warn!(%id, rows = count, %error, "too large for one transaction: halved");
-            if halve(runner, batch).await? {
-                return Ok(None);
+    loop {
+        let applied = apply_once(
+            runner,
+            batch,
+            async |tx| load.add(tx, name, rows).await,
+            async |tx| load.look(tx, rows).await,
+        );
+        match applied.await {
+            Ok(Once::Applied(done)) => return Ok(Some(Loaded { rows: count, found: 0, chunks: 1, done })),
+            Ok(Once::Found(done)) => return Ok(Some(Loaded { rows: 0, found: count, chunks: 1, done })),
+            Ok(Once::InHalves) => return Ok(None),
+            Err(error) if count > 1 && is_too_large(&error) => {
+                tracing::warn!(%id, rows = count, %error, "too large for one transaction: halved");
+                if halve(runner, batch).await? {
+                    return Ok(None);
+                }
+                // It had landed as a whole, and so it is found.
             }
-            // An attempt to apply it whole had landed.
-            let done = runner.query("look", async |tx| load.look(tx, rows).await).await?;
-            Ok(Some(Loaded { rows: count, found: 0, chunks: 1, done }))
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 

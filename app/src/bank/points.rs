@@ -28,7 +28,7 @@ impl Load for Points {
     const KIND: &'static str = "points";
 
     async fn add(&self, tx: &Tx, _: &str, rows: &[Point]) -> Result<Nothing, LoadError> {
-        TABLE.insert(tx, TABLE.cells(rows.iter().map(|point| point.map(Into::into)))).await?;
+        TABLE.insert(tx, rows.iter().map(|point| point.map(Into::into))).await?;
         Ok(Nothing)
     }
 

@@ -1,6 +1,7 @@
 //! `export`: the bank as CSV.
 
 use std::fmt::Display;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,13 +10,13 @@ use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 use terminal::{Exit, Failure};
 
 use super::answer::Answer;
 use super::context::Context;
 use super::progress::pace;
-use super::{failure, import::source};
+use super::{failure, source};
 use crate::bank::Bank;
 use crate::bank::export::{ExportError, What};
 
@@ -29,6 +30,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 }
+
+/// The kind of a failure that is none on standard output.
+const READER_GONE: &str = "reader_gone";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Rows {
@@ -47,28 +51,76 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             ));
         }
         let bank = context.bank_for_analysis().await?;
-        let rows = export(context, &bank, args.what, BufWriter::new(io::stdout().lock())).await?;
-        context.progress().say(&text(rows, started));
-        return Ok(Answer::new(json!({}), ""));
+        return match export(context, &bank, args.what, BufWriter::new(io::stdout().lock())).await {
+            Ok(rows) => {
+                context.progress().say(&text(rows, started));
+                Ok(Answer::new(json!({}), ""))
+            }
+            // Whoever reads has read enough.
+            Err(failure) if failure.kind == READER_GONE => Ok(Answer::new(json!({}), "")),
+            Err(failure) => Err(failure),
+        };
     }
-    let unwritable =
-        |error: &dyn Display| Failure::usage(format!("{} cannot be written: {error}", args.output.display()));
-    // Under its own name only once it is whole.
-    let folder = args.output.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder).map_err(|error| unwritable(&error))?;
+    let output = Output::create(&args.output)?;
     let bank = context.bank_for_analysis().await?;
     let rows = if source::is_gzip(&args.output) {
-        let mut packed = GzEncoder::new(BufWriter::new(&mut file), Compression::default());
+        let mut packed = GzEncoder::new(output.writer(), Compression::default());
         let rows = export(context, &bank, args.what, &mut packed).await?;
         packed.finish().and_then(|mut file| file.flush()).map_err(|error| unwritable(&error))?;
         rows
     } else {
-        export(context, &bank, args.what, BufWriter::new(&mut file)).await?
+        export(context, &bank, args.what, output.writer()).await?
     };
-    file.as_file().sync_all().map_err(|error| unwritable(&error))?;
-    file.persist(&args.output).map_err(|error| unwritable(&error))?;
+    output.finish()?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Answer::new(json!({ "rows": rows, "seconds": seconds }), text(rows, started)))
+}
+
+/// A file to write.
+struct Output {
+    path: PathBuf,
+    file: File,
+    /// Where it is written until it is whole; a pipe or a device is written at once.
+    unfinished: Option<TempPath>,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        // What a link leads to is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let file = match fs::metadata(&path) {
+            Ok(about) if !about.is_file() => File::options().write(true).open(&path).map(|file| (file, None)),
+            _ => {
+                let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                NamedTempFile::new_in(folder).map(|file| {
+                    let (file, unfinished) = file.into_parts();
+                    (file, Some(unfinished))
+                })
+            }
+        };
+        let refused = |error| {
+            Failure::usage(format!("{} cannot be written: {error}: give another --output", path.display()))
+        };
+        let (file, unfinished) = file.map_err(refused)?;
+        Ok(Self { path, file, unfinished })
+    }
+
+    fn writer(&self) -> impl Write {
+        BufWriter::new(&self.file)
+    }
+
+    /// Gives it its name.
+    fn finish(self) -> Result<(), Failure> {
+        let Some(unfinished) = self.unfinished else { return Ok(()) };
+        let named = self.file.sync_all().and_then(|()| Ok(unfinished.persist(&self.path)?));
+        named.map_err(|error| unwritable(&error))
+    }
+}
+
+/// What a disk says that takes no more.
+fn unwritable(error: &dyn Display) -> Failure {
+    let line = format!("it cannot be written: {error}: free some space, or give another --output");
+    Failure::new(Exit::Failed, "unwritable", line)
 }
 
 fn text(rows: u64, started: Instant) -> String {
@@ -87,9 +139,14 @@ async fn export(context: &Context, bank: &Bank, what: Rows, to: impl Write) -> R
             ExportError::Stopped => Failure::new(
                 Exit::Interrupted,
                 "interrupted",
-                "interrupted: what was written is no whole file",
+                "interrupted: what was written is no whole file, run it again",
             ),
-            ExportError::Unwritable(_) => Failure::new(Exit::Failed, "unwritable", error.to_string()),
+            ExportError::Unwritable(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Failure::new(
+                Exit::Failed,
+                READER_GONE,
+                "the reader of the rows has gone: what it has is no whole file",
+            ),
+            ExportError::Unwritable(error) => unwritable(error),
             ExportError::SnapshotLost(_) => {
                 Failure::new(Exit::Failed, "snapshot_lost", format!("{error}: run it again"))
             }

@@ -1,9 +1,10 @@
 //! `import`: adding the rows of a file.
 
 mod rejects;
-pub(super) mod source;
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -14,10 +15,10 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::context::Context;
 use super::progress::{pace, run_line};
+use super::source::Source;
 use super::{failure, load};
 use crate::bank::import::{ImportError, Imported, OnError};
 use rejects::Rejects;
-use source::Source;
 
 /// The rows of a transaction where nothing is said. COPY of ten thousand is more than three times as fast as of one
 /// thousand, and CockroachDB takes as many.
@@ -73,11 +74,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let rejects = args.rejects.as_deref().map(|path| Rejects::create(path, args.load.run.is_some()));
     let mut rejects = rejects.transpose()?;
     let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&format!("import {}{}", source.name(), flags(args)), &loading);
+    let again = load::again(&command(args), &loading);
     context.progress().say(&run_line("import", loading.run));
 
     let started = Instant::now();
-    let counting = std::cell::RefCell::new(context.progress().through(source.size(), "rows"));
+    let counting = RefCell::new(context.progress().through(source.size(), "rows"));
     let on_error = if rejects.is_some() { OnError::Skip } else { OnError::Stop };
     let position = source.position();
     let imported = bank
@@ -97,6 +98,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         )
         .await;
     drop(counting);
+    drop(rejects);
 
     let (imported, failure) = match imported {
         Ok(imported) => (imported, context.interruption(format!("to complete it run `{again}`"))),
@@ -107,12 +109,14 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     Ok(Answer::new(keys, text).but(failure))
 }
 
-/// The flags that a run is told again with.
-fn flags(args: &Args) -> String {
-    args.rejects
-        .as_deref()
-        .map(|path| format!(" --on-error skip --rejects {}", path.display()))
-        .unwrap_or_default()
+/// The command that a run is told again with, as a shell reads it.
+fn command(args: &Args) -> String {
+    let quoted = |path: &Path| {
+        let path = path.display().to_string();
+        shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
+    };
+    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(path));
+    format!("import {}{}", quoted(&args.file), args.rejects.as_ref().map(skip).unwrap_or_default())
 }
 
 fn failed(error: &ImportError, again: &str) -> Failure {

@@ -1,12 +1,14 @@
 //! What the bulk loads share: their flags, how they are told, and how they end.
 
 use std::num::NonZero;
+use std::time::Instant;
 
 use terminal::{Exit, Failure};
 use uuid::Uuid;
 
 use super::context::Context;
 use super::failure;
+use super::progress::{Counting, run_line};
 use crate::bank::load::{Loaded, Loading, Stopped};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -25,7 +27,7 @@ pub(super) struct LoadFlags {
 }
 
 /// The rows of a transaction where nothing is said: as many as in the tutorial.
-pub(super) const CHUNK: usize = 1000;
+const CHUNK: usize = 1000;
 
 /// More than anybody wants, and no more than is safe to hold.
 const COUNT_MAX: usize = 100_000;
@@ -52,11 +54,6 @@ impl LoadFlags {
     pub(super) fn at_once(&self) -> u32 {
         u32::try_from(self.concurrency.get()).unwrap_or(u32::MAX)
     }
-
-    /// One transaction after the other, as the tutorial's.
-    pub(super) fn tutorial() -> Self {
-        Self { chunk: None, concurrency: NonZero::<usize>::MIN, run: None }
-    }
 }
 
 /// What completes a load: its command with the flags that its chunks depend on, and its run.
@@ -64,18 +61,69 @@ pub(super) fn again(command: &str, loading: &Loading) -> String {
     format!("cargo run -p app {command} --chunk {} --run {}", loading.chunk, loading.run)
 }
 
-/// What a load came to, and why it is not the whole of it, where it is not.
-pub(super) fn ended<D: Copy>(
-    context: &Context,
-    ended: Result<Loaded<D>, Stopped<D>>,
-    is_whole: impl FnOnce(&Loaded<D>) -> bool,
-    again: &str,
-) -> (Loaded<D>, Option<Failure>) {
-    match ended {
-        Ok(loaded) if is_whole(&loaded) => (loaded, None),
-        Ok(loaded) => (loaded, context.interruption(format!("to complete it run `{again}`"))),
-        Err((error, loaded)) => (loaded, Some(with_completion(failure::loading(&error, again), again))),
+/// The flags of a load whose rows are drawn.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct DrawFlags {
+    #[command(flatten)]
+    pub(super) load: LoadFlags,
+
+    /// Draw the same rows as a run before
+    #[arg(long, value_name = "N")]
+    rng_seed: Option<u64>,
+}
+
+impl DrawFlags {
+    /// One transaction after the other, as the tutorial's.
+    pub(super) fn tutorial() -> Self {
+        Self {
+            load: LoadFlags { chunk: None, concurrency: NonZero::<usize>::MIN, run: None },
+            rng_seed: None,
+        }
     }
+}
+
+/// What a load of drawn rows came to.
+pub(super) struct Drawn<D> {
+    pub(super) loaded: Loaded<D>,
+    /// Why it is not the whole of it, where it is not.
+    pub(super) failure: Option<Failure>,
+    pub(super) run: Uuid,
+    pub(super) rng_seed: u64,
+    pub(super) seconds: f64,
+    /// What is told of rows that an earlier call had added, where it had.
+    pub(super) found: String,
+}
+
+/// Loads so many drawn `rows` by `add`, telling how it goes.
+pub(super) async fn draw<D: Copy>(
+    context: &Context,
+    command: &str,
+    count: u64,
+    rows: &'static str,
+    flags: &DrawFlags,
+    add: impl AsyncFnOnce(u64, &Loading, &mut Counting) -> Result<Loaded<D>, Stopped<D>>,
+) -> Drawn<D> {
+    let rng_seed = flags.rng_seed.unwrap_or_else(rand::random);
+    let loading = flags.load.loading(context, CHUNK);
+    let run = loading.run;
+    let again = again(&format!("{command} --count {count} --rng-seed {rng_seed}"), &loading);
+    context.progress().say(&run_line(command, run));
+
+    let started = Instant::now();
+    let mut counting = context.progress().towards(count, rows);
+    let ended = add(rng_seed, &loading, &mut counting).await;
+    drop(counting);
+
+    let (loaded, failure) = match ended {
+        Ok(loaded) if loaded.rows + loaded.found == count => (loaded, None),
+        Ok(loaded) => (loaded, context.interruption(format!("to complete it run `{again}`"))),
+        Err((error, loaded)) => (loaded, Some(with_completion(failure::loading(&error, &again), &again))),
+    };
+    let found = match loaded.found {
+        0 => String::new(),
+        found => format!("\n{found} {rows} of this run were there already."),
+    };
+    Drawn { loaded, failure, run, rng_seed, seconds: started.elapsed().as_secs_f64(), found }
 }
 
 /// The chunks before a failure stay, so the same run is what completes the work.
@@ -85,12 +133,4 @@ pub(super) fn with_completion(failure: Failure, again: &str) -> Failure {
         _ if failure.exit == Exit::Unknown => failure,
         _ => Failure { line: format!("{}; to complete the rest run `{again}`", failure.line), ..failure },
     }
-}
-
-/// What is told of rows that an earlier call had added.
-pub(super) fn found<D>(loaded: &Loaded<D>, rows: &str) -> String {
-    if loaded.found == 0 {
-        return String::new();
-    }
-    format!("\n{} {rows} of this run were there already.", loaded.found)
 }

@@ -1,7 +1,5 @@
 //! `points`: the tutorial's second program, a bulk insert in chunks.
 
-use std::time::Instant;
-
 use serde::Serialize;
 use terminal::Failure;
 use uuid::Uuid;
@@ -9,7 +7,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::context::Context;
 use super::load;
-use super::progress::{pace, run_line};
+use super::progress::pace;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,11 +16,7 @@ pub(super) struct Args {
     count: u64,
 
     #[command(flatten)]
-    load: load::LoadFlags,
-
-    /// Draw the same points as a run before
-    #[arg(long, value_name = "N")]
-    rng_seed: Option<u64>,
+    draw: load::DrawFlags,
 }
 
 /// What adding points came to. None is ever rejected: the key is there because every load has it.
@@ -39,38 +33,34 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.load.at_once()).await?;
-    let rng_seed = args.rng_seed.unwrap_or_else(rand::random);
-    let loading = args.load.loading(context, load::CHUNK);
-    let again = load::again(&format!("points --count {} --rng-seed {rng_seed}", args.count), &loading);
-    context.progress().say(&run_line("points", loading.run));
-
-    let started = Instant::now();
-    let mut counting = context.progress().towards(args.count, "points");
-    let added =
-        bank.add_points(args.count, rng_seed, &loading, |loaded| counting.done(loaded.rows + loaded.found));
-    let added = added.await;
-    drop(counting);
-
-    let (added, failure) =
-        load::ended(context, added, |added| added.rows + added.found == args.count, &again);
-    let seconds = started.elapsed().as_secs_f64();
+    let bank = context.bank(args.draw.load.at_once()).await?;
+    let added = load::draw(
+        context,
+        "points",
+        args.count,
+        "points",
+        &args.draw,
+        async |rng_seed, loading, counting| {
+            bank.add_points(args.count, rng_seed, loading, |loaded| counting.done(loaded.rows + loaded.found))
+                .await
+        },
+    );
+    let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = added.await;
     let retries = bank.counts().retries;
     let text = format!(
-        "Added {} points in {}: chunks: {}, retries: {retries}.{}",
-        added.rows,
-        pace(added.rows, seconds),
-        added.chunks,
-        load::found(&added, "points")
+        "Added {} points in {}: chunks: {}, retries: {retries}.{found}",
+        loaded.rows,
+        pace(loaded.rows, seconds),
+        loaded.chunks,
     );
     let keys = Keys {
-        rows: added.rows,
-        found: added.found,
+        rows: loaded.rows,
+        found: loaded.found,
         rejected: 0,
-        chunks: added.chunks,
+        chunks: loaded.chunks,
         retries,
         seconds,
-        run: loading.run,
+        run,
         rng_seed,
     };
     Ok(Answer::new(keys, text).but(failure))

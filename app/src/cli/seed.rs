@@ -1,7 +1,5 @@
 //! `seed`: adding accounts.
 
-use std::time::Instant;
-
 use serde::Serialize;
 use terminal::Failure;
 use uuid::Uuid;
@@ -9,7 +7,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::context::Context;
 use super::load;
-use super::progress::{pace, run_line};
+use super::progress::pace;
 use crate::bank::Bank;
 use crate::bank::seed::ID_LIMIT;
 
@@ -20,16 +18,12 @@ pub(super) struct Args {
     count: u64,
 
     #[command(flatten)]
-    load: load::LoadFlags,
-
-    /// Draw the same numbers and balances as a run before
-    #[arg(long, value_name = "N")]
-    rng_seed: Option<u64>,
+    draw: load::DrawFlags,
 }
 
 /// As the tutorial seeds.
 pub(super) fn demo() -> Args {
-    Args { count: 100, load: load::LoadFlags::tutorial(), rng_seed: None }
+    Args { count: 100, draw: load::DrawFlags::tutorial() }
 }
 
 /// What a seeding came to.
@@ -47,7 +41,7 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.load.at_once()).await?;
+    let bank = context.bank(args.draw.load.at_once()).await?;
     seed(context, &bank, args).await
 }
 
@@ -59,31 +53,29 @@ pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<
             "the bank has {existing} accounts and room for {ID_LIMIT}: give a smaller --count"
         )));
     }
-    let rng_seed = args.rng_seed.unwrap_or_else(rand::random);
-    let loading = args.load.loading(context, load::CHUNK);
-    let again = load::again(&format!("seed --count {} --rng-seed {rng_seed}", args.count), &loading);
-    context.progress().say(&run_line("seed", loading.run));
-
-    let started = Instant::now();
-    let mut counting = context.progress().towards(args.count, "accounts");
-    let seeded =
-        bank.seed(args.count, rng_seed, &loading, |loaded| counting.done(loaded.rows + loaded.found)).await;
-    drop(counting);
-
-    let (seeded, failure) =
-        load::ended(context, seeded, |seeded| seeded.rows + seeded.found == args.count, &again);
+    let seeded = load::draw(
+        context,
+        "seed",
+        args.count,
+        "accounts",
+        &args.draw,
+        async |rng_seed, loading, counting| {
+            bank.seed(args.count, rng_seed, loading, |loaded| counting.done(loaded.rows + loaded.found)).await
+        },
+    );
+    let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = seeded.await;
     let keys = Keys {
-        created: seeded.rows,
-        found: seeded.found,
-        collisions: seeded.done.0,
+        created: loaded.rows,
+        found: loaded.found,
+        collisions: loaded.done.0,
         existing,
-        chunks: seeded.chunks,
+        chunks: loaded.chunks,
         retries: bank.counts().retries,
-        seconds: started.elapsed().as_secs_f64(),
-        run: loading.run,
+        seconds,
+        run,
         rng_seed,
     };
-    let text = text(&keys) + &load::found(&seeded, "accounts");
+    let text = text(&keys) + &found;
     Ok(Answer::new(keys, text).but(failure))
 }
 

@@ -77,6 +77,11 @@ impl Run {
         }
     }
 
+    /// Which attempt is going on; the first is 1.
+    pub(crate) fn attempt(&self) -> u32 {
+        u32::try_from(self.failed.0.len()).map_or(u32::MAX, |failed| failed.saturating_add(1))
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

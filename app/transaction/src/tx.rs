@@ -60,6 +60,7 @@ pub enum Earlier {
 pub struct Tx {
     server: Server,
     answer_deadline: Duration,
+    attempt: u32,
     earlier_unknown: bool,
     session: tokio::sync::Mutex<Box<dyn Session>>,
     record: Mutex<Record>,
@@ -97,10 +98,11 @@ impl Tx {
         server: Server,
         session: Box<dyn Session>,
         answer_deadline: Duration,
+        attempt: u32,
         earlier_unknown: bool,
     ) -> Self {
         let session = tokio::sync::Mutex::new(session);
-        Self { server, answer_deadline, earlier_unknown, session, record: Mutex::default() }
+        Self { server, answer_deadline, attempt, earlier_unknown, session, record: Mutex::default() }
     }
 
     /// The session, and what became of its statements.
@@ -114,6 +116,12 @@ impl Tx {
     #[must_use]
     pub fn server(&self) -> Server {
         self.server
+    }
+
+    /// Which attempt of its run this is; the first is 1. For a body whose quick way may fail where a slower one does not.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// Whether an earlier attempt of this run ended unknown and nothing has been found out about it yet.

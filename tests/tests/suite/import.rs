@@ -1,22 +1,27 @@
 //! Files in and out: what is imported is what the file says, once; what is exported reads back to the same bank.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use database::Server;
+use seabank::bank::Bank;
+use seabank::bank::import::{COPY_MIN, Imported, OnError};
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Test, TestDatabase, TestServer, scalar, tests};
+use tests::{Loss, Tap, Test, TestDatabase, TestServer, scalar, tests};
+use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{everything, insert_account};
+use crate::books::{everything, insert_account, loading};
 use crate::crash::assert_whole;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_file_is_imported_and_found_again,
+        many_rows_go_by_copy_and_around_what_is_there on WIRE,
         a_gzipped_file_is_unpacked,
         a_bad_row_stops_before_its_chunk,
         bad_rows_are_skipped_and_written_out,
@@ -24,11 +29,14 @@ pub(crate) fn tests() -> Vec<Test> {
         an_account_with_another_opening_balance_is_a_conflict,
         an_import_killed_again_and_again_gives_the_same_bank,
         an_exported_bank_reads_back_the_same,
+        a_reader_of_an_export_may_leave,
         a_transfer_of_nobody_is_rejected,
         wrong_files_are_refused,
         a_line_without_end_is_passed_over,
     ]
 }
+
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 struct Folder(TempDir);
 
@@ -91,6 +99,25 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
     // Rows that are there already are in the way of COPY; the others are added nevertheless.
     let (_, more) = import(&test, &folder.write("more.csv", accounts(400)), &["--chunk", "100"]);
     assert_eq!((count(&more, "rows"), count(&more, "present")), (150, 250));
+    assert_whole(&test);
+}
+
+/// Of one chunk the answer to COMMIT is lost after it was applied, of another before, and of a third a row is in the way.
+async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
+    let count = 3 * COPY_MIN + 10;
+    let test = server.database().await;
+    let database = test.connect().await;
+    insert_account(&database, 5000, 50_000).await;
+    let tap = Tap::new(&database).losing(&[Loss::AfterCommit, Loss::BeforeCommit]);
+    let bank = Bank::on(tap.clone(), Policy::default());
+    let file = Cursor::new(accounts(count as u64));
+    let run = loading(Uuid::new_v4(), COPY_MIN);
+    let imported = bank.import(file, &run, OnError::Stop, |_| (), |_| Ok(())).await.expect("imported");
+    let expected = Imported { rows: count as u64 - 1, present: 1, chunks: 4, ..Imported::default() };
+    assert_eq!((imported, bank.counts().unknown), (expected, 0));
+    let copies = tap.sent().iter().filter(|it| it.sql.starts_with("COPY accounts")).count();
+    assert!(copies >= 2, "{:?}", tap.verbs());
+    assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, count as i64);
     assert_whole(&test);
 }
 
@@ -172,9 +199,19 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
         assert!(String::from_utf8_lossy(&row[1]).contains(words), "{row:?}");
     }
-    // Somebody may need it yet.
+    // Somebody may need it yet; and a run that is told again writes over nothing else.
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
+    let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
+    let over = ["--run", &run, "--on-error", "skip", "--rejects", file.to_str().expect("a path")];
+    assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
+    assert!(fs::read(&file).expect("it is there") == before);
+
+    // Where nothing is left out there is nothing to keep.
+    let none = folder.path("none.csv");
+    let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
+    let (output, _) = import(&test, &folder.write("good.csv", accounts(3)), &skip);
+    assert!(output.status.success() && !none.exists());
 }
 
 async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
@@ -274,6 +311,26 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     }
     assert!(everything(&test.connect().await).await == everything(&other.connect().await).await);
     assert_whole(&other);
+
+    // What a link leads to is replaced, and not the link; what is no file is written to, and not replaced.
+    let link = folder.path("link.csv");
+    std::os::unix::fs::symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
+    for output in [&link, Path::new("/dev/null")] {
+        test.seabank().args(["export", "accounts", "--output"]).arg(output).assert().success();
+    }
+    assert!(link.is_symlink() && !Path::new("/dev/null").is_file());
+}
+
+/// As `head` does: no more is wanted, and that is no failure.
+async fn a_reader_of_an_export_may_leave(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "5000"]).assert().success();
+    let mut exporting = test.program("seabank");
+    let exporting = exporting.args(["export", "accounts"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut exporting = exporting.spawn().expect("it can be started");
+    drop(exporting.stdout.take());
+    let output = exporting.wait_with_output().expect("it ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 async fn a_transfer_of_nobody_is_rejected(server: &TestServer) {

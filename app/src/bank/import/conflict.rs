@@ -9,8 +9,8 @@ use sea_orm::sea_query::{ArrayType, Expr, ExprTrait, SimpleExpr, extension::post
 use sea_orm::{DbErr, EntityTrait, Iden, QueryFilter, QuerySelect, Value};
 use transaction::Tx;
 
-use super::record::{Account, Record, Transfer};
 use crate::bank::bulk::SQLITE_PARAMETERS_MAX;
+use crate::bank::record::{Account, Record, Transfer};
 
 /// How a row stands.
 pub(crate) enum Standing {

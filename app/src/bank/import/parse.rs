@@ -7,9 +7,9 @@ use std::num::NonZero;
 use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
-use super::record::{Record, fields_of};
 use crate::bank::csv::{Fields, Line, Reader, Shown};
 use crate::bank::load::{Chunk, Rejected};
+use crate::bank::record::{Account, Record, Transfer, fields_of};
 
 /// What is found in a file.
 pub(crate) enum Found<R> {
@@ -19,6 +19,8 @@ pub(crate) enum Found<R> {
     Rejected(Rejected),
     /// The file cannot be read further.
     Broken(std::io::Error),
+    /// That was all.
+    End,
 }
 
 /// What a header says of the rows after it.
@@ -44,9 +46,9 @@ pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, 
     let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
     let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;
     let header = |fields, kind| Header { fields, kind };
-    fields_of::<super::Account>(&fields)
+    fields_of::<Account>(&fields)
         .map(|count| header(count, Kind::Accounts))
-        .or_else(|| fields_of::<super::Transfer>(&fields).map(|count| header(count, Kind::Transfers)))
+        .or_else(|| fields_of::<Transfer>(&fields).map(|count| header(count, Kind::Transfers)))
         .ok_or_else(|| {
             let text = fields.iter().collect::<Vec<_>>().join(",");
             format!("its first line is {}: {KNOWN}", Shown(&text))
@@ -82,9 +84,11 @@ pub(crate) fn parse<R: Record, I: BufRead>(
             return;
         }
     }
+    // Where nobody listens, nobody misses them.
     if !gathering.rows.is_empty() {
         let _ = found.blocking_send(Found::Chunk(gathering.chunk()));
     }
+    let _ = found.blocking_send(Found::End);
 }
 
 /// A chunk that is not yet full.

@@ -1,8 +1,8 @@
 //! Where the rows go that are left out: a file of CSV with their line, the reason and what they were.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use terminal::Failure;
 
@@ -11,18 +11,26 @@ use crate::bank::load::Rejected;
 /// So many are told on standard error too.
 const TOLD_MAX: u64 = 10;
 
-/// The file.
+/// What stands above them.
+const HEADER: [&str; 3] = ["line", "reason", "row"];
+
+/// The file. Where nothing was left out there is none in the end.
 pub(super) struct Rejects {
-    name: String,
+    path: PathBuf,
     file: csv::Writer<File>,
     written: u64,
 }
 
 impl Rejects {
     /// Begins a file. One that is there is written anew only by a run that is told again, which finds every rejected row
-    /// again.
+    /// again; and only if it is such a file.
     pub(super) fn create(path: &Path, again: bool) -> Result<Self, Failure> {
-        let name = path.display().to_string();
+        let name = path.display();
+        if again && path.exists() && !is_one(path) {
+            return Err(Failure::usage(format!(
+                "{name} holds something else than rejected rows: give another --rejects"
+            )));
+        }
         let mut options = File::options();
         let file = options.write(true).truncate(again).create(again).create_new(!again).open(path);
         let file = file.map_err(|error| match error.kind() {
@@ -32,9 +40,9 @@ impl Rejects {
             _ => Failure::usage(format!("{name} cannot be written: {error}")),
         })?;
         let mut file = csv::Writer::from_writer(file);
-        file.write_record(["line", "reason", "row"])
+        file.write_record(HEADER)
             .map_err(|error| Failure::usage(format!("{name} cannot be written: {error}")))?;
-        Ok(Self { name, file, written: 0 })
+        Ok(Self { path: path.to_owned(), file, written: 0 })
     }
 
     /// Writes a row, and tells the first few.
@@ -43,10 +51,26 @@ impl Rejects {
         if self.written <= TOLD_MAX {
             say(&format!("line {}: {}: left out", row.line, row.reason));
         } else if self.written == TOLD_MAX + 1 {
-            say(&format!("further rows that are left out are told in {} only", self.name));
+            say(&format!("further rows that are left out are told in {} only", self.path.display()));
         }
         self.file.write_record([row.line.to_string().as_bytes(), row.reason.as_bytes(), &row.row])?;
         // Whoever is stopped has told of every row that its chunks left out.
         self.file.flush()
     }
+}
+
+impl Drop for Rejects {
+    fn drop(&mut self) {
+        if self.written == 0 {
+            // A header over nothing does no harm where it cannot be removed.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether a file has rejected rows, or nothing at all.
+fn is_one(path: &Path) -> bool {
+    let reader = csv::ReaderBuilder::new().has_headers(true).from_path(path);
+    let headers = reader.and_then(|mut reader| reader.byte_headers().cloned());
+    headers.is_ok_and(|headers| headers.is_empty() || headers == *HEADER.as_slice())
 }

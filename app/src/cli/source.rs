@@ -1,4 +1,4 @@
-//! The file that is imported: opened, unpacked, and how far it is read.
+//! A file that is read: opened, unpacked, and how far it is read.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,7 +11,6 @@ use terminal::Failure;
 
 /// A file to read.
 pub(super) struct Source {
-    name: String,
     /// Its size in bytes, where it has one.
     size: Option<u64>,
     position: Position,
@@ -36,7 +35,7 @@ impl Source {
         let name = path.display().to_string();
         if name == "-" {
             let reader = Box::new(BufReader::new(counted(Box::new(io::stdin()))));
-            return Ok(Self { name, size: None, position, reader });
+            return Ok(Self { size: None, position, reader });
         }
         let unreadable = |error: io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
         let file = File::open(path).map_err(unreadable)?;
@@ -51,12 +50,7 @@ impl Source {
             Box::new(BufReader::new(input))
         };
         // A pipe has no size.
-        Ok(Self { name, size: Some(about.len()).filter(|_| about.is_file()), position, reader })
-    }
-
-    /// As it was given.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+        Ok(Self { size: Some(about.len()).filter(|_| about.is_file()), position, reader })
     }
 
     /// Its size in bytes, where it has one.
@@ -76,7 +70,7 @@ impl Source {
 }
 
 /// Whether a file is packed, by its name.
-pub(in crate::cli) fn is_gzip(path: &Path) -> bool {
+pub(super) fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz"))
 }
 

@@ -2,21 +2,22 @@
 
 use std::io::Write;
 
-use ::entity::{accounts, transfers};
+use ::entity::{accounts as account_rows, transfers as transfer_rows};
 use sea_orm::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::bank::bulk::{Cells, Column, Table};
-use crate::bank::csv::{Fields, Shown};
+use super::accounts;
+use super::bulk::{Column, Table};
+use super::csv::{Fields, Shown};
 
 /// A row of a table, on a line of a file.
 pub(crate) trait Record: Sized + Send + 'static {
     /// What one is called.
     const NAME: &'static str;
-    /// The names of its fields.
-    const FIELDS: &'static [&'static str];
+    /// Where it goes. A file has its columns as fields, in their order.
+    const TABLE: Table;
     /// The numbers of fields that a file may have, the first so many of them.
     const COUNTS: &'static [usize];
 
@@ -32,17 +33,18 @@ pub(crate) trait Record: Sized + Send + 'static {
     fn name(&self) -> String {
         format!("{} {}", Self::NAME, Self::key_text(self.key()))
     }
-    /// The columns that so many fields fill.
-    fn table(fields: usize) -> Table;
-    /// Rows as columns of values.
-    fn cells(table: &Table, rows: &[&Self]) -> Cells;
+    /// How many columns so many fields fill.
+    fn columns(fields: usize) -> usize;
+    /// Its values, one for each of them.
+    fn values(&self) -> Vec<Value>;
     /// Writes it as a line of text, with a tab between its fields as COPY has it, or a comma.
     fn write(&self, separator: char, text: &mut Vec<u8>);
 }
 
 /// Whether a header is one that this kind of record has: then the number of its fields.
 pub(crate) fn fields_of<R: Record>(header: &Fields<'_>) -> Option<usize> {
-    let same = header.iter().zip(R::FIELDS).all(|(given, name)| given.eq_ignore_ascii_case(name));
+    let same =
+        header.iter().zip(R::TABLE.columns).all(|(given, column)| given.eq_ignore_ascii_case(column.name()));
     (same && R::COUNTS.contains(&header.count())).then(|| header.count())
 }
 
@@ -58,7 +60,7 @@ pub(crate) struct Account {
 
 impl Record for Account {
     const NAME: &'static str = "account";
-    const FIELDS: &'static [&'static str] = &["id", "balance", "opening_balance", "created_at"];
+    const TABLE: Table = accounts::TABLE;
     const COUNTS: &'static [usize] = &[2, 3, 4];
 
     fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
@@ -89,25 +91,15 @@ impl Record for Account {
         (key as u64).cast_signed().to_string()
     }
 
-    fn table(fields: usize) -> Table {
-        const COLUMNS: &[Column] = &[
-            Column::big_int("id"),
-            Column::big_int("balance"),
-            Column::big_int("opening_balance"),
-            Column::timestamp("created_at"),
-        ];
-        Table { name: "accounts", columns: if fields > 3 { COLUMNS } else { &COLUMNS[..3] }, key: Some("id") }
+    fn columns(fields: usize) -> usize {
+        // The opening balance is filled in any case.
+        fields.max(3)
     }
 
-    fn cells(table: &Table, rows: &[&Self]) -> Cells {
-        let three = |row: &Self| [row.id.into(), row.balance.into(), row.opening_balance.into()];
-        if table.columns.len() == 3 {
-            return table.cells(rows.iter().map(|row| three(row)));
-        }
-        table.cells(rows.iter().map(|row| {
-            let [id, balance, opening_balance] = three(row);
-            [id, balance, opening_balance, row.created_at.into()]
-        }))
+    fn values(&self) -> Vec<Value> {
+        let mut values: Vec<Value> = vec![self.id.into(), self.balance.into(), self.opening_balance.into()];
+        values.extend(self.created_at.map(Value::from));
+        values
     }
 
     fn write(&self, separator: char, text: &mut Vec<u8>) {
@@ -117,8 +109,8 @@ impl Record for Account {
     }
 }
 
-impl From<accounts::Model> for Account {
-    fn from(model: accounts::Model) -> Self {
+impl From<account_rows::Model> for Account {
+    fn from(model: account_rows::Model) -> Self {
         Self {
             line: 0,
             id: model.id,
@@ -142,7 +134,17 @@ pub(crate) struct Transfer {
 
 impl Record for Transfer {
     const NAME: &'static str = "transfer";
-    const FIELDS: &'static [&'static str] = &["id", "source_id", "target_id", "amount", "created_at"];
+    const TABLE: Table = Table {
+        name: "transfers",
+        columns: &[
+            Column::uuid("id"),
+            Column::big_int("source_id"),
+            Column::big_int("target_id"),
+            Column::big_int("amount"),
+            Column::timestamp("created_at"),
+        ],
+        key: Some("id"),
+    };
     const COUNTS: &'static [usize] = &[4, 5];
 
     fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
@@ -173,32 +175,15 @@ impl Record for Transfer {
         Uuid::from_u128(key).to_string()
     }
 
-    fn table(fields: usize) -> Table {
-        const COLUMNS: &[Column] = &[
-            Column::uuid("id"),
-            Column::big_int("source_id"),
-            Column::big_int("target_id"),
-            Column::big_int("amount"),
-            Column::timestamp("created_at"),
-        ];
-        Table {
-            name: "transfers",
-            columns: if fields > 4 { COLUMNS } else { &COLUMNS[..4] },
-            key: Some("id"),
-        }
+    fn columns(fields: usize) -> usize {
+        fields
     }
 
-    fn cells(table: &Table, rows: &[&Self]) -> Cells {
-        let four = |row: &Self| -> [Value; 4] {
-            [row.id.into(), row.source_id.into(), row.target_id.into(), row.amount.into()]
-        };
-        if table.columns.len() == 4 {
-            return table.cells(rows.iter().map(|row| four(row)));
-        }
-        table.cells(rows.iter().map(|row| {
-            let [id, source_id, target_id, amount] = four(row);
-            [id, source_id, target_id, amount, row.created_at.into()]
-        }))
+    fn values(&self) -> Vec<Value> {
+        let mut values: Vec<Value> =
+            vec![self.id.into(), self.source_id.into(), self.target_id.into(), self.amount.into()];
+        values.extend(self.created_at.map(Value::from));
+        values
     }
 
     fn write(&self, separator: char, text: &mut Vec<u8>) {
@@ -215,8 +200,8 @@ impl Transfer {
     }
 }
 
-impl From<transfers::Model> for Transfer {
-    fn from(model: transfers::Model) -> Self {
+impl From<transfer_rows::Model> for Transfer {
+    fn from(model: transfer_rows::Model) -> Self {
         Self {
             line: 0,
             id: model.id,
