@@ -2,8 +2,8 @@
 //! otherwise.
 //!
 //! COPY is one statement of the chunk's transaction like any other: the chunk is in memory, so it can be sent again.
-//! It takes all rows or none, so where it meets a row that is there already the chunk's next attempt looks first, and
-//! then inserts what is missing.
+//! It takes all rows or none, so where it meets a row that is there already the chunk's next attempt goes by arrays, which leave such
+//! rows alone, and looks at what was not added.
 //!
 //! A row that is there with the same opening balance (the same accounts and amount, for a transfer) is present, and not
 //! added again; one that is there with another is rejected, and so is one whose key stood on an earlier line.
@@ -21,7 +21,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use database::Server;
 use futures_util::stream::{self, Stream};
-use sea_orm::DbErr;
 use tokio::sync::mpsc::Receiver;
 use transaction::{Class, Error, Tx};
 
@@ -30,7 +29,7 @@ use super::bulk::Table;
 use super::csv::Reader;
 use super::load::{Chunk, Load, LoadError, Loaded, Loading, Rejected, Stopped, load};
 use super::record::{Account, Record, Transfer};
-use conflict::{Compared, Standing};
+use conflict::{Compared, Reasons};
 use parse::{Found, Header, Kind, parse, read_header};
 use seen::Seen;
 
@@ -203,32 +202,32 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
 
     async fn add(&self, tx: &Tx, _: &str, rows: &[R]) -> Result<Placed, LoadError> {
         let import = self.0;
-        if R::BY_COPY && rows.len() >= COPY_MIN && import.way_is_free(tx) {
-            return import.copy(tx, rows).await;
+        let mut placed = Placed::default();
+        let sendable = import.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
+        if R::STANDS_ALONE && rows.len() >= COPY_MIN && import.way_is_free(tx) {
+            import.copy(tx, rows).await?;
+            return Ok(placed);
         }
-        let (new, placed) = import.sort_out(tx, rows).await?;
-        let missing = new.len() as u64;
-        if missing > 0 {
-            let added = import.table.insert(tx, new.iter().map(|row| row.values())).await?;
-            if added != missing {
-                // Another transaction was quicker, and the server let this one go on nevertheless.
-                return Err(
-                    DbErr::Custom(format!("{added} rows were added of {missing} that were missing")).into()
-                );
-            }
+        let added = import.table.insert(tx, sendable.iter().map(|row| row.values())).await?;
+        let all = added == sendable.len() as u64;
+        if !all {
+            let different = R::different(tx, &sendable).await?;
+            let there = import.leave_out(sendable.iter().copied(), different, &mut placed)?;
+            placed.present = there.len() as u64 - added;
         }
-        import.in_the_way.store(missing < rows.len() as u64, Ordering::Relaxed);
+        import.in_the_way.store(!all, Ordering::Relaxed);
         Ok(placed)
     }
 
     async fn look(&self, tx: &Tx, rows: &[R]) -> Result<Placed, LoadError> {
-        if self.0.on_error == OnError::Stop {
-            // Then a chunk is in place with all of its rows.
-            return Ok(Placed::default());
+        let mut placed = Placed::default();
+        // Where no row may be left out, a chunk is in place with all of its rows.
+        if self.0.on_error == OnError::Skip {
+            let sendable = self.0.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
+            let different = R::different(tx, &sendable).await?;
+            self.0.leave_out(sendable.into_iter(), different, &mut placed)?;
         }
-        let (_, placed) = self.0.sort_out(tx, rows).await?;
-        // What is equal to the file's is what was put in place.
-        Ok(Placed { present: 0, ..placed })
+        Ok(placed)
     }
 
     fn in_place(&self, rows: &[R], part: &mut Loaded<Placed>) -> Result<(), LoadError> {
@@ -258,7 +257,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         tx.server() != Server::Sqlite && tx.attempt() == 1 && !self.in_the_way.load(Ordering::Relaxed)
     }
 
-    async fn copy<R: Record>(&self, tx: &Tx, rows: &[R]) -> Result<Placed, LoadError> {
+    async fn copy<R: Record>(&self, tx: &Tx, rows: &[R]) -> Result<(), LoadError> {
         let mut text = Vec::new();
         for row in rows {
             row.write('\t', &mut text);
@@ -270,33 +269,33 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
             self.in_the_way.store(true, Ordering::Relaxed);
         }
         copied?;
-        Ok(Placed::default())
+        Ok(())
     }
 
-    /// The rows that are not there, and what is to be said of the others.
-    async fn sort_out<'a, R: Compared>(
+    /// The rows without those that there is a reason against, which are kept to be told. In order they are the file's.
+    fn leave_out<'a, R: Record>(
         &self,
-        tx: &Tx,
-        rows: &'a [R],
-    ) -> Result<(Vec<&'a R>, Placed), LoadError> {
-        let mut placed = Placed::default();
-        let mut new = Vec::new();
-        for (row, standing) in rows.iter().zip(R::standings(tx, rows).await?) {
-            match standing {
-                Standing::New => new.push(row),
-                Standing::Present => placed.present += 1,
-                Standing::Refused(reason) => {
-                    let mut text = Vec::new();
-                    row.write(',', &mut text);
-                    text.pop();
-                    placed.rejected.push(Rejected { line: row.line(), reason, row: text });
-                }
+        rows: impl Iterator<Item = &'a R>,
+        reasons: Reasons,
+        placed: &mut Placed,
+    ) -> Result<Vec<&'a R>, LoadError> {
+        let mut others = Vec::with_capacity(reasons.len());
+        for (row, reason) in rows.zip(reasons) {
+            let Some(reason) = reason else {
+                others.push(row);
+                continue;
+            };
+            let mut text = Vec::new();
+            row.write(',', &mut text);
+            text.pop();
+            placed.rejected.push(Rejected { line: row.line(), reason, row: text });
+        }
+        match self.on_error {
+            OnError::Stop if !placed.rejected.is_empty() => {
+                Err(LoadError::Rejected(std::mem::take(&mut placed.rejected)))
             }
+            OnError::Stop | OnError::Skip => Ok(others),
         }
-        if !placed.rejected.is_empty() && self.on_error == OnError::Stop {
-            return Err(LoadError::Rejected(placed.rejected));
-        }
-        Ok((new, placed))
     }
 
     /// The chunks that the reading thread finds.

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use database::Server;
@@ -313,12 +314,16 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     assert_whole(&other);
 
     // What a link leads to is replaced, and not the link; what is no file is written to, and not replaced.
-    let link = folder.path("link.csv");
-    std::os::unix::fs::symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
-    for output in [&link, Path::new("/dev/null")] {
+    let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
+    symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("it can be started");
+    for output in [&link, &pipe] {
         test.seabank().args(["export", "accounts", "--output"]).arg(output).assert().success();
+        assert!(!fs::symlink_metadata(output).expect("it is there").is_file());
     }
-    assert!(link.is_symlink() && !Path::new("/dev/null").is_file());
+    let read = reader.wait_with_output().expect("it ends").stdout;
+    assert!(read == fs::read(&link).expect("it is there"));
 }
 
 /// As `head` does: no more is wanted, and that is no failure.

@@ -12,29 +12,31 @@ use transaction::Tx;
 use crate::bank::bulk::SQLITE_PARAMETERS_MAX;
 use crate::bank::record::{Account, Record, Transfer};
 
-/// How a row stands.
-pub(crate) enum Standing {
-    /// It is not there.
-    New,
-    /// It is there, as the file has it.
-    Present,
-    /// It cannot be added: why.
-    Refused(String),
-}
+/// For each row, why it cannot be added, where it cannot.
+pub(crate) type Reasons = Vec<Option<String>>;
 
 /// A row that can be compared with what is there.
 pub(crate) trait Compared: Record {
-    /// Whether it can be added without looking: then errors say which rows could not.
-    const BY_COPY: bool;
+    /// Whether every row can be sent as it is: nothing that it refers to may be missing.
+    const STANDS_ALONE: bool;
 
-    /// How each row stands.
-    async fn standings(tx: &Tx, rows: &[Self]) -> Result<Vec<Standing>, DbErr>;
+    /// Rows that refer to what is not there, looked for before they are sent: a foreign key that is violated says so of no
+    /// row.
+    async fn dangling(tx: &Tx, rows: &[Self]) -> Result<Reasons, DbErr>;
+
+    /// Rows whose key is another's, looked for where not all were added. Not before: under SERIALIZABLE, whoever reads that
+    /// a key is free conflicts with everybody who adds one near it.
+    async fn different(tx: &Tx, rows: &[&Self]) -> Result<Reasons, DbErr>;
 }
 
 impl Compared for Account {
-    const BY_COPY: bool = true;
+    const STANDS_ALONE: bool = true;
 
-    async fn standings(tx: &Tx, rows: &[Self]) -> Result<Vec<Standing>, DbErr> {
+    async fn dangling(_: &Tx, rows: &[Self]) -> Result<Reasons, DbErr> {
+        Ok(vec![None; rows.len()])
+    }
+
+    async fn different(tx: &Tx, rows: &[&Self]) -> Result<Reasons, DbErr> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let mut there = HashMap::with_capacity(ids.len());
         for ids in ids.chunks(SQLITE_PARAMETERS_MAX) {
@@ -44,34 +46,24 @@ impl Compared for Account {
                 .filter(one_of(tx, accounts::Column::Id, ArrayType::BigInt, ids));
             there.extend(query.into_tuple::<(i64, i64)>().all(tx).await?);
         }
-        Ok(rows
-            .iter()
-            .map(|row| match there.get(&row.id) {
-                None => Standing::New,
-                Some(opening) if *opening == row.opening_balance => Standing::Present,
-                Some(opening) => Standing::Refused(format!(
-                    "account {} is there already, with an opening balance of {opening} and not {}",
-                    row.id, row.opening_balance
-                )),
-            })
-            .collect())
+        let reason = |row: &&Self| {
+            let opening = there.get(&row.id).filter(|opening| **opening != row.opening_balance)?;
+            Some(format!(
+                "account {} is there already, with an opening balance of {opening} and not {}",
+                row.id, row.opening_balance
+            ))
+        };
+        Ok(rows.iter().map(reason).collect())
     }
 }
 
 impl Compared for Transfer {
-    /// A foreign key that is violated says so of no row.
-    const BY_COPY: bool = false;
+    const STANDS_ALONE: bool = false;
 
-    async fn standings(tx: &Tx, rows: &[Self]) -> Result<Vec<Standing>, DbErr> {
-        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let mut there = HashMap::new();
-        for ids in ids.chunks(SQLITE_PARAMETERS_MAX) {
-            let query = Transfers::find().filter(one_of(tx, transfers::Column::Id, ArrayType::Uuid, ids));
-            there.extend(query.all(tx).await?.into_iter().map(|model| (model.id, model)));
-        }
+    async fn dangling(tx: &Tx, rows: &[Self]) -> Result<Reasons, DbErr> {
         let parties: HashSet<i64> = rows.iter().flat_map(|row| [row.source_id, row.target_id]).collect();
         let parties: Vec<_> = parties.into_iter().collect();
-        let mut known = HashSet::new();
+        let mut known = HashSet::with_capacity(parties.len());
         for ids in parties.chunks(SQLITE_PARAMETERS_MAX) {
             let query = Accounts::find().select_only().column(accounts::Column::Id).filter(one_of(
                 tx,
@@ -81,22 +73,29 @@ impl Compared for Transfer {
             ));
             known.extend(query.into_tuple::<i64>().all(tx).await?);
         }
-        let standing = |row: &Self| match there.get(&row.id) {
-            Some(model) if (model.source_id, model.target_id, model.amount) == row.what() => {
-                Standing::Present
-            }
-            Some(model) => Standing::Refused(format!(
+        let reason = |row: &Self| {
+            let id = [row.source_id, row.target_id].into_iter().find(|id| !known.contains(id))?;
+            Some(format!("there is no account {id}: import the accounts first"))
+        };
+        Ok(rows.iter().map(reason).collect())
+    }
+
+    async fn different(tx: &Tx, rows: &[&Self]) -> Result<Reasons, DbErr> {
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let mut there = HashMap::with_capacity(ids.len());
+        for ids in ids.chunks(SQLITE_PARAMETERS_MAX) {
+            let query = Transfers::find().filter(one_of(tx, transfers::Column::Id, ArrayType::Uuid, ids));
+            there.extend(query.all(tx).await?.into_iter().map(|model| (model.id, model)));
+        }
+        let reason = |row: &&Self| {
+            let what = |model: &&transfers::Model| (model.source_id, model.target_id, model.amount);
+            let model = there.get(&row.id).filter(|model| what(model) != row.what())?;
+            Some(format!(
                 "transfer {} is there already, of {} from account {} to account {}",
                 row.id, model.amount, model.source_id, model.target_id
-            )),
-            None => [row.source_id, row.target_id]
-                .into_iter()
-                .find(|id| !known.contains(id))
-                .map_or(Standing::New, |id| {
-                    Standing::Refused(format!("there is no account {id}: import the accounts first"))
-                }),
+            ))
         };
-        Ok(rows.iter().map(standing).collect())
+        Ok(rows.iter().map(reason).collect())
     }
 }
 
