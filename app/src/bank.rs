@@ -12,6 +12,7 @@ mod money;
 pub mod points;
 mod record;
 pub mod seed;
+pub mod server_side;
 pub mod transfer;
 
 pub use money::{AccountId, Amount, AmountError};

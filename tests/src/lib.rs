@@ -29,6 +29,7 @@ mod proxy;
 mod runner;
 mod server;
 mod tap;
+mod web;
 
 pub use binaries::command;
 pub use cockroach::Cockroach;
@@ -40,6 +41,7 @@ pub use proxy::{Cut, Fault, Kind, Proxy, Request};
 pub use runner::{Body, EVERY, Test, run};
 pub use server::TestServer;
 pub use tap::{Loss, Tap};
+pub use web::WebFile;
 
 /// A server that was found but cannot be used: the run fails, for a skip would hide it.
 #[derive(Debug, thiserror::Error)]

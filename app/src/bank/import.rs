@@ -9,7 +9,7 @@
 //! added again; one that is there with another is rejected, and so is one whose key stood on an earlier line.
 
 mod conflict;
-mod parse;
+pub(crate) mod parse;
 mod seen;
 
 use std::collections::HashSet;

@@ -158,9 +158,13 @@ impl Context {
 
     /// The bank, for so many transactions at once. Its schema is there.
     pub(super) async fn bank(&self, at_once: u32) -> Result<Bank, Failure> {
-        let database = self.connect(at_once).await?;
-        self.check_schema(&database).await?;
-        Ok(self.bank_on(&database))
+        self.migrated_bank(&self.connect(at_once).await?).await
+    }
+
+    /// The bank on a database whose schema is there, or it is said what to run.
+    pub(super) async fn migrated_bank(&self, database: &Database) -> Result<Bank, Failure> {
+        self.check_schema(database).await?;
+        Ok(self.bank_on(database))
     }
 
     /// The bank, for statements over whole tables that take as long as they take.

@@ -1,6 +1,7 @@
 //! `import`: adding the rows of a file.
 
 mod rejects;
+mod server_side;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -28,8 +29,13 @@ const CHUNK: usize = 10_000;
 pub(super) struct Args {
     /// A file of CSV, gzipped where its name ends in .gz; or - for standard input. Its header says what its rows are:
     /// id,balance[,opening_balance[,created_at]] or id,source_id,target_id,amount[,created_at]
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "server_side")]
+    file: Option<PathBuf>,
+
+    /// On CockroachDB: let the server read the accounts from a URL that it knows, by its IMPORT, as in
+    /// http://host/accounts.csv or nodelocal://1/accounts.csv. It takes all of them or none, and the table accounts is offline meanwhile
+    #[arg(long, value_name = "URL", conflicts_with_all = ["file", "on_error", "rejects"])]
+    server_side: Option<String>,
 
     #[command(flatten)]
     load: load::LoadFlags,
@@ -66,15 +72,23 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    match (&args.server_side, &args.file) {
+        (Some(url), _) => server_side::run(context, args, url).await,
+        (None, Some(file)) => import(context, args, file).await,
+        (None, None) => Err(Failure::usage("give a FILE, or --server-side URL")),
+    }
+}
+
+async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, Failure> {
     if args.on_error == OnBadRow::Stop && args.rejects.is_some() {
         return Err(Failure::usage("--rejects is where skipped rows go: add --on-error skip"));
     }
-    let source = Source::open(&args.file)?;
+    let source = Source::open(file)?;
     let bank = context.bank(args.load.at_once()).await?;
     let rejects = args.rejects.as_deref().map(|path| Rejects::create(path, args.load.run.is_some()));
     let mut rejects = rejects.transpose()?;
     let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&command(args), &loading);
+    let again = load::again(&command(args, file), &loading);
     context.progress().say(&run_line("import", loading.run));
 
     let started = Instant::now();
@@ -110,13 +124,15 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 }
 
 /// The command that a run is told again with, as a shell reads it.
-fn command(args: &Args) -> String {
-    let quoted = |path: &Path| {
-        let path = path.display().to_string();
-        shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
-    };
-    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(path));
-    format!("import {}{}", quoted(&args.file), args.rejects.as_ref().map(skip).unwrap_or_default())
+fn command(args: &Args, file: &Path) -> String {
+    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(&path.display().to_string()));
+    let file = quoted(&file.display().to_string());
+    format!("import {file}{}", args.rejects.as_ref().map(skip).unwrap_or_default())
+}
+
+/// As a shell reads it.
+fn quoted(text: &str) -> String {
+    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 fn failed(error: &ImportError, again: &str) -> Failure {

@@ -85,9 +85,13 @@ impl Counting {
 
     /// So many are done, and so far is the way.
     pub(super) fn done_at(&mut self, count: u64, position: u64) {
+        let per_second = count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        self.at(format!("{count} {}, {per_second:.0} a second", self.unit), position);
+    }
+
+    /// So far is the way; `what` says what is being done.
+    pub(super) fn at(&mut self, what: String, position: u64) {
         let seconds = self.started.elapsed().as_secs_f64();
-        let per_second = count as f64 / seconds.max(0.001);
-        let what = format!("{count} {}, {per_second:.0} a second", self.unit);
         if self.lines && self.last_line.elapsed() >= LINE_EVERY {
             let ahead = self.total.filter(|_| position > 0).map(|total| {
                 let left = seconds * (total.saturating_sub(position) as f64) / position as f64;

@@ -16,6 +16,7 @@ mod plans;
 mod relations;
 mod savepoint;
 mod seed;
+mod server_side;
 mod told;
 mod transaction;
 mod transfer;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("seed", seed::tests()),
         ("bulk", bulk::tests()),
         ("import", import::tests()),
+        ("server_side", server_side::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
         ("plans", plans::tests()),

@@ -86,6 +86,13 @@ impl Telling {
         self.applied()
     }
 
+    /// What ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let kill = format!("kill -INT {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        assert!(status.success(), "{kill}: it has ended");
+    }
+
     /// Waits for its end.
     pub(crate) async fn end(mut self) -> Told {
         let started = Instant::now();

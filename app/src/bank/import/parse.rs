@@ -38,10 +38,12 @@ pub(crate) enum Kind {
     Transfers,
 }
 
+/// What headers there are.
+pub(crate) const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
+    id,source_id,target_id,amount[,created_at] for transfers";
+
 /// Reads the first line.
 pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, String> {
-    const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
-        id,source_id,target_id,amount[,created_at] for transfers";
     let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
     let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
     let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;

@@ -1,0 +1,150 @@
+//! The table that a file is imported to first, where nobody else looks: what is wrong with the file shows here.
+
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use transaction::Tx;
+use uuid::Uuid;
+
+use crate::bank::load::{Load, LoadError, Loaded};
+
+/// A table of this import's own.
+pub(super) struct Staging {
+    /// Its name.
+    pub(super) name: String,
+    /// The columns that the file has fields for, with commas between them.
+    pub(super) columns: String,
+}
+
+/// How the rows of the file stand to the accounts that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How many there are.
+    pub(super) rows: u64,
+    /// How many of them are accounts that are there.
+    pub(super) present: u64,
+    /// Why one of them cannot be added, where one cannot.
+    pub(super) in_the_way: Option<String>,
+}
+
+impl Staging {
+    /// A name that nothing else has; no table yet.
+    pub(super) fn new() -> Self {
+        Self { name: format!("import_{}", Uuid::new_v4().simple()), columns: String::new() }
+    }
+
+    /// Makes it. Every column but the key may be empty: IMPORT asks that of columns that a file has no fields for.
+    pub(super) async fn create(&self, tx: &Tx) -> Result<(), DbErr> {
+        let columns = "id INT8 PRIMARY KEY, balance INT8, opening_balance INT8, created_at TIMESTAMPTZ";
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", self.name);
+        tx.execute_unprepared(&sql).await.map(drop)
+    }
+
+    /// Ends it.
+    pub(super) async fn drop(&self, tx: &Tx) -> Result<(), DbErr> {
+        tx.execute_unprepared(&format!("DROP TABLE IF EXISTS {}", self.name)).await.map(drop)
+    }
+
+    /// Why there is a row that is no account, where there is one.
+    async fn bad_row(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
+        let Self { name, columns } = self;
+        for column in columns.split(", ").filter(|column| *column != "id") {
+            let negative = if column == "created_at" { "" } else { " OR value < 0" };
+            let sql = format!(
+                "SELECT id, value::STRING AS text FROM (SELECT id, {column} AS value FROM {name}) AS given \
+                 WHERE value IS NULL{negative} ORDER BY id LIMIT 1"
+            );
+            if let Some(row) = one(tx, &sql).await? {
+                let id: i64 = row.try_get("", "id")?;
+                let text: Option<String> = row.try_get("", "text")?;
+                let what =
+                    text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} is negative"));
+                return Ok(Some(format!("account {id}: the {column} {what}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why there is a row whose number is another account's, where there is one.
+    pub(super) async fn conflict(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
+        let sql = format!(
+            "SELECT a.id, a.opening_balance AS there, coalesce(s.opening_balance, s.balance) AS given \
+             FROM {} AS s JOIN accounts AS a ON a.id = s.id \
+             WHERE a.opening_balance <> coalesce(s.opening_balance, s.balance) ORDER BY a.id LIMIT 1",
+            self.name
+        );
+        let Some(row) = one(tx, &sql).await? else { return Ok(None) };
+        let number = |column| row.try_get::<i64>("", column);
+        let (id, there, given) = (number("id")?, number("there")?, number("given")?);
+        Ok(Some(format!("account {id} is there already, with an opening balance of {there} and not {given}")))
+    }
+
+    /// Looks at all of its rows.
+    pub(super) async fn standing(&self, tx: &Tx) -> Result<Standing, DbErr> {
+        let count = async |from: String| {
+            let row = one(tx, &format!("SELECT count(*) AS rows FROM {from}")).await?;
+            let rows = row.map(|row| row.try_get::<i64>("", "rows")).transpose()?;
+            Ok::<u64, DbErr>(rows.unwrap_or_default().unsigned_abs())
+        };
+        let rows = count(self.name.clone()).await?;
+        let present = count(format!("{} AS s JOIN accounts AS a ON a.id = s.id", self.name)).await?;
+        let in_the_way = match self.bad_row(tx).await? {
+            None => self.conflict(tx).await?,
+            bad => bad,
+        };
+        Ok(Standing { rows, present, in_the_way })
+    }
+
+    /// The keys of its rows after one, so many, in their order.
+    pub(super) async fn keys(&self, tx: &Tx, after: Option<i64>, limit: usize) -> Result<Vec<i64>, DbErr> {
+        let after = after.map_or_else(String::new, |after| format!(" WHERE id > {after}"));
+        let sql = format!("SELECT id FROM {}{after} ORDER BY id LIMIT {limit}", self.name);
+        let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        rows.iter().map(|row| row.try_get("", "id")).collect()
+    }
+}
+
+/// Its rows, from there into accounts; those that are there already are left alone.
+impl Load for Staging {
+    type Row = i64;
+    type Done = Present;
+    const KIND: &'static str = "import";
+
+    async fn add(&self, tx: &Tx, _: &str, keys: &[i64]) -> Result<Present, LoadError> {
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Present(0)) };
+        // With ON CONFLICT the server would look at all accounts, and so wait for whoever adds any; so bounded it looks at
+        // its own. One that is added there meanwhile is a duplicate, and the chunk is tried again.
+        let sql = format!(
+            "INSERT INTO accounts (id, balance, opening_balance, created_at) \
+             SELECT id, balance, coalesce(opening_balance, balance), coalesce(created_at, now()) FROM {} AS s \
+             WHERE id >= $1 AND id <= $2 AND NOT EXISTS ( \
+               SELECT 1 FROM accounts AS a WHERE a.id = s.id AND a.id >= $1 AND a.id <= $2)",
+            self.name
+        );
+        let range = [(*first).into(), (*last).into()];
+        let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, range);
+        let added = tx.execute_raw(statement).await?.rows_affected();
+        Ok(Present(keys.len() as u64 - added))
+    }
+
+    async fn look(&self, _: &Tx, _: &[i64]) -> Result<Present, LoadError> {
+        Ok(Present(0))
+    }
+
+    fn in_place(&self, _: &[i64], part: &mut Loaded<Present>) -> Result<(), LoadError> {
+        part.rows -= part.done.0;
+        Ok(())
+    }
+}
+
+/// How many rows of chunks in place were there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Present(pub(super) u64);
+
+impl std::ops::AddAssign for Present {
+    fn add_assign(&mut self, part: Self) {
+        self.0 += part.0;
+    }
+}
+
+async fn one(tx: &Tx, sql: &str) -> Result<Option<QueryResult>, DbErr> {
+    tx.query_one_raw(Statement::from_string(tx.get_database_backend(), sql)).await
+}

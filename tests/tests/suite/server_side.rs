@@ -1,0 +1,228 @@
+//! Files that CockroachDB reads by itself: all of a file's accounts are added or none, whatever becomes of the program.
+
+use std::process::Output;
+
+use database::{Database, Server};
+use serde_json::Value;
+use tests::{Test, TestDatabase, TestServer, WebFile, scalar, tests};
+
+use crate::books::{everything, execute, insert_account};
+use crate::crash::assert_whole;
+use crate::told::Telling;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        the_server_reads_a_file on COCKROACH,
+        a_bank_that_is_exported_is_read_by_the_server on COCKROACH,
+        what_is_there_is_left_and_the_rest_added on COCKROACH,
+        what_cannot_be_added_changes_nothing on COCKROACH,
+        a_job_whose_session_is_gone_is_followed on COCKROACH,
+        an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
+        other_servers_name_the_other_way on &[Server::Sqlite, Server::Postgres],
+    ]
+}
+
+const COCKROACH: &[Server] = &[Server::Cockroach];
+
+/// Which time a file is asked for: for its header, to be looked at, for accounts.
+const TO_LOOK_AT: usize = 2;
+
+/// Accounts from 1 on with so many columns.
+fn accounts(count: u64, columns: usize) -> String {
+    let header = ["id", "balance", "opening_balance", "created_at"][..columns].join(",");
+    (1..=count).fold(header + "\n", |text, id| {
+        let (balance, id) = ((id * 10).to_string(), id.to_string());
+        let row = [&id, &balance, &balance, "2026-01-02T03:04:05Z"][..columns].join(",");
+        text + &row + "\n"
+    })
+}
+
+async fn web(text: impl Into<Vec<u8>>) -> WebFile {
+    WebFile::start(text).await.expect("a port is free")
+}
+
+fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
+    let arguments = ["import", "--server-side", url, "--format", "json"];
+    let output = test.seabank().args(arguments).args(more).output().expect("it runs");
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output, answer)
+}
+
+/// Nothing is left behind that was not there, and every constraint is known to hold.
+async fn assert_clean(test: &TestDatabase, database: &Database) {
+    assert_eq!(
+        scalar(database, "SELECT count(*) FROM [SHOW TABLES] WHERE table_name LIKE 'import%'").await,
+        0
+    );
+    for table in ["accounts", "transfers"] {
+        let sql = format!("SELECT count(*) FROM [SHOW CONSTRAINTS FROM {table}] WHERE NOT validated");
+        assert_eq!(scalar(database, &sql).await, 0, "{table}");
+    }
+    assert_whole(test);
+}
+
+async fn the_server_reads_a_file(server: &TestServer) {
+    for columns in 2..=4 {
+        let (test, file) = (server.database().await, web(accounts(25_000, columns)).await);
+        let database = test.connect().await;
+        let (output, answer) = import(&test, &file.url("accounts.csv"), &[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!((&answer["rows"], &answer["rejected"]), (&25_000.into(), &0.into()), "{answer}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // With fewer the server cannot: then nothing is offline. v20.1 never can, and says so after all.
+        assert_eq!(errors.contains("the table is offline until it ends"), columns > 2, "{errors}");
+        let (accounts, _) = everything(&database).await;
+        assert_eq!(accounts.len(), 25_000);
+        assert!(accounts.iter().all(|it| it.balance == it.id * 10 && it.opening_balance == it.balance));
+        assert!(accounts.iter().all(|it| (it.created_at.unix_timestamp() == 1_767_323_045) == (columns > 3)));
+        assert_clean(&test, &database).await;
+    }
+}
+
+async fn a_bank_that_is_exported_is_read_by_the_server(server: &TestServer) {
+    let (from, to) = (server.database().await, server.database().await);
+    from.seabank().args(["seed", "--count", "500"]).assert().success();
+    let exported = from.seabank().args(["export", "accounts"]).output().expect("it runs");
+    let file = web(exported.stdout).await;
+    let (output, _) = import(&to, &file.url("accounts.csv"), &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (before, after) = (everything(&from.connect().await).await, everything(&to.connect().await).await);
+    assert!(before == after && before.0.len() == 500);
+}
+
+async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+    let database = test.connect().await;
+    insert_account(&database, 7, 70).await;
+    insert_account(&database, 200, 2000).await;
+    let (output, answer) = import(&test, &file.url("a.csv"), &["--chunk", "100"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let counts = |answer: &Value| ["rows", "found", "present", "chunks"].map(|key| answer[key].as_u64());
+    assert_eq!(counts(&answer), [298, 0, 2, 3].map(Some));
+    assert_eq!(everything(&database).await.0.len(), 300);
+
+    let run = answer["run"].as_str().expect("an id");
+    let (_, again) = import(&test, &file.url("a.csv"), &["--chunk", "100", "--run", run]);
+    assert_eq!(counts(&again), [0, 300, 0, 3].map(Some), "{again}");
+    assert_clean(&test, &database).await;
+}
+
+async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    insert_account(&database, 5, 50).await;
+    let before = everything(&database).await;
+    for (text, code, words) in [
+        ("", 2, "it is empty or has no header"),
+        ("1\n2\n", 2, "it is empty or has no header"),
+        ("1,10\n2,20\n", 2, "its first line is `1,10`"),
+        ("balance,id\n1,10\n", 2, "its first line is `balance,id`"),
+        ("id,source_id,target_id,amount\n", 2, "its rows are transfers"),
+        ("id,balance\n1,10\n2,x\n", 1, "row 3"),
+        ("id,balance\n1,10\n2,20,20\n", 1, "expected 2 fields, got 3"),
+        ("id,balance\n1,10\n1,20\n", 1, "duplicate key"),
+        ("id,balance\n1,9223372036854775808\n", 1, "row 2"),
+        ("id,balance\n1,10\n2,-20\n", 1, "account 2: the balance -20 is negative"),
+        (
+            "id,balance,opening_balance\n1,10,10\n2,20,-1\n",
+            1,
+            "account 2: the opening_balance -1 is negative",
+        ),
+        (
+            "id,balance\n1,10\n5,60\n",
+            1,
+            "account 5 is there already, with an opening balance of 50 and not 60",
+        ),
+    ] {
+        let file = web(text).await;
+        let (output, answer) = import(&test, &file.url("accounts.csv"), &[]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let failure = errors.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(code), "{text}: {errors}");
+        assert!(failure.starts_with("error: ") && failure.contains(words), "{text}: {errors}");
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(words)), "{answer}");
+        assert!(everything(&database).await == before, "{text}");
+    }
+    let (output, _) = import(&test, "nodelocal://1/there-is-none.csv?KEY=hidden", &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("hidden"), "{output:?}");
+    assert_clean(&test, &database).await;
+}
+
+/// The session is cancelled while the server waits for the file: its job goes on, and is what counts.
+async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
+    for time in 1..=TO_LOOK_AT + 1 {
+        let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+        let database = test.connect().await;
+        file.hold(time);
+        let importing = Telling::start(&test, &["import", "--server-side", &file.url("a.csv")]);
+        if time <= TO_LOOK_AT || takes_accounts(&database) {
+            file.is_held().await;
+            execute(
+                &database,
+                "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'",
+            )
+            .await;
+        }
+        file.release();
+        let told = importing.end().await;
+        assert_eq!((told.code, told.count("rows")), (Some(0), 300), "time {time}: {told:?}");
+        assert_eq!(everything(&database).await.0.len(), 300);
+        assert_clean(&test, &database).await;
+    }
+}
+
+/// Whether the server imports into a table that has a DEFAULT.
+fn takes_accounts(database: &Database) -> bool {
+    !database.version.contains(" v20.1.")
+}
+
+async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+    let database = test.connect().await;
+    let url = file.url("a.csv");
+    file.hold(TO_LOOK_AT);
+    let importing = Telling::start(&test, &["import", "--server-side", &url]);
+    file.is_held().await;
+    importing.interrupt();
+    // The job is looked at every second, and cancelled then.
+    let cancelled = format!(
+        "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
+         AND status NOT IN ('running', 'pending', 'failed')",
+        test.name
+    );
+    while scalar(&database, &cancelled).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    file.release();
+    let told = importing.end().await;
+    assert_eq!((told.code, told.count("rows")), (Some(130), 0), "{told:?}");
+    assert_eq!(everything(&database).await.0.len(), 0);
+    assert_clean(&test, &database).await;
+
+    // Killed at the last moment: the server goes on by itself where it can, and the same again waits for that.
+    file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
+    let importing = Telling::start(&test, &["import", "--server-side", &url]);
+    file.is_held().await;
+    importing.kill();
+    let again = Telling::start(&test, &["import", "--server-side", &url]);
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    file.release();
+    let told = again.end().await;
+    assert_eq!((told.code, told.count("rows") + told.count("present")), (Some(0), 300), "{told:?}");
+    assert_eq!(told.count("present"), if takes_accounts(&database) { 300 } else { 0 });
+    assert_eq!(everything(&database).await.0.len(), 300);
+    assert_whole(&test);
+}
+
+async fn other_servers_name_the_other_way(server: &TestServer) {
+    let test = server.empty_database().await;
+    let (output, answer) = import(&test, "http://127.0.0.1:1/accounts.csv", &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let error = answer["error"].as_str().expect("a line");
+    assert!(error.contains("only CockroachDB reads files by itself"), "{error}");
+    assert!(error.contains("cargo run -p app import accounts.csv"), "{error}");
+    let (output, answer) = import(&test, "accounts.csv", &[]);
+    let error = answer["error"].as_str().expect("a line");
+    assert!(output.status.code() == Some(2) && error.contains("takes a URL"), "{output:?}");
+}
