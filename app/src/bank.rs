@@ -17,7 +17,7 @@ pub mod transfer;
 
 pub use money::{AccountId, Amount, AmountError};
 
-use database::Database;
+use database::{Database, Server};
 use sea_orm::DbErr;
 use transaction::{Counts, Error, Policy, Runner, Sessions};
 
@@ -40,6 +40,12 @@ impl Bank {
     /// The bank on any source of sessions: one that records what is sent, or one that fails on purpose.
     pub fn on(sessions: impl Sessions + 'static, policy: Policy) -> Self {
         Self { runner: Runner::new(sessions, policy) }
+    }
+
+    /// Which server it is on.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.runner.server()
     }
 
     /// What this bank's transactions came to so far.

@@ -58,6 +58,16 @@ impl Found {
 }
 
 impl TestServer {
+    /// A server of this kind, if one can be had; else why not.
+    ///
+    /// # Errors
+    ///
+    /// One line.
+    pub async fn open(server: Server) -> Result<Self, String> {
+        let found = Found::look_for(server).map_err(|how| format!("no {server} here: {how}"))?;
+        Self::start(&found).await.map_err(|error| error.to_string())
+    }
+
     pub(crate) async fn start(found: &Found) -> Result<Self, StartError> {
         let (server, store) = match found {
             Found::Sqlite => {

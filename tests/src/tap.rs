@@ -8,7 +8,7 @@ use ::database::{Database, Server};
 use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
 use transaction::{Begin, Session, Sessions};
 
-/// What becomes of a COMMIT whose answer is lost.
+/// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// It reached the server: the transaction is applied.
@@ -37,7 +37,7 @@ impl Tap {
         Self { database: database.clone(), wire: Arc::default() }
     }
 
-    /// Loses the answers of the next COMMITs, one each.
+    /// Loses the answers of the next COMMITs and inserts outside transactions, one each.
     #[must_use]
     pub fn losing(self, losses: &[Loss]) -> Self {
         self.wire().losses.extend(losses);
@@ -74,7 +74,8 @@ impl Sessions for Tap {
     }
 
     async fn acquire(&self) -> Result<Box<dyn Session>, DbErr> {
-        Ok(Box::new(TappedSession { session: self.database.acquire().await?, tap: self.clone() }))
+        let session = self.database.acquire().await?;
+        Ok(Box::new(TappedSession { session, tap: self.clone(), open: false }))
     }
 
     async fn end_orphan(&self, session: &str) -> Result<(), DbErr> {
@@ -85,17 +86,21 @@ impl Sessions for Tap {
 struct TappedSession {
     session: Box<dyn Session>,
     tap: Tap,
+    /// Whether a transaction has begun.
+    open: bool,
 }
 
 #[async_trait::async_trait]
 impl Session for TappedSession {
     async fn begin(&mut self, how: &Begin) -> Result<Option<String>, DbErr> {
         self.tap.text(if *how == Begin::WriteOverOrphan { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
+        self.open = true;
         self.session.begin(how).await
     }
 
     async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
         self.tap.text(sql);
+        self.open = sql != "COMMIT" && sql != "ROLLBACK";
         let loss = if sql == "COMMIT" { self.tap.wire().losses.pop_front() } else { None };
         if loss != Some(Loss::BeforeCommit) {
             self.session.control(sql).await?;
@@ -115,7 +120,11 @@ impl Session for TappedSession {
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
         self.tap.wire().sent.push(statement.clone());
-        self.session.query_one(statement).await
+        let commits = !self.open && statement.sql.contains("INSERT INTO");
+        let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
+        let answer =
+            if loss == Some(Loss::BeforeCommit) { None } else { self.session.query_one(statement).await? };
+        if loss.is_some() { Err(lost()) } else { Ok(answer) }
     }
 
     async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {

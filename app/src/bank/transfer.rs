@@ -1,16 +1,19 @@
-//! Moving money: what is asked, what comes of it, and the two styles of doing it.
+//! Moving money: what is asked, what comes of it, and the three styles of doing it.
 //!
 //! The outcomes are checked in the order of [`Refusal`]'s variants. Each style is one body that keeps the contract of
-//! [`transaction::Runner::run_idempotent`]; everything random is drawn before, in [`Bank::order`].
+//! [`transaction::Runner::run_idempotent`], or of [`transaction::Runner::statement`]; everything random is drawn before,
+//! in [`Bank::order`].
 
 mod builder;
 mod many;
 mod orm;
+mod single;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use ::entity::transfers;
+use database::{Server, sqlstate};
 use rand::Rng;
 use sea_orm::{DbErr, EntityTrait};
 use transaction::{Earlier, Error, Tx};
@@ -62,6 +65,31 @@ pub enum Style {
     Builder,
     /// Entities: read, compute, write back, as the tutorial's sample does.
     Orm,
+    /// One autocommitted statement, in one round trip. Not on SQLite, which changes one table in a statement.
+    Single,
+}
+
+impl Style {
+    /// Those that a server can do.
+    pub fn on(server: Server) -> impl Iterator<Item = Self> {
+        [Self::Builder, Self::Orm, Self::Single].into_iter().filter(move |style| style.works_on(server))
+    }
+
+    /// Its name, as the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Builder => "builder",
+            Self::Orm => "orm",
+            Self::Single => "single",
+        }
+    }
+
+    /// Whether a server can do it.
+    #[must_use]
+    pub fn works_on(self, server: Server) -> bool {
+        self != Self::Single || server != Server::Sqlite
+    }
 }
 
 /// A transfer that is in the database.
@@ -140,6 +168,9 @@ pub enum Refusal {
         /// What was asked for.
         amount: Amount,
     },
+    /// The server cannot do it in this style.
+    #[error("SQLite changes one table in a statement: use --style builder or --style orm")]
+    StyleUnsupported,
     /// A transfer that did not change exactly two balances. It is rolled back.
     #[error(
         "the transfer changed {0} balances instead of two and was rolled back: run `cargo run -p app audit`"
@@ -183,6 +214,7 @@ impl Refusal {
             Self::InsufficientFunds { .. } => "insufficient_funds",
             Self::NothingToMove(_) => "nothing_to_move",
             Self::BalanceOverflow { .. } => "balance_overflow",
+            Self::StyleUnsupported => "style_unsupported",
             Self::NotTwoBalances(_) => "not_two_balances",
             Self::Database(_) => "database",
         }
@@ -235,15 +267,19 @@ impl Bank {
             Style::Orm => {
                 self.runner.run_idempotent("transfer", async |tx: &Tx| orm::transfer(tx, &order).await).await
             }
+            Style::Single if style.works_on(self.runner.server()) => {
+                self.runner.statement("transfer", async |tx: &Tx| single::transfer(tx, &order).await).await
+            }
+            Style::Single => Err(Error::Body(Refusal::StyleUnsupported)),
         };
         match outcome {
             Ok(receipt) => {
                 tracing::info!(id = %receipt.id, amount = %receipt.amount, "applied");
                 Ok(receipt)
             }
-            Err(Error::Database { error, body, attempts }) if is_foreign_key(&error) => {
-                let missing = self.missing_account(&order).await.map(Refusal::UnknownAccount);
-                Err(missing.map_or(Error::Database { error, body, attempts }, Error::Body))
+            Err(Error::Database { error, body, attempts }) => {
+                let refusal = self.refusal_behind(&order, &error).await;
+                Err(refusal.map_or(Error::Database { error, body, attempts }, Error::Body))
             }
             outcome => outcome,
         }
@@ -260,7 +296,25 @@ impl Bank {
             .await
     }
 
-    /// A foreign key says that an account is missing, and not every server says which. Accounts are never deleted.
+    /// What an error of the database says of the order.
+    async fn refusal_behind(&self, order: &Order, error: &DbErr) -> Option<Refusal> {
+        match (sqlstate(error).as_deref()?, order.share) {
+            // A foreign key, on SQLite too; or what style `single` makes of it where there is none.
+            ("23503" | "787" | "22P02", _) => self.missing_account(order).await.map(Refusal::UnknownAccount),
+            // numeric_value_out_of_range: the other styles stop before it.
+            ("22003", Share::Exactly(amount)) => {
+                Some(Refusal::BalanceOverflow { account: order.target, amount })
+            }
+            ("22003", Share::Half) => {
+                let source = self.account_list(order.source, 1).await.ok()?;
+                let amount = Amount::new(source.first()?.balance / 2).ok()?;
+                Some(Refusal::BalanceOverflow { account: order.target, amount })
+            }
+            _ => None,
+        }
+    }
+
+    /// Which account is missing: not every server says. Accounts are never deleted.
     async fn missing_account(&self, order: &Order) -> Option<AccountId> {
         for account in [order.source, order.target] {
             if let Ok(listed) = self.account_list(account, 1).await
@@ -299,11 +353,6 @@ fn answer(tx: &Tx, order: &Order, recorded: &transfers::Model) -> Result<Receipt
 
 fn receipt(order: &Order, amount: Amount) -> Receipt {
     Receipt { id: order.id, source: order.source, target: order.target, amount, by: By::ThisRun }
-}
-
-/// 23503 on PostgreSQL and CockroachDB, SQLITE_CONSTRAINT_FOREIGNKEY.
-fn is_foreign_key(error: &DbErr) -> bool {
-    matches!(database::sqlstate(error).as_deref(), Some("23503" | "787"))
 }
 
 impl fmt::Display for Field {

@@ -4,6 +4,7 @@ mod many;
 mod one;
 
 use clap::ValueEnum;
+use database::Server;
 use serde::Serialize;
 use terminal::Failure;
 use transaction::Counts;
@@ -57,12 +58,25 @@ pub(super) struct Args {
 
 /// The styles, as they are named on the command line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum StyleName {
+pub(super) enum StyleName {
     /// Two SeaQuery statements, the arithmetic in the database
     #[default]
     Builder,
     /// Entities: read, compute, write back
     Orm,
+    /// All of it in one statement; not on SQLite
+    Single,
+}
+
+impl StyleName {
+    /// The style, where the server can do it.
+    pub(super) fn on(self, server: Server) -> Result<Style, Failure> {
+        let style = Style::from(self);
+        if style.works_on(server) {
+            return Ok(style);
+        }
+        Err(Failure::usage(Refusal::StyleUnsupported.to_string()))
+    }
 }
 
 impl From<StyleName> for Style {
@@ -70,6 +84,7 @@ impl From<StyleName> for Style {
         match name {
             StyleName::Builder => Self::Builder,
             StyleName::Orm => Self::Orm,
+            StyleName::Single => Self::Single,
         }
     }
 }
@@ -86,11 +101,12 @@ impl Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let bank = context.bank(args.concurrency).await?;
+    let style = args.style.on(bank.server())?;
     // A run is a run of many, even where it is of one.
     if args.count == 1 && args.run.is_none() {
-        one::run(context, &bank, args).await
+        one::run(context, &bank, args, style).await
     } else {
-        many::run(context, &bank, args).await
+        many::run(context, &bank, args, style).await
     }
 }
 

@@ -4,6 +4,7 @@
 
 use database::Options;
 use sea_orm::DbErr;
+use seabank::bank::transfer::Style;
 use serde_json::Value;
 use tests::{Test, TestServer, scalar, scalar_in, tests};
 use tokio::task::JoinSet;
@@ -83,7 +84,7 @@ async fn of_two_who_may_leave_one_stays(server: &TestServer) {
 }
 
 async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
-    for style in ["builder", "orm"] {
+    for style in Style::on(server.server).map(Style::name) {
         let test = server.database().await;
         let database = test.connect().await;
         for id in [1, 2] {

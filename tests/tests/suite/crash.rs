@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use database::{Database, Server};
+use seabank::bank::transfer::Style;
 use tests::{OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
@@ -107,12 +108,12 @@ pub(crate) fn assert_completed(told: &Told, count: u64) {
     assert_eq!(told.count("applied") + told.count("already_applied"), count, "{told:?}");
 }
 
-/// In both styles; between crash and return a connection is refused, and then the server says that it is starting.
+/// In every style; between crash and return a connection is refused, and then the server says that it is starting.
 async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    for style in ["builder", "orm"] {
+    for style in Style::on(server.server).map(Style::name) {
         let run = Uuid::new_v4().to_string();
         let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--run", &run];
         let transfer = [&transfer[..], &["--style", style]].concat();

@@ -64,7 +64,7 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let range = bank.account_range().await.expect("a reading");
     let nobody = AccountId(-1);
-    for style in [Style::Builder, Style::Orm] {
+    for style in Style::on(bank.server()) {
         let id = Uuid::new_v4();
         let drawn = bank.order(id, Wish::default(), range.as_ref(), &mut rng).await.expect("two accounts");
         bank.transfer(drawn, style).await.expect("applied");

@@ -32,7 +32,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const STYLES: [Style; 2] = [Style::Builder, Style::Orm];
 const ID: Uuid = Uuid::from_u128(1);
 
 /// A bank with accounts 1 (100), 2 (50), 3 (1) and 4 (as much as there can be).
@@ -78,7 +77,7 @@ fn order(id: Uuid, source: i64, target: i64, amount: Option<i64>) -> Order {
 }
 
 async fn money_moves_and_is_recorded(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         let receipt = fixture.transfer(style, order(ID, 1, 2, Some(30))).await.expect("there is enough");
         assert_eq!((receipt.id, receipt.amount.units(), receipt.by), (ID, 30, By::ThisRun));
@@ -88,7 +87,7 @@ async fn money_moves_and_is_recorded(server: &TestServer) {
 }
 
 async fn half_is_rounded_down(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         fixture.transfer(style, order(ID, 1, 2, Some(1))).await.expect("there is enough");
         let receipt =
@@ -99,7 +98,7 @@ async fn half_is_rounded_down(server: &TestServer) {
 }
 
 async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         fixture.transfer(style, order(ID, 1, 2, None)).await.expect("half of 100");
         let before = everything(&fixture.database).await;
@@ -126,7 +125,7 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
 }
 
 async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         fixture.transfer(style, order(ID, 1, 2, Some(5))).await.expect("there is enough");
         let before = everything(&fixture.database).await;
@@ -148,7 +147,7 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
 
 async fn every_refusal_changes_nothing(server: &TestServer) {
     let amount = |units| Amount::new(units).expect("a positive amount");
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         execute(&fixture.database, "UPDATE accounts SET balance = 0, opening_balance = 0 WHERE id = 2").await;
         let before = everything(&fixture.database).await;
@@ -175,7 +174,7 @@ async fn every_refusal_changes_nothing(server: &TestServer) {
 
 async fn refusals_come_in_checking_order(server: &TestServer) {
     let too_much = Amount::new(i64::MAX).expect("a positive amount");
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         for (refused, why) in [
             (order(ID, 9, 9, Some(1)), Refusal::SameAccount(AccountId(9))),
@@ -202,7 +201,7 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
 }
 
 async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         for losses in [
             &[Loss::AfterCommit][..],
             &[Loss::BeforeCommit],
@@ -222,7 +221,7 @@ async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestServer) {
 /// The first attempt is lost before its COMMIT; before the second, the money is gone. The second proves that the first
 /// is dead, so the refusal may be believed.
 async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
-    for style in STYLES {
+    for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
         let slow = Policy {
             pause_first: std::time::Duration::from_millis(300),
@@ -232,7 +231,7 @@ async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
         let tap = Tap::new(&fixture.database).losing(&[Loss::BeforeCommit]);
         let bank = Bank::on(tap.clone(), slow);
         let spending = async {
-            while !tap.verbs().contains(&"COMMIT".to_owned()) {
+            while !tap.verbs().iter().any(|verb| verb == "COMMIT" || verb == "WITH") {
                 tokio::task::yield_now().await;
             }
             let spend = order(Uuid::from_u128(2), 1, 2, Some(100));
@@ -246,6 +245,10 @@ async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
             // The pause is drawn, and may have been none.
             (Ok(_), Err(Error::Body(Refusal::InsufficientFunds { .. }))) => {
                 assert_eq!(fixture.recorded().await, [(1, 2, 60)], "{style:?}");
+            }
+            // A statement that is late may be carried out yet, so nothing proves that it is not.
+            (Err(Error::Unknown { .. }), Ok(_)) if style == Style::Single => {
+                assert_eq!(fixture.recorded().await, [(1, 2, 100)]);
             }
             other => panic!("{style:?}: {other:?}"),
         }
@@ -274,8 +277,10 @@ async fn a_pair_is_drawn_and_never_the_same_twice(server: &TestServer) {
 async fn random_transfers_keep_the_books(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "20"]).assert().success();
-    for style in ["builder", "orm"] {
-        let run = ["transfer", "--count", "100", "--concurrency", "4", "--style", style, "--format", "json"];
+    for style in Style::on(server.server) {
+        let style = ["--style", style.name()];
+        let run =
+            ["transfer", "--count", "100", "--concurrency", "4", style[0], style[1], "--format", "json"];
         let answer = json(&test, &run);
         assert_eq!(
             answer["applied"].as_u64().unwrap_or(0) + answer["skipped"].as_u64().unwrap_or(0),
@@ -287,9 +292,16 @@ async fn random_transfers_keep_the_books(server: &TestServer) {
 }
 
 async fn many_concurrent_transfers_between_few_accounts_all_succeed(server: &TestServer) {
+    for style in Style::on(server.server).filter(|style| *style != Style::Orm) {
+        many_concurrent_transfers(server, style).await;
+    }
+}
+
+async fn many_concurrent_transfers(server: &TestServer, style: Style) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "4"]).assert().success();
-    let run = ["transfer", "--count", "2000", "--concurrency", "32", "--format", "json"];
+    let style = ["--style", style.name()];
+    let run = ["transfer", "--count", "2000", "--concurrency", "32", style[0], style[1], "--format", "json"];
     let answer = json(&test, &run);
     let count = |key: &str| answer[key].as_u64().unwrap_or_else(|| panic!("{key}: {answer}"));
     assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");

@@ -1,6 +1,7 @@
 //! Wrong input through the binary: one line that says what to do, the documented exit code, nothing changed.
 
 use database::Server;
+use seabank::bank::transfer::Style;
 use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, tests};
 
@@ -146,7 +147,7 @@ async fn a_transfer_that_cannot_be_is_1(server: &TestServer) {
         insert_account(&database, id, 10).await;
     }
     let before = everything(&database).await;
-    for style in ["builder", "orm"] {
+    for style in Style::on(server.server).map(Style::name) {
         for (from, to, amount, word) in [
             ("9", "1", "5", "no account 9"),
             ("1", "9", "5", "no account 9"),

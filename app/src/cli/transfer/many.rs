@@ -30,13 +30,18 @@ struct Keys {
     rng_seed: u64,
 }
 
-pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<Answer, Failure> {
+pub(super) async fn run(
+    context: &Context,
+    bank: &Bank,
+    args: &Args,
+    style: Style,
+) -> Result<Answer, Failure> {
     let many = Many {
         count: args.count,
         concurrency: args.concurrency,
         run: args.run.unwrap_or_else(Uuid::new_v4),
         wish: args.wish(),
-        style: args.style.into(),
+        style,
         rng_seed: args.rng_seed(),
     };
     let again = command(&many);
@@ -179,8 +184,8 @@ fn command(many: &Many) -> String {
     if many.concurrency > 1 {
         command += &format!(" --concurrency {}", many.concurrency);
     }
-    if many.style == Style::Orm {
-        command += " --style orm";
+    if many.style != Style::default() {
+        command += &format!(" --style {}", many.style.name());
     }
     for (flag, value) in [
         ("--from", wish.source.map(|id| id.to_string())),

@@ -29,8 +29,13 @@ struct Keys {
     amount: Value,
 }
 
-pub(super) async fn run(context: &Context, bank: &Bank, args: &Args) -> Result<Answer, Failure> {
-    transfer_once(context, bank, args.id, args.wish(), args.style.into(), args.rng_seed()).await
+pub(super) async fn run(
+    context: &Context,
+    bank: &Bank,
+    args: &Args,
+    style: Style,
+) -> Result<Answer, Failure> {
+    transfer_once(context, bank, args.id, args.wish(), style, args.rng_seed()).await
 }
 
 /// Transfers once, having told the id, a new one where none is given; the answer tells what came of it.

@@ -1,0 +1,31 @@
+//! The bulk loads beside their peers: `psql \copy`, and the tutorial's way with SQLAlchemy ([`peer.py`](peer.py)).
+//!
+//! ```sh
+//! cargo bench -p tests --bench loads                  # how fast, on PostgreSQL, and CockroachDB where there is one
+//! cargo bench -p tests --bench loads -- size 10000000 # memory, and a transfer's time, at 100 000 or 10 000 rows and at so many
+//! ```
+//!
+//! The peers take turns in one run, on servers of its own: read the ratios.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod csv;
+mod peer;
+mod program;
+mod size;
+mod speed;
+
+/// How often each is measured.
+const ROUNDS: usize = 3;
+
+#[tokio::main]
+async fn main() {
+    // Cargo adds a flag of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let rows = |n: usize, usual| arguments.get(n).map_or(usual, |it| it.parse().expect("a number of rows"));
+    match arguments.first().map(String::as_str) {
+        Some("size") => size::measure(rows(1, 10_000_000)).await,
+        Some("speed") => speed::measure(rows(1, 1_000_000)).await,
+        None => speed::measure(1_000_000).await,
+        Some(other) => println!("NOT MEASURED: {other} is neither speed nor size"),
+    }
+}
