@@ -14,6 +14,7 @@ mod record;
 pub mod seed;
 pub mod server_side;
 pub mod transfer;
+pub mod workload;
 
 pub use money::{AccountId, Amount, AmountError};
 

@@ -20,6 +20,7 @@ mod progress;
 mod seed;
 mod source;
 mod transfer;
+mod workload;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     Import(import::Args),
     /// Write accounts or transfers as CSV that `import` reads back
     Export(export::Args),
+    /// Load the bank with transfers, measure them, and audit it meanwhile
+    Workload(workload::Args),
     /// List accounts in the order of their numbers
     Accounts(accounts::Args),
     /// Show an account and its latest transfers
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
             Command::Import(args) => import::run(&context, &args).await,
             Command::Export(args) => export::run(&context, &args).await,
             Command::Transfer(args) => transfer::run(&context, &args).await,
+            Command::Workload(args) => workload::run(&context, &args).await,
             Command::Accounts(args) => accounts::run(&context, &args).await,
             Command::History(args) => history::run(&context, &args).await,
             Command::Audit => audit::run(&context).await,

@@ -14,15 +14,20 @@ pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
 /// Audits a bank.
 pub(super) async fn audit(context: &Context, bank: &Bank) -> Result<Answer, Failure> {
     let audit = context.read(bank.audit()).await?;
-    let failure = (!audit.ok).then(|| {
-        let line = "the bank is broken: what is listed does not hold; restore it from a backup, or find who wrote it";
-        Failure::new(Exit::Broken, "broken", line)
-    });
+    let failure = (!audit.ok).then(broken);
     let text = text(&audit);
     Ok(Answer::new(audit, text).but(failure))
 }
 
-fn text(audit: &Audit) -> String {
+/// The failure of a bank that is not whole.
+pub(super) fn broken() -> Failure {
+    let line =
+        "the bank is broken: what is listed does not hold; restore it from a backup, or find who wrote it";
+    Failure::new(Exit::Broken, "broken", line)
+}
+
+/// An audit for people.
+pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
         "{} accounts, {} transfers; balances add up to {}, opening balances to {}.",
         audit.accounts, audit.transfers, audit.balance_total, audit.opening_total

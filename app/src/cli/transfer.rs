@@ -137,7 +137,7 @@ impl Tally {
 }
 
 /// The command that settles a transfer: it answers with what is recorded, or applies what was asked.
-fn settling(order: &Order, amount: Option<Amount>) -> String {
+pub(super) fn settling(order: &Order, amount: Option<Amount>) -> String {
     let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
     format!(
         "cargo run -p app transfer --id {} --from {} --to {}{amount}",

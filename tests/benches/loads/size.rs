@@ -1,6 +1,7 @@
 //! What grows with the number of rows: memory must not, and a transfer's time hardly.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use database::Server;
@@ -13,7 +14,7 @@ use tests::{TestDatabase, TestServer};
 use transaction::Policy;
 
 use crate::program::run;
-use crate::speed::name;
+use crate::speed::{fresh, name};
 
 /// With how many rows memory is compared.
 const FEW: u64 = 100_000;
@@ -40,7 +41,7 @@ pub(crate) async fn measure(many: u64) {
         println!("{command:<44} {:>9.1} {:>9.1} {ratio:>9.2}", megabytes(few), megabytes(much));
     }
 
-    let small = server.database().await;
+    let small = fresh(&server).await;
     seed(&small, FEW_ACCOUNTS);
     println!(
         "\na transfer's median, drawn accounts, taking turns, with {FEW_ACCOUNTS} accounts and with {many}"
@@ -51,8 +52,8 @@ pub(crate) async fn measure(many: u64) {
 }
 
 /// The most that each command held, with so many rows; and the bank that was seeded, twice as large.
-async fn memory(server: &TestServer, rows: u64) -> ([(&'static str, u64); 4], TestDatabase) {
-    let (large, other) = (server.database().await, server.database().await);
+async fn memory(server: &TestServer, rows: u64) -> ([(&'static str, u64); 4], ManuallyDrop<TestDatabase>) {
+    let (large, other) = (fresh(server).await, fresh(server).await);
     let folder = TempDir::with_prefix("seabank-size-").expect("a folder can be made");
     let (file, count) = (folder.path().join("accounts.csv"), rows.to_string());
     let seed = seed(&large, rows);

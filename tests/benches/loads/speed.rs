@@ -1,5 +1,6 @@
 //! How fast rows come in.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::Command;
 
@@ -38,14 +39,19 @@ async fn import_beside_copy(server: &TestServer, folder: &Path, rows: u64) {
     let (file, text) = csv::write(folder, rows);
     let (mut copied, mut imported) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let test = server.database().await;
+        let test = fresh(server).await;
         copied.push(rows as f64 / run(&mut copy(&test, &text)).seconds);
-        let test = server.database().await;
+        let test = fresh(server).await;
         imported.push(rows as f64 / run(test.program("seabank").arg("import").arg(&file)).seconds);
     }
     show("psql \\copy", &copied);
     show("import", &imported);
     ratio("import / psql \\copy", &imported, &copied);
+}
+
+/// A database that goes with its server, which is soon.
+pub(crate) async fn fresh(server: &TestServer) -> ManuallyDrop<TestDatabase> {
+    ManuallyDrop::new(server.database().await)
 }
 
 /// In one transaction, but on CockroachDB, where that is not atomic.
@@ -62,9 +68,9 @@ async fn draws_beside_sqlalchemy(server: &TestServer, peer: &Peer, rows: u64) {
         println!("\n{rows} {table} into {}, taking turns, rows/s", name(&server.version));
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let test = server.database().await;
+            let test = fresh(server).await;
             theirs.push((rows / OF_PEER) as f64 / peer.load(test.url(), table, rows / OF_PEER, CHUNK));
-            let test = server.database().await;
+            let test = fresh(server).await;
             let (rows_text, chunk) = (rows.to_string(), CHUNK.to_string());
             let arguments = [command, "--count", &rows_text, "--chunk", &chunk];
             ours.push(rows as f64 / run(test.program("seabank").args(arguments)).seconds);

@@ -21,6 +21,7 @@ mod told;
 mod transaction;
 mod transfer;
 mod unknown;
+mod workload;
 mod wrong_input;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ("unknown", unknown::tests()),
         ("conflicts", conflicts::tests()),
         ("model", model::tests()),
+        ("workload", workload::tests()),
         ("demo", demo::tests()),
         ("wrong_input", wrong_input::tests()),
     ])

@@ -1,0 +1,39 @@
+//! When each transfer is to begin.
+
+use std::time::Duration;
+
+/// An open loop: so many a second, whether or not those before have ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Schedule {
+    /// Transfers a second, above 0.
+    pub(super) rate: f64,
+    /// For how long the rate grows evenly from nothing to that.
+    pub(super) ramp: Duration,
+}
+
+impl Schedule {
+    /// When the transfer with this number is to begin, after the start.
+    pub(super) fn start_of(self, number: u64) -> Duration {
+        let (number, ramp) = (number as f64, self.ramp.as_secs_f64());
+        let in_ramp = self.rate * ramp / 2.0;
+        Duration::from_secs_f64(if number < in_ramp {
+            (2.0 * ramp * number / self.rate).sqrt()
+        } else {
+            ramp + (number - in_ramp) / self.rate
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_kept_and_grows_in_the_ramp() {
+        let even = Schedule { rate: 100.0, ramp: Duration::ZERO };
+        assert_eq!([0, 1, 100].map(|n| even.start_of(n).as_millis()), [0, 10, 1000]);
+        let ramp = Schedule { ramp: Duration::from_secs(2), ..even };
+        // In two seconds half of what the rate would give; a quarter of that in the first half.
+        assert_eq!([0, 25, 100, 200].map(|n| ramp.start_of(n).as_millis()), [0, 1000, 2000, 3000]);
+    }
+}

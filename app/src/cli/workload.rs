@@ -1,0 +1,251 @@
+//! `workload`: load for as long as asked, told as it goes, with audits beside it.
+
+mod lines;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use terminal::{Exit, Failure};
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::context::Context;
+use super::progress::run_line;
+use super::transfer::{StyleName, settling};
+use super::{audit, failure};
+use crate::bank::Amount;
+use crate::bank::audit::Audit;
+use crate::bank::workload::{Ended, Meter, Skew, Workload};
+use lines::{HistogramLog, Lines};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// For how long, as in 90s or 10m [default: 10s where no --max-ops is given]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    duration: Option<Duration>,
+
+    /// The most transfers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_ops: Option<u64>,
+
+    /// How many workers
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+
+    /// Begin so many transfers a second, whether or not those before have ended; latency counts from when one is due
+    #[arg(long, value_name = "N", value_parser = above_zero)]
+    rate: Option<f64>,
+
+    /// Let the load grow for so long: the rate, or else the number of workers
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
+    ramp: Duration,
+
+    /// How each transfer is done
+    #[arg(long, value_enum, default_value_t)]
+    style: StyleName,
+
+    /// Between so many accounts, the first of the bank; all there are where it has fewer
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
+    accounts: u64,
+
+    /// Nine of ten transfers are between the first so many of them
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..), conflicts_with = "zipf")]
+    hot: Option<u32>,
+
+    /// Draw the accounts by Zipf's law with this exponent: the first most often
+    #[arg(long, value_name = "EXPONENT", value_parser = above_zero)]
+    zipf: Option<f64>,
+
+    /// How much each moves, in whole minor units
+    #[arg(long, value_name = "UNITS", default_value = "1", allow_negative_numbers = true)]
+    amount: Amount,
+
+    /// How often the totals are audited meanwhile; 0s for never
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
+    audit_every: Duration,
+
+    /// Go on where a transfer fails or stays unknown
+    #[arg(long)]
+    tolerate_errors: bool,
+
+    /// How often a line is told
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
+    display_every: Duration,
+
+    /// Draw the same accounts as a run before
+    #[arg(long, value_name = "N")]
+    rng_seed: Option<u64>,
+
+    /// Complete the run with this id: its transfers that are applied already are not applied again
+    #[arg(long, value_name = "ID")]
+    run: Option<Uuid>,
+
+    /// Write the latencies of each interval as an HdrHistogram log, in microseconds
+    #[arg(long, value_name = "FILE")]
+    histogram: Option<PathBuf>,
+}
+
+/// A time that is not nothing.
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("give a time above 0, as in 10s".to_owned()) } else { Ok(time) }
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "give a number above 0".to_owned())
+}
+
+/// Where neither an end nor a number is given.
+const DURATION: Duration = Duration::from_secs(10);
+
+impl Args {
+    fn skew(&self) -> Skew {
+        match (self.hot, self.zipf) {
+            (Some(hot), _) => Skew::Hot(hot as usize),
+            (None, Some(exponent)) => Skew::Zipf(exponent),
+            (None, None) => Skew::Even,
+        }
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        self.duration.or(Some(DURATION).filter(|_| self.max_ops.is_none()))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Keys {
+    transfers: u64,
+    already_applied: u64,
+    skipped: u64,
+    failed: u64,
+    unknown: u64,
+    per_second: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+    attempts: u64,
+    retries: u64,
+    retries_by_sqlstate: BTreeMap<String, u64>,
+    seconds: f64,
+    audits: u64,
+    /// The last, or the first that found the bank broken; null where it could not be read.
+    audit: Option<Audit>,
+    style: &'static str,
+    concurrency: u32,
+    run: Uuid,
+    rng_seed: u64,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let bank = context.bank(args.concurrency).await?;
+    let auditor = context.bank_for_analysis().await?;
+    let load = Workload {
+        run: args.run.unwrap_or_else(Uuid::new_v4),
+        style: args.style.on(bank.server())?,
+        amount: Some(args.amount),
+        accounts: args.accounts,
+        skew: args.skew(),
+        rng_seed: args.rng_seed.unwrap_or_else(rand::random),
+        concurrency: args.concurrency,
+        max_ops: args.max_ops,
+        rate: args.rate,
+        ramp: args.ramp,
+        audit_every: Some(args.audit_every).filter(|every| !every.is_zero()),
+        tolerate_errors: args.tolerate_errors,
+    };
+    let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
+    context.progress().say(&run_line("workload", load.run));
+
+    // An end of its own: being interrupted is something else.
+    let stop = context.interrupted().child_token();
+    if let Some(duration) = args.duration() {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration).await;
+            stop.cancel();
+        });
+    }
+    let lines = RefCell::new(Lines::new(context.progress()));
+    let look = |meter: &Meter, elapsed: Duration| {
+        lines.borrow_mut().tell(meter, elapsed, bank.counts().retries);
+        if let Some(histogram) = &mut histogram {
+            histogram.write(meter, elapsed);
+        }
+    };
+    let ended = bank.load(&auditor, load.clone(), args.display_every, stop, look).await;
+    let ended = ended.map_err(|error| failure::drawing(&error))?;
+    let unwritten = histogram.and_then(HistogramLog::finish);
+
+    let keys = keys(&ended, &bank.counts(), &load);
+    let text = text(&keys, &ended, lines.into_inner());
+    let failure =
+        failed(&ended, args).or(unwritten).or_else(|| context.interruption("the totals are those so far"));
+    Ok(Answer::new(keys, text).but(failure))
+}
+
+fn keys(ended: &Ended, counts: &transaction::Counts, load: &Workload) -> Keys {
+    let Meter { endings, .. } = &ended.total;
+    let seconds = ended.took.as_secs_f64();
+    Keys {
+        transfers: endings.transfers,
+        already_applied: endings.already_applied,
+        skipped: endings.skipped,
+        failed: endings.failed,
+        unknown: endings.unknown,
+        per_second: endings.transfers as f64 / seconds.max(0.001),
+        p50_ms: ended.total.percentile_ms(50.0),
+        p95_ms: ended.total.percentile_ms(95.0),
+        p99_ms: ended.total.percentile_ms(99.0),
+        max_ms: ended.total.max_ms(),
+        attempts: counts.attempts,
+        retries: counts.retries,
+        retries_by_sqlstate: counts.retries_by_sqlstate.clone(),
+        seconds,
+        audits: ended.audits,
+        audit: ended.audit.as_ref().ok().cloned(),
+        style: load.style.name(),
+        concurrency: load.concurrency,
+        run: load.run,
+        rng_seed: load.rng_seed,
+    }
+}
+
+fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
+    let mut text = lines.total(&ended.total, ended.took, keys.retries);
+    text += &format!(
+        "\n{} skipped for want of money, {} failed, {} unknown, {} applied before.",
+        keys.skipped, keys.failed, keys.unknown, keys.already_applied
+    );
+    for (code, count) in &keys.retries_by_sqlstate {
+        text += &format!("\nretries for {code}: {count}");
+    }
+    text += &format!("\n{} audits; the last one:", keys.audits);
+    if let Ok(audit) = &ended.audit {
+        text += &format!("\n{}", audit::text(audit));
+    }
+    text
+}
+
+/// Why the run is no success, the gravest first.
+fn failed(ended: &Ended, args: &Args) -> Option<Failure> {
+    match &ended.audit {
+        Ok(audit) if !audit.ok => return Some(audit::broken()),
+        Ok(_) => {}
+        Err(error) => return Some(failure::reading(error)),
+    }
+    let (order, error) = ended.first_error.as_ref()?;
+    let failure = failure::transferring(error, &settling(order, Some(args.amount)));
+    let endings = ended.total.endings;
+    let line = format!(
+        "{} transfers failed and {} are unknown, the first, {}: {}",
+        endings.failed, endings.unknown, order.id, failure.line
+    );
+    // Some that are unknown weigh more than a first one that failed.
+    let exit = if endings.unknown > 0 { Exit::Unknown } else { failure.exit };
+    (endings.unknown > 0 || !args.tolerate_errors).then_some(Failure { line, exit, ..failure })
+}
