@@ -1,6 +1,7 @@
 //! Adding accounts with random numbers and balances. A number that is taken is drawn again, so the asked-for count is
 //! always reached.
 
+use std::collections::{HashSet, VecDeque};
 use std::ops::AddAssign;
 
 use rand::rngs::ChaCha8Rng;
@@ -76,6 +77,44 @@ fn draw(rng: &mut impl Rng) -> NewAccount {
     NewAccount { id: AccountId(rng.random_range(0..ID_LIMIT)), balance: rng.random_range(0..BALANCE_LIMIT) }
 }
 
+/// How many of the last draws have numbers of their own: those of the chunks that are on their way at once.
+const APART: usize = 1 << 16;
+
+/// Accounts without end, none with the number of one of the last [`APART`]. A chunk that meets the number of another on its
+/// way has to begin anew: of chunks of ten thousand, four at once, every fourth did.
+struct Draws {
+    rng: ChaCha8Rng,
+    /// In the order of the draws.
+    last: VecDeque<AccountId>,
+    numbers: HashSet<AccountId>,
+}
+
+impl Draws {
+    fn new(rng_seed: u64) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(rng_seed), last: VecDeque::new(), numbers: HashSet::new() }
+    }
+}
+
+impl Iterator for Draws {
+    type Item = NewAccount;
+
+    fn next(&mut self) -> Option<NewAccount> {
+        loop {
+            let account = draw(&mut self.rng);
+            if !self.numbers.insert(account.id) {
+                continue;
+            }
+            self.last.push_back(account.id);
+            if self.last.len() > APART
+                && let Some(first) = self.last.pop_front()
+            {
+                self.numbers.remove(&first);
+            }
+            return Some(account);
+        }
+    }
+}
+
 impl Bank {
     /// Adds so many accounts, telling `progress` after each chunk. What is drawn follows from `rng_seed`.
     ///
@@ -89,8 +128,24 @@ impl Bank {
         loading: &Loading,
         progress: impl FnMut(&Loaded<Collisions>),
     ) -> Result<Loaded<Collisions>, Stopped<Collisions>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
-        let accounts = (0..count).map(|_| draw(&mut rng));
+        let accounts = Draws::new(rng_seed).take(usize::try_from(count).unwrap_or(usize::MAX));
         load(&self.runner, &Seed { rng_seed }, loading, chunks(accounts, loading.chunk), progress).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without it some ten of so many draws would repeat another of the same stretch.
+    #[test]
+    fn draws_near_each_other_differ() {
+        let numbers: Vec<_> = Draws::new(1).take(5 * APART).map(|account| account.id).collect();
+        for stretch in numbers.chunks(APART) {
+            assert_eq!(stretch.iter().collect::<HashSet<_>>().len(), APART);
+        }
+        let repeated = numbers.len() - numbers.iter().collect::<HashSet<_>>().len();
+        assert!(repeated > 0, "those further apart may be the same");
+        assert!(numbers == Draws::new(1).take(5 * APART).map(|account| account.id).collect::<Vec<_>>());
     }
 }
