@@ -43,7 +43,10 @@ struct Fixture {
 
 impl Fixture {
     async fn new(server: &TestServer) -> Self {
-        let test = server.database().await;
+        Self::on(server.database().await).await
+    }
+
+    async fn on(test: TestDatabase) -> Self {
         let database = test.connect().await;
         for (id, balance) in [(1, 100), (2, 50), (3, 1), (4, i64::MAX)] {
             insert_account(&database, id, balance).await;
@@ -146,9 +149,16 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
 }
 
 async fn every_refusal_changes_nothing(server: &TestServer) {
+    every_refusal_leaves(server, Fixture::new).await;
+    // Then nothing but the transfer itself sees that an account is missing.
+    let without = async |server: &TestServer| Fixture::on(server.database_without_foreign_keys().await).await;
+    every_refusal_leaves(server, without).await;
+}
+
+async fn every_refusal_leaves(server: &TestServer, fixture: impl AsyncFn(&TestServer) -> Fixture) {
     let amount = |units| Amount::new(units).expect("a positive amount");
     for style in Style::on(server.server) {
-        let fixture = Fixture::new(server).await;
+        let fixture = fixture(server).await;
         execute(&fixture.database, "UPDATE accounts SET balance = 0, opening_balance = 0 WHERE id = 2").await;
         let before = everything(&fixture.database).await;
         for (refused, why) in [
