@@ -1,6 +1,6 @@
 //! The audit: it sees every way in which a bank can be broken, and is right beside writers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use database::{Database, Options, Server};
 use seabank::bank::Bank;
@@ -189,15 +189,18 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
     let mut endings = bank.transfer_many(many, stop.clone()).await.expect("accounts to draw from");
     let audits = async {
         let auditor = Bank::new(&test.connect_for_analysis().await, Policy::default());
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..25 {
+        let (mut seen, mut audits) = (std::collections::BTreeSet::new(), 0);
+        let started = Instant::now();
+        // However slow the writers are, some audits see more than others.
+        while audits < 25 || seen.len() < 2 {
+            assert!(started.elapsed() < Duration::from_secs(60), "the writers stand still");
+            audits += 1;
             let audit = auditor.audit().await.expect("readers are not disturbed");
             assert!(audit.ok, "{audit:?}");
             seen.insert(audit.transfers);
         }
         assert_eq!(auditor.counts().retries, 0, "readers are not tried again");
         stop.cancel();
-        seen.len()
     };
     let transfers = async {
         let mut applied = 0;
@@ -206,8 +209,8 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         }
         applied
     };
-    let (snapshots, applied) = tokio::join!(audits, transfers);
-    assert!(snapshots > 1 && applied > 0, "{snapshots} different snapshots beside {applied} transfers");
+    let ((), applied) = tokio::join!(audits, transfers);
+    assert!(applied > 0, "nothing was transferred beside the audits");
 }
 
 async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
