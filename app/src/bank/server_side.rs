@@ -71,7 +71,7 @@ pub enum ServerSideError {
     /// A chunk was not applied. Those before stay.
     #[error("{0}")]
     Load(Box<Error<LoadError>>),
-    /// What the server imported is not what it was when it was looked at. It is there.
+    /// The file, or the accounts, are not what they were when they were looked at. What was imported is there.
     #[error("{0}")]
     Changed(String),
 }

@@ -107,7 +107,7 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
         ServerSideError::Load(error) => load::with_completion(failure::loading(error, again), again),
         ServerSideError::Changed(_) => fail(
             "changed",
-            "the file has changed while it was read, and what was read last is there: look at it with `cargo run -p app audit`",
+            "the file or the accounts have changed meanwhile, and what was read last is there: look at it with `cargo run -p app audit`",
         ),
     }
 }
