@@ -43,6 +43,12 @@ impl Bank {
         Self { runner: Runner::new(sessions, policy) }
     }
 
+    /// The same bank for one worker of so many that each run one transaction after the other: see [`Runner::for_one_of`].
+    #[must_use]
+    pub fn for_one_of(&self, workers: u32) -> Self {
+        Self { runner: self.runner.for_one_of(workers) }
+    }
+
     /// Which server it is on.
     #[must_use]
     pub fn server(&self) -> Server {

@@ -56,7 +56,7 @@ impl Runner {
                 }
                 (Ok(value), None) => match self.commit(session.as_mut(), &frame).await {
                     Ok(()) => {
-                        session.release();
+                        self.sessions.release(session);
                         return Ending::Applied(value);
                     }
                     // This attempt had nothing to apply, so the answer to its COMMIT decides nothing.
@@ -160,7 +160,7 @@ impl Runner {
             tracing::debug!(error = %failure.error, "ROLLBACK failed, the connection is dropped");
             return;
         }
-        session.release();
+        self.sessions.release(session);
     }
 
     async fn control(&self, session: &mut dyn Session, phase: Phase, sql: &str) -> Result<(), Failure> {

@@ -25,6 +25,7 @@
 mod attempt;
 mod class;
 mod error;
+mod keep;
 mod policy;
 mod run;
 mod runner;

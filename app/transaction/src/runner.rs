@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use tracing::Instrument;
 
+use crate::keep::Keeping;
 use crate::run::{Ending, Run};
 use crate::stats::Stats;
 use crate::{Attempt, Counts, Error, Policy, Sessions, Tx};
@@ -62,6 +63,19 @@ impl Runner {
     #[must_use]
     pub fn with_jitter_seed(self, seed: u64) -> Self {
         Self { jitter: Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))), ..self }
+    }
+
+    /// The same, for one worker of so many that each run one transaction after the other. It keeps its connection from one to
+    /// the next, which spares it a round trip: the pool looks at every connection that comes back. Every half minute, and
+    /// with the last clone of this runner, the connection goes back nevertheless. Where there are more workers than connections
+    /// none is kept, for others wait for it.
+    #[must_use]
+    pub fn for_one_of(&self, workers: u32) -> Self {
+        let enough = self.sessions.connections_max().is_none_or(|connections| workers <= connections);
+        if !enough {
+            return self.clone();
+        }
+        Self { sessions: Arc::new(Keeping::new(Arc::clone(&self.sessions))), ..self.clone() }
     }
 
     /// What all runs so far came to.

@@ -49,8 +49,16 @@ pub trait Session: Send {
 pub trait Sessions: Send + Sync {
     /// Who answers.
     fn server(&self) -> Server;
+    /// How many there can be at once, where there is a limit.
+    fn connections_max(&self) -> Option<u32> {
+        None
+    }
     /// Takes a connection, opening one where none is idle.
     async fn acquire(&self) -> Result<Box<dyn Session>, DbErr>;
+    /// Takes back a connection on which no transaction is open.
+    fn release(&self, session: Box<dyn Session>) {
+        session.release();
+    }
     /// Ends the session that [`Session::begin`] described, if it still lives. On PostgreSQL only.
     async fn end_orphan(&self, session: &str) -> Result<(), DbErr>;
 }
@@ -59,6 +67,15 @@ pub trait Sessions: Send + Sync {
 impl Sessions for Database {
     fn server(&self) -> Server {
         self.server
+    }
+
+    fn connections_max(&self) -> Option<u32> {
+        Some(match self.server {
+            Server::Sqlite => self.connection.get_sqlite_connection_pool().options().get_max_connections(),
+            Server::Postgres | Server::Cockroach => {
+                self.connection.get_postgres_connection_pool().options().get_max_connections()
+            }
+        })
     }
 
     async fn acquire(&self) -> Result<Box<dyn Session>, DbErr> {
@@ -93,11 +110,13 @@ impl Sessions for Database {
 struct Pooled<DB: sqlx::Database> {
     server: Server,
     connection: Option<PoolConnection<DB>>,
+    /// What [`Session::begin`] answers with, once it has been asked.
+    id: Option<String>,
 }
 
 impl<DB: sqlx::Database> Pooled<DB> {
     fn new(server: Server, connection: PoolConnection<DB>) -> Self {
-        Self { server, connection: Some(connection) }
+        Self { server, connection: Some(connection), id: None }
     }
 
     fn connection(&mut self) -> &mut DB::Connection {
@@ -132,14 +151,16 @@ where
             (Server::Cockroach, Begin::WriteOverOrphan) => "BEGIN PRIORITY HIGH",
             (Server::Cockroach, Begin::Snapshot) => return self.begin_in_the_past().await,
             (Server::Postgres, Begin::Snapshot) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            (Server::Postgres, Begin::Write | Begin::WriteOverOrphan) => {
+            (Server::Postgres, Begin::Write | Begin::WriteOverOrphan) if self.id.is_none() => {
                 // Two statements, one round trip; SHOW takes no snapshot.
                 let sql = format!("BEGIN; SHOW {SESSION_ID}");
                 let rows = self.connection().fetch_all(AssertSqlSafe(sql)).await.map_err(query_error)?;
-                return rows.first().map(|row| row.try_get(0)).transpose().map_err(query_error);
+                self.id = rows.first().map(|row| row.try_get(0)).transpose().map_err(query_error)?;
+                return Ok(self.id.clone());
             }
+            (Server::Postgres, Begin::Write | Begin::WriteOverOrphan) => "BEGIN",
         };
-        self.control(sql).await.map(|()| None)
+        self.control(sql).await.map(|()| self.id.clone())
     }
 
     async fn control(&mut self, sql: &str) -> Result<(), DbErr> {

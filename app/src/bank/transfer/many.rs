@@ -78,7 +78,8 @@ impl Bank {
         let (ended, receiver) = mpsc::channel(1024);
         let mut workers = JoinSet::new();
         for _ in 0..many.concurrency {
-            let (bank, range, next) = (self.clone(), range.clone(), Arc::clone(&next));
+            let bank = self.for_one_of(many.concurrency);
+            let (range, next) = (range.clone(), Arc::clone(&next));
             let (stop, ended) = (stop.clone(), ended.clone());
             workers.spawn(async move {
                 while !stop.is_cancelled() {

@@ -102,7 +102,10 @@ fn simulate(seed: u64) -> Result<Tally, String> {
         let trouble = [0, 10, 60, 200, 400][rng.random_range(0..5)];
         let world = World::new(kind, rng.random(), trouble);
         let runner = Runner::new(world.clone(), policy(&mut rng, kind)).with_jitter_seed(rng.random());
-        let clients = (0..CLIENTS).map(|number| client(&world, &runner, seed, number, EACH));
+        let keep = rng.random::<bool>();
+        let one = |_| if keep { runner.for_one_of(1) } else { runner.clone() };
+        let runners: Vec<Runner> = (0..CLIENTS).map(one).collect();
+        let clients = (0..).zip(&runners).map(|(number, runner)| client(&world, runner, seed, number, EACH));
         let told: Vec<(Order, Told)> = join_all(clients).await.into_iter().flatten().collect();
         tokio::time::sleep(Duration::from_secs(300)).await;
         for (order, told) in &told {
