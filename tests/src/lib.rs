@@ -2,8 +2,8 @@
 //! every server that can be had.
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
-//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `TEST_REQUIRE=postgres,cockroachdb` makes a
-//! missing one a failure. A suite is a module with a list of its tests:
+//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. Chromium looks at pages
+//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
@@ -19,6 +19,7 @@
 //! Faults of the network come from [`Proxy`]. What it leaves to others: what is tested (`tests/suite`).
 
 mod binaries;
+mod browser;
 mod cockroach;
 mod database;
 mod disk;
@@ -32,6 +33,7 @@ mod tap;
 mod web;
 
 pub use binaries::command;
+pub use browser::{Browser, Seen};
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;

@@ -1,4 +1,4 @@
-//! Runs every test on every server that can be had, and says which those are.
+//! Runs every test on every server that can be had, and says which those are, and whether a browser is there.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
 
 use std::fmt::Write as _;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use ::database::Server;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::TestServer;
 use crate::server::Found;
+use crate::{Browser, TestServer};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -74,7 +74,11 @@ fn fail(line: &str) -> ExitCode {
 struct Coverage {
     found: Vec<(Server, Found)>,
     missing: Vec<(Server, &'static str)>,
+    browser: Option<Browser>,
 }
+
+/// How `TEST_REQUIRE` and the list of what is covered call it.
+const BROWSER: &str = "browser";
 
 impl Coverage {
     /// Looks for each; `TEST_REQUIRE` says which may not be missing.
@@ -87,15 +91,23 @@ impl Coverage {
             }
         }
         let required = std::env::var("TEST_REQUIRE").unwrap_or_default();
+        let browser = Browser::find();
         for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if name == BROWSER {
+                let remedy = Browser::REMEDY;
+                browser.as_ref().ok_or(format!("TEST_REQUIRE asks for a {BROWSER}: {remedy}"))?;
+                continue;
+            }
             let Some(server) = servers.iter().find(|it| short(**it) == name) else {
-                return Err(format!("TEST_REQUIRE names {name}: it knows sqlite, postgres and cockroachdb"));
+                return Err(format!(
+                    "TEST_REQUIRE names {name}: it knows sqlite, postgres, cockroachdb and {BROWSER}"
+                ));
             };
             if let Some((_, remedy)) = missing.iter().find(|(it, _)| it == server) {
                 return Err(format!("TEST_REQUIRE asks for {server}, which is not here: {remedy}"));
             }
         }
-        Ok(Self { found, missing })
+        Ok(Self { found, missing, browser })
     }
 
     fn text(&self, servers: &[Arc<TestServer>]) -> String {
@@ -105,6 +117,9 @@ impl Coverage {
         }
         for (server, remedy) in &self.missing {
             let _ = write!(text, "\n  {:<12} NOT COVERED: {remedy}", server.to_string());
+        }
+        if self.browser.is_none() {
+            let _ = write!(text, "\n  {BROWSER:<12} NOT COVERED: {}", Browser::REMEDY);
         }
         text
     }

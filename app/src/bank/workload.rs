@@ -55,6 +55,17 @@ pub struct Workload {
     pub tolerate_errors: bool,
 }
 
+/// What is told of a load while it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// What has ended since the look before.
+    pub interval: &'a Meter,
+    /// How long all of it has run.
+    pub elapsed: Duration,
+    /// How many audits there were so far.
+    pub audits: u64,
+}
+
 /// What a load came to.
 #[derive(Debug)]
 pub struct Ended {
@@ -88,7 +99,7 @@ struct Running {
 impl Bank {
     /// Loads the bank until `stop` is cancelled, a transfer ends badly and that is not tolerated, an audit finds the bank broken, or
     /// there is no more to do; then audits all of it by `auditor`, a bank on the same database whose statements take as long as they take.
-    /// `look` is told every so often what has ended since it was told last, and how long all of it has run.
+    /// `look` is told every so often how it goes.
     ///
     /// # Errors
     ///
@@ -99,7 +110,7 @@ impl Bank {
         load: Workload,
         look_every: Duration,
         stop: CancellationToken,
-        mut look: impl FnMut(&Meter, Duration),
+        mut look: impl FnMut(Look<'_>),
     ) -> Result<Ended, DrawError> {
         let ids = self.first_accounts(load.accounts).await?;
         if ids.len() < 2 {
@@ -119,7 +130,7 @@ impl Bank {
         });
         let mut working = JoinSet::new();
         for worker in 0..workers {
-            let (bank, running) = (self.clone(), Arc::clone(&running));
+            let (bank, running) = (self.for_one_of(workers), Arc::clone(&running));
             working.spawn(async move { running.work(&bank, worker).await });
         }
         let over = CancellationToken::new();
@@ -134,7 +145,8 @@ impl Bank {
         looking.tick().await;
         let mut look_at_interval = |total: &mut Meter| {
             let mut interval = std::mem::take(&mut *lock(&running.interval));
-            look(&interval, running.started.elapsed());
+            let audits = running.audits.load(Ordering::Relaxed);
+            look(Look { interval: &interval, elapsed: running.started.elapsed(), audits });
             total.take(&mut interval);
         };
         loop {

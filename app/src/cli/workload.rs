@@ -1,12 +1,15 @@
 //! `workload`: load for as long as asked, told as it goes, with audits beside it.
 
 mod lines;
+mod report;
+mod timeline;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use database::Address;
 use serde::Serialize;
 use terminal::{Exit, Failure};
 use uuid::Uuid;
@@ -18,8 +21,10 @@ use super::transfer::{StyleName, settling};
 use super::{audit, failure};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
-use crate::bank::workload::{Ended, Meter, Skew, Workload};
+use crate::bank::workload::{Ended, Look, Meter, Skew, Workload};
 use lines::{HistogramLog, Lines};
+use report::{Page, Report};
+use timeline::Timeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -86,6 +91,10 @@ pub(super) struct Args {
     /// Write the latencies of each interval as an HdrHistogram log, in microseconds
     #[arg(long, value_name = "FILE")]
     histogram: Option<PathBuf>,
+
+    /// Write a page about it: throughput, latencies, retries and audits, as pictures and tables
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// A time that is not nothing.
@@ -142,7 +151,9 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.concurrency).await?;
+    let address = context.address()?;
+    let database = context.connect(args.concurrency).await?;
+    let bank = context.migrated_bank(&database).await?;
     let auditor = context.bank_for_analysis().await?;
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
@@ -159,6 +170,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         tolerate_errors: args.tolerate_errors,
     };
     let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
+    let report = args.report.as_deref().map(Report::create).transpose()?;
     context.progress().say(&run_line("workload", load.run));
 
     // An end of its own: being interrupted is something else.
@@ -171,10 +183,15 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         });
     }
     let lines = RefCell::new(Lines::new(context.progress()));
-    let look = |meter: &Meter, elapsed: Duration| {
-        lines.borrow_mut().tell(meter, elapsed, bank.counts().retries);
+    let timeline = RefCell::new(Timeline::new());
+    let look = |look: Look<'_>| {
+        let retries = bank.counts().retries;
+        lines.borrow_mut().tell(look, retries);
         if let Some(histogram) = &mut histogram {
-            histogram.write(meter, elapsed);
+            histogram.write(look);
+        }
+        if report.is_some() {
+            timeline.borrow_mut().take_down(look, retries);
         }
     };
     let ended = bank.load(&auditor, load.clone(), args.display_every, stop, look).await;
@@ -185,7 +202,19 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let text = text(&keys, &ended, lines.into_inner());
     let failure =
         failed(&ended, args).or(unwritten).or_else(|| context.interruption("the totals are those so far"));
-    Ok(Answer::new(keys, text).but(failure))
+    let answer = Answer::new(keys, text);
+    let unwritten = report.and_then(|report| {
+        report.write(&Page {
+            keys: &answer.keys(),
+            total: &ended.total,
+            timeline: &timeline.into_inner(),
+            settings: &settings(&address, args, &load),
+            audit: ended.audit.as_ref().ok(),
+            version: &database.version,
+            failure: failure.as_ref(),
+        })
+    });
+    Ok(answer.but(failure.or(unwritten)))
 }
 
 fn keys(ended: &Ended, counts: &transaction::Counts, load: &Workload) -> Keys {
@@ -213,6 +242,36 @@ fn keys(ended: &Ended, counts: &transaction::Counts, load: &Workload) -> Keys {
         run: load.run,
         rng_seed: load.rng_seed,
     }
+}
+
+/// What the load was told to do, in words.
+fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static str, String)> {
+    let time = |time| humantime::format_duration(time).to_string();
+    let drawn = match load.skew {
+        Skew::Even => "drawn alike".to_owned(),
+        Skew::Hot(hot) => format!("the first {hot} in nine of ten transfers"),
+        Skew::Zipf(exponent) => format!("drawn by Zipf's law with exponent {exponent}"),
+    };
+    let end = match (args.duration(), load.max_ops) {
+        (Some(duration), Some(most)) => format!("after {}, or {most} transfers", time(duration)),
+        (Some(duration), None) => format!("after {}", time(duration)),
+        (None, most) => format!("after {} transfers", most.unwrap_or_default()),
+    };
+    let rate = load.rate.map_or("as the workers manage".to_owned(), |rate| format!("{rate} a second"));
+    vec![
+        ("database", address.to_string()),
+        ("style", load.style.name().to_owned()),
+        ("workers", load.concurrency.to_string()),
+        ("transfers begin", rate),
+        ("load grows for", time(load.ramp)),
+        ("ends", end),
+        ("accounts", format!("the first {}, {drawn}", load.accounts)),
+        ("amount", args.amount.to_string()),
+        ("audit every", load.audit_every.map_or("never".to_owned(), time)),
+        ("errors", if load.tolerate_errors { "tolerated" } else { "the first one ends it" }.to_owned()),
+        ("run", load.run.to_string()),
+        ("rng seed", load.rng_seed.to_string()),
+    ]
 }
 
 fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {

@@ -14,6 +14,7 @@ mod migrations;
 mod model;
 mod plans;
 mod relations;
+mod report;
 mod savepoint;
 mod seed;
 mod server_side;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("conflicts", conflicts::tests()),
         ("model", model::tests()),
         ("workload", workload::tests()),
+        ("report", report::tests()),
         ("demo", demo::tests()),
         ("wrong_input", wrong_input::tests()),
     ])

@@ -1,5 +1,6 @@
 //! What transfers took, and how they ended: counted in one interval and in all.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -24,6 +25,16 @@ pub struct Endings {
     pub unknown: u64,
     /// Of the transfers, those that an earlier call of this run had applied.
     pub already_applied: u64,
+}
+
+impl AddAssign for Endings {
+    fn add_assign(&mut self, other: Self) {
+        self.transfers += other.transfers;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.already_applied += other.already_applied;
+    }
 }
 
 /// Whether a transfer ended as none should.
@@ -65,12 +76,7 @@ impl Meter {
 
     /// Adds what another has counted, and clears that.
     pub(super) fn take(&mut self, other: &mut Self) {
-        let (sum, part) = (&mut self.endings, std::mem::take(&mut other.endings));
-        sum.transfers += part.transfers;
-        sum.skipped += part.skipped;
-        sum.failed += part.failed;
-        sum.unknown += part.unknown;
-        sum.already_applied += part.already_applied;
+        self.endings += std::mem::take(&mut other.endings);
         self.latencies.add(&other.latencies).expect("they have the same bounds");
         other.latencies.reset();
     }
@@ -79,6 +85,12 @@ impl Meter {
     #[must_use]
     pub fn percentile_ms(&self, percentile: f64) -> f64 {
         self.latencies.value_at_percentile(percentile) as f64 / 1000.0
+    }
+
+    /// Whether any was applied.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.latencies.is_empty()
     }
 
     /// The longest latency, in milliseconds.

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder};
 use terminal::{Exit, Failure};
 
-use crate::bank::workload::{Endings, Meter};
+use crate::bank::workload::{Endings, Look, Meter};
 use crate::cli::progress::Progress;
 
 /// How often the heads of the columns are repeated.
@@ -31,7 +31,7 @@ impl Lines {
     }
 
     /// Tells of one interval.
-    pub(super) fn tell(&mut self, interval: &Meter, elapsed: Duration, retries: u64) {
+    pub(super) fn tell(&mut self, Look { interval, elapsed, .. }: Look<'_>, retries: u64) {
         let Endings { transfers, failed, unknown, .. } = interval.endings;
         self.endings.transfers += transfers;
         self.endings.failed += failed + unknown;
@@ -108,7 +108,7 @@ impl HistogramLog {
     }
 
     /// One interval. What cannot be written is told at the end.
-    pub(super) fn write(&mut self, meter: &Meter, elapsed: Duration) {
+    pub(super) fn write(&mut self, Look { interval, elapsed, .. }: Look<'_>) {
         let (begun, took) = (self.begun, elapsed - self.begun);
         self.begun = elapsed;
         let mut builder = IntervalLogWriterBuilder::new();
@@ -122,7 +122,8 @@ impl HistogramLog {
             .begin_log_with(&mut self.file, &mut self.serializer)
             .map_err(|error| error.to_string())
             .and_then(|mut log: IntervalLogWriter<'_, '_, _, _>| {
-                log.write_histogram(&meter.latencies, begun, took, None).map_err(|error| format!("{error:?}"))
+                log.write_histogram(&interval.latencies, begun, took, None)
+                    .map_err(|error| format!("{error:?}"))
             });
         if let Err(error) = written {
             self.broken.get_or_insert(error);

@@ -1,0 +1,142 @@
+//! How a load went, interval by interval: as many as a picture has room for, however long it takes.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+
+use crate::bank::workload::{Endings, Look, Meter};
+
+/// The most intervals. Beyond that, neighbours are put together.
+const MOST: usize = 240;
+
+/// Intervals, each of the same number of looks but for the last.
+pub(super) struct Timeline {
+    intervals: Vec<Interval>,
+    looks_each: u32,
+    /// At the last look.
+    elapsed: Duration,
+    retries: u64,
+    audits: u64,
+}
+
+/// What ended between two times.
+#[derive(Clone)]
+pub(super) struct Interval {
+    pub(super) from: Duration,
+    pub(super) until: Duration,
+    pub(super) endings: Endings,
+    pub(super) retries: u64,
+    pub(super) audits: u64,
+    looks: u32,
+    /// A histogram, packed: a few hundred bytes of its two hundred thousand.
+    latencies: Vec<u8>,
+}
+
+impl Timeline {
+    pub(super) fn new() -> Self {
+        Self { intervals: Vec::new(), looks_each: 1, elapsed: Duration::ZERO, retries: 0, audits: 0 }
+    }
+
+    /// Takes down one look; `retries` were there so far.
+    pub(super) fn take_down(&mut self, look: Look<'_>, retries: u64) {
+        let interval = Interval {
+            from: self.elapsed,
+            until: look.elapsed,
+            endings: look.interval.endings,
+            retries: retries - self.retries,
+            audits: look.audits - self.audits,
+            looks: 1,
+            latencies: packed(&look.interval.latencies),
+        };
+        (self.elapsed, self.retries, self.audits) = (look.elapsed, retries, look.audits);
+        match self.intervals.last_mut() {
+            Some(last) if last.looks < self.looks_each => last.add(&interval),
+            _ => self.intervals.push(interval),
+        }
+        if self.intervals.len() > MOST {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        self.looks_each *= 2;
+        let pairs = self.intervals.chunks(2).map(|pair| {
+            let mut sum = pair[0].clone();
+            pair[1..].iter().for_each(|second| sum.add(second));
+            sum
+        });
+        self.intervals = pairs.collect();
+    }
+
+    pub(super) fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+}
+
+impl Interval {
+    /// Adds the interval after it.
+    fn add(&mut self, next: &Self) {
+        let mut sum = unpacked(&self.latencies);
+        sum.add(unpacked(&next.latencies)).expect("they have the same bounds");
+        self.latencies = packed(&sum);
+        self.until = next.until;
+        self.endings += next.endings;
+        self.retries += next.retries;
+        self.audits += next.audits;
+        self.looks += next.looks;
+    }
+
+    /// Transfers a second.
+    pub(super) fn per_second(&self) -> f64 {
+        self.endings.transfers as f64 / (self.until - self.from).as_secs_f64().max(0.001)
+    }
+
+    /// What ended in it, with its latencies.
+    pub(super) fn meter(&self) -> Meter {
+        Meter { endings: self.endings, latencies: unpacked(&self.latencies) }
+    }
+}
+
+fn packed(latencies: &Histogram<u64>) -> Vec<u8> {
+    let mut packed = Vec::new();
+    V2Serializer::new().serialize(latencies, &mut packed).expect("memory takes whatever is written");
+    packed.shrink_to_fit();
+    packed
+}
+
+fn unpacked(packed: &[u8]) -> Histogram<u64> {
+    Deserializer::new().deserialize(&mut &*packed).expect("it was packed here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each look has as many transfers as its number, each as many microseconds long.
+    #[test]
+    fn nothing_is_lost_where_intervals_are_put_together() {
+        let mut timeline = Timeline::new();
+        for n in 1..=1000_u64 {
+            let mut interval = Meter::default();
+            interval.endings.transfers = n;
+            interval.latencies.record_n(n, n).expect("it is within the bounds");
+            let elapsed = Duration::from_secs(n);
+            timeline.take_down(Look { interval: &interval, elapsed, audits: 2 * n }, 3 * n);
+        }
+        let intervals = timeline.intervals();
+        assert!((MOST / 2..=MOST).contains(&intervals.len()), "{}", intervals.len());
+        let sum = |of: &dyn Fn(&Interval) -> u64| intervals.iter().map(of).sum::<u64>();
+        assert_eq!(sum(&|it| it.endings.transfers), 500_500);
+        assert_eq!((sum(&|it| it.audits), sum(&|it| it.retries)), (2000, 3000));
+        let mut until = Duration::ZERO;
+        for interval in intervals {
+            assert_eq!(interval.from, std::mem::replace(&mut until, interval.until));
+            let (first, last) = (interval.from.as_secs() + 1, interval.until.as_secs());
+            let latencies = interval.meter().latencies;
+            assert_eq!(latencies.len(), (first..=last).sum::<u64>());
+            assert_eq!((latencies.min(), latencies.max()), (first, last));
+        }
+        assert_eq!(until, Duration::from_secs(1000));
+    }
+}
