@@ -7,6 +7,7 @@
 mod builder;
 mod many;
 mod orm;
+mod shape;
 mod single;
 
 use std::fmt;

@@ -9,11 +9,11 @@ use ::entity::{accounts, transfers};
 use database::Server;
 use sea_orm::sea_query::{
     CaseStatement, Expr, ExprTrait, Func, InsertStatement, LockType, OnConflict, Query, SelectStatement,
-    UpdateStatement,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement, Value};
 use transaction::{Earlier, Tx};
 
+use super::shape::Shape;
 use super::{Order, Receipt, Refusal, Share, answer, receipt};
 use crate::bank::Amount;
 
@@ -25,7 +25,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
     tx.settle(Earlier::Dead);
     let amount: i64 = written.try_get_by_index(0)?;
     let amount = Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?;
-    let changed = tx.query_all(&change_both(order, amount)).await?;
+    let changed = tx.query_all_raw(change_both(tx, order, amount)).await?;
     let changed: Vec<i64> = changed.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
     if changed.len() == 2 {
         return Ok(receipt(order, amount));
@@ -93,26 +93,32 @@ fn locked(order: &Order) -> SelectStatement {
 
 /// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.
 /// The two numbers stand as parameters, for taking them from the transfer's row would scan the table on CockroachDB.
-fn change_both(order: &Order, amount: Amount) -> UpdateStatement {
-    let amount = amount.units();
-    let is_source = || accounts::Column::Id.eq(order.source.0);
+fn change_both(tx: &Tx, order: &Order, amount: Amount) -> Statement {
+    static SHAPE: Shape = Shape::new();
+    let (source, target, amount) = (order.source.0, order.target.0, amount.units());
+    let room = i64::MAX - amount;
+    let values = [source, -amount, amount, source, target, source, amount, room].map(Value::from);
+    let is_source = || accounts::Column::Id.eq(source);
     let balance = || Expr::col(accounts::Column::Balance);
-    Query::update()
-        .table(accounts::Entity)
-        .value(
-            accounts::Column::Balance,
-            balance()
-                .add(CaseStatement::new().case(is_source(), Expr::val(-amount)).finally(Expr::val(amount))),
-        )
-        .and_where(accounts::Column::Id.is_in([order.source.0, order.target.0]))
-        .and_where(
-            CaseStatement::new()
-                .case(is_source(), balance().gte(amount))
-                .finally(balance().lte(i64::MAX - amount))
-                .into(),
-        )
-        .returning_col(accounts::Column::Id)
-        .take()
+    SHAPE.bind(tx, values, || {
+        Query::update()
+            .table(accounts::Entity)
+            .value(
+                accounts::Column::Balance,
+                balance().add(
+                    CaseStatement::new().case(is_source(), Expr::val(-amount)).finally(Expr::val(amount)),
+                ),
+            )
+            .and_where(accounts::Column::Id.is_in([source, target]))
+            .and_where(
+                CaseStatement::new()
+                    .case(is_source(), balance().gte(amount))
+                    .finally(balance().lte(room))
+                    .into(),
+            )
+            .returning_col(accounts::Column::Id)
+            .take()
+    })
 }
 
 /// No row was written: the id is taken, or half of the source's balance is not an amount. The source's lock proves
