@@ -54,6 +54,15 @@ impl Cockroach {
             .or_else(|| in_path("cockroach").map(Source::Program))
     }
 
+    /// The program, where that is where servers come from.
+    #[must_use]
+    pub fn program() -> Option<PathBuf> {
+        match Self::find()? {
+            Source::Program(program) => Some(program),
+            Source::Url(_) => None,
+        }
+    }
+
     pub(crate) async fn from(source: &Source) -> Result<Self, StartError> {
         match source {
             Source::Program(program) => Self::start(program).await,

@@ -9,7 +9,10 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod csv;
+#[path = "../figures.rs"]
+mod figures;
 mod peer;
+#[path = "../program.rs"]
 mod program;
 mod size;
 mod speed;

@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use tests::{TestDatabase, TestServer};
 use transaction::Policy;
 
+use crate::figures::name;
 use crate::program::run;
-use crate::speed::{fresh, name};
+use crate::speed::fresh;
 
 /// With how many rows memory is compared.
 const FEW: u64 = 100_000;

@@ -8,6 +8,7 @@ use database::Server;
 use tempfile::TempDir;
 use tests::{TestDatabase, TestServer};
 
+use crate::figures::{name, ratio, show};
 use crate::peer::Peer;
 use crate::program::run;
 use crate::{ROUNDS, csv};
@@ -79,22 +80,4 @@ async fn draws_beside_sqlalchemy(server: &TestServer, peer: &Peer, rows: u64) {
         show(command, &ours);
         ratio(&format!("{command} / SQLAlchemy"), &ours, &theirs);
     }
-}
-
-/// A server in a few words.
-pub(crate) fn name(version: &str) -> &str {
-    version.split(" (").next().unwrap_or(version)
-}
-
-fn show(name: &str, figures: &[f64]) {
-    let figures: Vec<_> = figures.iter().map(|figure| format!("{figure:>9.0}")).collect();
-    println!("{name:<44} {}", figures.join(" "));
-}
-
-/// The ratio of what ran in the same round: its median, and from where to where it goes.
-fn ratio(name: &str, ours: &[f64], theirs: &[f64]) {
-    let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    let (least, middle, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    println!("{name:<44} {middle:>9.2} (from {least:.2} to {most:.2})");
 }

@@ -1,0 +1,36 @@
+//! pgbench: PostgreSQL's own, in C. It keeps a connection for each client, and waits for answers and nothing else.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tests::{Postgres, TestDatabase};
+
+use crate::TIME;
+
+/// Sessions as ours are: SERIALIZABLE, and by index on small tables.
+const SESSION: &str = "-c default_transaction_isolation=serializable -c enable_seqscan=off";
+
+/// Where the program is, beside the server's others or in PATH.
+fn program() -> PathBuf {
+    let beside = Postgres::find().map(|folder| folder.join("pgbench")).filter(|it| it.is_file());
+    beside.unwrap_or_else(|| "pgbench".into())
+}
+
+/// Runs a script; answers with transactions a second.
+pub(crate) fn run(test: &TestDatabase, script: &str, clients: u32) -> f64 {
+    let folder = TempDir::with_prefix("seabank-pgbench-").expect("a folder can be made");
+    let file = folder.path().join("script.sql");
+    fs::write(&file, script).expect("it can be written");
+    let mut command = Command::new(program());
+    command.args(["--no-vacuum", "--protocol", "prepared", "--max-tries", "0"]);
+    command.args(["--client", &clients.to_string(), "--jobs", &clients.min(2).to_string()]);
+    command.args(["--time", &TIME.as_secs().to_string()]).arg("--file").arg(&file);
+    command.arg(test.url().replacen("cockroachdb://", "postgresql://", 1)).env("PGOPTIONS", SESSION);
+    let output = command.output().expect("pgbench is installed with PostgreSQL");
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && told.contains("failed transactions: 0 "), "{told}{errors}");
+    let tps = told.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
+    tps.and_then(|tps| tps.parse().ok()).unwrap_or_else(|| panic!("{told}{errors}"))
+}

@@ -1,0 +1,51 @@
+//! What a style sends, as a script for pgbench: taken from the wire, so that both send the very same.
+
+use sea_orm::{Statement, Value};
+use seabank::bank::transfer::{Order, Style, Wish};
+use seabank::bank::{AccountId, Amount, Bank};
+use tests::{Tap, TestDatabase};
+use transaction::Policy;
+use uuid::Uuid;
+
+/// Told apart by their values, none of which means anything else in a statement.
+const SOURCE: i64 = 601;
+const TARGET: i64 = 702;
+const AMOUNT: i64 = 803;
+
+/// One transfer of 1 between two of so many accounts, at least [`TARGET`] of them.
+pub(crate) async fn of(test: &TestDatabase, style: Style, accounts: u64) -> String {
+    let tap = Tap::new(&test.connect().await);
+    let amount = Some(Amount::new(AMOUNT).expect("positive"));
+    let order =
+        Order::new(Uuid::new_v4(), AccountId(SOURCE), AccountId(TARGET), Wish { amount, ..Wish::default() });
+    Bank::on(tap.clone(), Policy::default()).transfer(order, style).await.expect("applied");
+    let statements: Vec<String> = tap.sent().iter().map(|it| format!("{};", text(it))).collect();
+    [draws(accounts).as_str(), &statements.join("\n")].concat()
+}
+
+/// Two different accounts of so many.
+pub(crate) fn draws(accounts: u64) -> String {
+    format!(
+        "\\set source random(1, {accounts})\n\\set target (:source + random(1, {accounts} - 1) - 1) % {accounts} + 1\n"
+    )
+}
+
+/// Its parameters as pgbench's variables, of the type that they have on the wire.
+fn text(statement: &Statement) -> String {
+    let values = statement.values.iter().flat_map(|values| values.iter()).enumerate();
+    let mut text = statement.sql.clone();
+    // From the last: `$1` is the beginning of `$10`.
+    for (n, value) in values.collect::<Vec<_>>().into_iter().rev() {
+        let variable = match value {
+            Value::Uuid(_) => "gen_random_uuid()",
+            Value::BigInt(Some(SOURCE)) => "CAST(:source AS INT8)",
+            Value::BigInt(Some(TARGET)) => "CAST(:target AS INT8)",
+            Value::BigInt(Some(AMOUNT)) => "1",
+            Value::BigInt(Some(minus)) if *minus == -AMOUNT => "(-1)",
+            Value::BigInt(Some(room)) if *room == i64::MAX - AMOUNT => "9223372036854775806",
+            other => panic!("{other:?} in {}", statement.sql),
+        };
+        text = text.replace(&format!("${}", n + 1), variable);
+    }
+    text
+}
