@@ -13,6 +13,7 @@ pub mod points;
 mod record;
 pub mod seed;
 pub mod server_side;
+mod statistics;
 pub mod transfer;
 pub mod workload;
 

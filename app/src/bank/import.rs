@@ -140,6 +140,7 @@ impl Bank {
         let rows = (&import, PhantomData::<R>);
         let sum = |loaded: &Loaded<Placed>| progress(&import.state().sum(loaded));
         let loaded = load(&self.runner, &rows, loading, import.chunks(receiver), sum).await;
+        self.accounts_added().await;
         import.conclude::<R>(loaded, loading.stop.is_cancelled())
     }
 }

@@ -129,7 +129,10 @@ impl Bank {
         progress: impl FnMut(&Loaded<Collisions>),
     ) -> Result<Loaded<Collisions>, Stopped<Collisions>> {
         let accounts = Draws::new(rng_seed).take(usize::try_from(count).unwrap_or(usize::MAX));
-        load(&self.runner, &Seed { rng_seed }, loading, chunks(accounts, loading.chunk), progress).await
+        let seed = Seed { rng_seed };
+        let loaded = load(&self.runner, &seed, loading, chunks(accounts, loading.chunk), progress).await?;
+        self.accounts_added().await;
+        Ok(loaded)
     }
 }
 
