@@ -19,6 +19,8 @@ pub mod workload;
 
 pub use money::{AccountId, Amount, AmountError};
 
+use std::time::Duration;
+
 use database::{Database, Server};
 use sea_orm::DbErr;
 use transaction::{Counts, Error, Policy, Runner, Sessions};
@@ -48,6 +50,12 @@ impl Bank {
     #[must_use]
     pub fn for_one_of(&self, workers: u32) -> Self {
         Self { runner: self.runner.for_one_of(workers) }
+    }
+
+    /// The same bank, whose audits read what was there so long ago. CockroachDB's: elsewhere they are refused.
+    #[must_use]
+    pub fn as_of(&self, ago: Duration) -> Self {
+        Self { runner: self.runner.reading_as_of(ago) }
     }
 
     /// Which server it is on.

@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod history;
 mod import;
+mod init;
 mod load;
 mod points;
 mod progress;
@@ -47,6 +48,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 t
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create the database and its user, as an administrator of the server
+    Init(init::Args),
     /// Do the tutorial's whole job: migrate, read, seed 100 accounts, transfer once, audit
     Demo,
     /// Add accounts with random numbers and balances, in chunks that are each applied once
@@ -66,7 +69,7 @@ enum Command {
     /// Show an account and its latest transfers
     History(history::Args),
     /// Prove that the bank is whole, in one snapshot
-    Audit,
+    Audit(audit::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
     let answer = runtime.block_on(async {
         let context = Context::start(cli.global)?;
         match cli.command {
+            Command::Init(args) => init::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
             Command::Seed(args) => seed::run(&context, &args).await,
             Command::Points(args) => points::run(&context, &args).await,
@@ -107,7 +111,7 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
             Command::Workload(args) => workload::run(&context, &args).await,
             Command::Accounts(args) => accounts::run(&context, &args).await,
             Command::History(args) => history::run(&context, &args).await,
-            Command::Audit => audit::run(&context).await,
+            Command::Audit(args) => audit::run(&context, &args).await,
             Command::Completions(_) => unreachable!("answered without a database"),
         }
     });

@@ -1,8 +1,10 @@
 //! Seabank: a bank of accounts on CockroachDB, PostgreSQL or SQLite, with SeaORM.
 //!
-//! [`relation`] declares how the generated entities belong together, [`bank`] moves the money, [`cli`] is what a person
+//! [`relation`] declares how the generated entities belong together, [`bank`] moves the money, [`setup`] makes a
+//! database and a user for it, [`cli`] is what a person
 //! or a script talks to, and the only place that prints. Start in `bank/transfer.rs`.
 
 pub mod bank;
 pub mod cli;
 pub mod relation;
+pub mod setup;

@@ -1,12 +1,13 @@
 //! What the runner adds to BEGIN, the body and COMMIT, beside SeaORM's own transaction and beside the three statements
-//! sent bare. `cargo bench -p tests`
+//! sent bare: round trips, and the processor's time. `cargo bench -p tests --bench runner`
 //!
-//! Each server is asked through a proxy that holds every answer back, so that a round trip shows as a multiple of that.
-//! The three take turns, transaction by transaction, in one run: read the ratios.
+//! The server is asked through a proxy that holds every answer back, so that a round trip shows as a multiple of that. All of
+//! them take turns in one run: read the ratios and the differences.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use database::{Address, Database, Options, Server, connect};
 use sea_orm::sqlx::Executor;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
@@ -14,6 +15,8 @@ use tests::{Postgres, Proxy};
 use transaction::{Policy, Runner};
 
 const ROUNDS: usize = 300;
+const CPU_ROUNDS: u32 = 40;
+const CPU_EACH: u32 = 200;
 const UPDATE: &str = "UPDATE counter SET n = n + 1 WHERE id = 1";
 
 #[tokio::main]
@@ -52,6 +55,44 @@ async fn main() {
     for (n, peer) in ["sent bare", "SeaORM's"].iter().enumerate() {
         let ratio = |times: &[Duration; 3]| times[2].as_secs_f64() / times[n].as_secs_f64();
         println!("runner / {peer:<35} {:>10.2} {:>22.3}", ratio(&near), ratio(&held_back));
+    }
+    std::thread::spawn(move || processor_time(&url)).join().expect("it ends");
+}
+
+/// What the thread of a program that does nothing else spends on a transaction, the pool's work included.
+fn processor_time(url: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let times = runtime.block_on(async {
+        let database = open(url).await;
+        let runner = Runner::new(database.clone(), Policy::default());
+        let worker = runner.for_one_of(1);
+        let mut times = [const { Vec::new() }; 4];
+        for _ in 0..CPU_ROUNDS {
+            for (n, times) in times.iter_mut().enumerate() {
+                let started = ThreadTime::now();
+                for _ in 0..CPU_EACH {
+                    match n {
+                        0 => bare(&database).await,
+                        1 => sea_orm_transaction(&database).await,
+                        2 => ours(&runner).await,
+                        _ => ours(&worker).await,
+                    }
+                }
+                times.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH));
+            }
+        }
+        times
+    });
+    println!(
+        "\nthe client's processor, in µs a transaction, median of {CPU_ROUNDS} × {CPU_EACH}, taking turns"
+    );
+    let names = ["sent bare", "SeaORM's transaction()", "transaction::Runner", "the same, for_one_of(1)"];
+    let medians = times.map(|mut times| {
+        times.sort_unstable_by(f64::total_cmp);
+        times[times.len() / 2]
+    });
+    for (name, median) in names.iter().zip(medians) {
+        println!("{name:<44} {median:>7.1} {:>+7.1} beside SeaORM's", median - medians[1]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Variables of the developer that would lead a command elsewhere.
-const PRIVATE: [&str; 4] = ["DATABASE_URL", "DATABASE_SCHEMA", "RUST_LOG", "RUST_BACKTRACE"];
+const PRIVATE: [&str; 5] = ["BANK_PASSWORD", "DATABASE_URL", "DATABASE_SCHEMA", "RUST_LOG", "RUST_BACKTRACE"];
 
 /// A command that runs `seabank` or `migration`, in the folder of temporary files: no `.env` is found there.
 ///

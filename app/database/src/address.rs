@@ -77,6 +77,42 @@ impl Address {
         Ok(Self { target: Arc::new(Target::Wire(options)), shown: shown.into() })
     }
 
+    /// The same server and user, in another database.
+    #[must_use]
+    pub fn with_database(&self, database: &str) -> Self {
+        let target = match &*self.target {
+            Target::Sqlite { .. } => return self.clone(),
+            Target::Wire(options) => Target::Wire(options.clone().database(database)),
+        };
+        Self { target: Arc::new(target), shown: self.changed(|url| url.set_path(database)) }
+    }
+
+    /// What another user's URL on the same server is, without a password.
+    #[must_use]
+    pub fn shown_for(&self, user: &str, database: &str) -> String {
+        self.changed(|url| {
+            // A URL of a server has a host, so neither call can fail.
+            let _ = url.set_password(None);
+            let _ = url.set_username(user);
+            url.set_path(database);
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(key, _)| !matches!(&**key, "user" | "password" | "dbname" | "sslcert" | "sslkey"))
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect();
+            url.set_query(None);
+            if !others.is_empty() {
+                url.query_pairs_mut().extend_pairs(others);
+            }
+        })
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Url)) -> String {
+        let Ok(mut url) = Url::parse(&self.shown) else { return self.shown.clone() };
+        change(&mut url);
+        url.into()
+    }
+
     /// The name of the database, or the path of the SQLite file.
     #[must_use]
     pub fn database(&self) -> String {
@@ -162,6 +198,15 @@ mod tests {
             assert!(!error.contains("s3cret"), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn another_users_url_has_nothing_of_the_first_ones() {
+        let admin = "postgres://root:s3cret@localhost:5432/postgres?sslmode=verify-full&password=s3cret&sslkey=root.key";
+        let admin = Address::parse(admin).expect("a good URL");
+        assert_eq!(admin.with_database("bank").database(), "bank");
+        let shown = admin.shown_for("teller", "bank");
+        assert_eq!(shown, "postgres://teller@localhost:5432/bank?sslmode=verify-full");
     }
 
     #[test]

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use sea_orm::ConnectionTrait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -43,6 +45,8 @@ pub struct Workload {
     pub rng_seed: u64,
     /// How many workers, at least 1.
     pub concurrency: u32,
+    /// For how long, from when every worker has its connection.
+    pub duration: Option<Duration>,
     /// The most transfers.
     pub max_ops: Option<u64>,
     /// Transfers a second, above 0; as many as the workers manage where it is left out.
@@ -51,6 +55,8 @@ pub struct Workload {
     pub ramp: Duration,
     /// How often the totals are audited meanwhile.
     pub audit_every: Option<Duration>,
+    /// How old the snapshots of those audits are, on CockroachDB; the last one, of the whole bank, reads the present.
+    pub audit_as_of: Option<Duration>,
     /// Whether to go on where a transfer fails, or stays unknown.
     pub tolerate_errors: bool,
 }
@@ -97,8 +103,8 @@ struct Running {
 }
 
 impl Bank {
-    /// Loads the bank until `stop` is cancelled, a transfer ends badly and that is not tolerated, an audit finds the bank broken, or
-    /// there is no more to do; then audits all of it by `auditor`, a bank on the same database whose statements take as long as they take.
+    /// Loads the bank until `stop` is cancelled, its time is over, a transfer ends badly and that is not tolerated, an
+    /// audit finds the bank broken, or there is no more to do; then audits all of it by `auditor`, a bank on the same database whose statements take as long as they take.
     /// `look` is told every so often how it goes.
     ///
     /// # Errors
@@ -117,6 +123,14 @@ impl Bank {
             return Err(DrawError::TooFewAccounts);
         }
         let workers = load.concurrency;
+        // An end of its own: what `stop` says of the caller is something else.
+        let (stop, duration) = (stop.child_token(), load.duration);
+        let banks: Vec<Self> = (0..workers).map(|_| self.for_one_of(workers)).collect();
+        tokio::select! {
+            // Where one cannot be opened now, its first transfer will say.
+            _ = join_all(banks.iter().map(Self::open)) => {}
+            () = stop.cancelled() => {}
+        }
         let running = Arc::new(Running {
             accounts: pick::Pick::new(ids, load.skew),
             load,
@@ -129,13 +143,21 @@ impl Bank {
             broken: Mutex::default(),
         });
         let mut working = JoinSet::new();
-        for worker in 0..workers {
-            let (bank, running) = (self.for_one_of(workers), Arc::clone(&running));
+        for (worker, bank) in (0..).zip(banks) {
+            let running = Arc::clone(&running);
             working.spawn(async move { running.work(&bank, worker).await });
+        }
+        if let Some(duration) = duration {
+            let running = Arc::clone(&running);
+            tokio::spawn(async move {
+                running.wait_until(duration).await;
+                running.stop.cancel();
+            });
         }
         let over = CancellationToken::new();
         let auditing = running.load.audit_every.map(|every| {
-            let (auditor, running, over) = (auditor.clone(), Arc::clone(&running), over.clone());
+            let auditor = running.load.audit_as_of.map_or_else(|| auditor.clone(), |ago| auditor.as_of(ago));
+            let (running, over) = (Arc::clone(&running), over.clone());
             tokio::spawn(async move { running.audit(&auditor, every, &over).await })
         });
 
@@ -160,6 +182,7 @@ impl Bank {
         }
         look_at_interval(&mut total);
         let took = running.started.elapsed();
+        running.stop.cancel();
         over.cancel();
         if let Some(auditing) = auditing {
             auditing.await.expect("audits do not panic");
@@ -175,6 +198,11 @@ impl Bank {
         };
         let first_error = lock(&running.first_error).take();
         Ok(Ended { total, took, audits, audit, first_error })
+    }
+
+    /// Has a connection, and asks it for nothing.
+    async fn open(&self) -> Result<(), ReadError> {
+        self.runner.query("open", async |tx| tx.execute_unprepared("SELECT 1").await.map(drop)).await
     }
 
     /// The first so many accounts by their numbers, page by page.

@@ -1,5 +1,8 @@
 //! `audit`: whether the bank is whole.
 
+use std::time::Duration;
+
+use database::Server;
 use terminal::{Exit, Failure};
 
 use super::answer::Answer;
@@ -7,8 +10,39 @@ use super::context::Context;
 use crate::bank::Bank;
 use crate::bank::audit::Audit;
 
-pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
-    audit(context, &context.bank_for_analysis().await?).await
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// On CockroachDB: audit what was there so long ago, as in 10s, which waits for no writer and can be answered by any copy
+    #[arg(long, value_name = "TIME", value_parser = super::workload::time)]
+    as_of: Option<Duration>,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let bank = context.bank_for_analysis().await?;
+    check_as_of(&bank, "--as-of", args.as_of)?;
+    let Some(ago) = args.as_of else { return audit(context, &bank).await };
+    let answer = audit(context, &bank.as_of(ago)).await;
+    answer.map_err(|failure| match failure.exit {
+        Exit::NoDatabase => Failure {
+            line: format!(
+                "{} ago the schema was not there: give a shorter --as-of",
+                humantime::format_duration(ago)
+            ),
+            ..failure
+        },
+        _ => failure,
+    })
+}
+
+/// Refuses to read the past where no server keeps it.
+pub(super) fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) -> Result<(), Failure> {
+    if ago.is_none() || bank.server() == Server::Cockroach {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{flag} reads CockroachDB's past, and this is {}: leave it out",
+        bank.server()
+    )))
 }
 
 /// Audits a bank.

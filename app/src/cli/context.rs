@@ -137,7 +137,7 @@ impl Context {
     /// Connects for so many transactions at once.
     pub(super) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
         let max_connections = self.global.pool.unwrap_or(at_once);
-        self.connect_with(&Options { max_connections, ..Options::default() }).await
+        self.connect_with(&self.address()?, &Options { max_connections, ..Options::default() }).await
     }
 
     /// Where the database is.
@@ -145,8 +145,13 @@ impl Context {
         Ok(Address::parse(self.global.database_url.as_deref().unwrap_or(EMBEDDED_URL))?)
     }
 
-    async fn connect_with(&self, options: &Options) -> Result<Database, Failure> {
-        let database = self.or_interrupted(database::connect(&self.address()?, options)).await?;
+    /// Connects to an address, as told.
+    pub(super) async fn connect_with(
+        &self,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Database, Failure> {
+        let database = self.or_interrupted(database::connect(address, options)).await?;
         if self.global.savepoint_restarts.is_some() && database.server != Server::Cockroach {
             return Err(Failure::usage(format!(
                 "--savepoint-restarts is CockroachDB's protocol, and this is {}: leave it out",
@@ -169,7 +174,7 @@ impl Context {
 
     /// The bank, for statements over whole tables that take as long as they take.
     pub(super) async fn bank_for_analysis(&self) -> Result<Bank, Failure> {
-        let database = self.connect_with(&Options::analysis()).await?;
+        let database = self.connect_with(&self.address()?, &Options::analysis()).await?;
         self.check_schema(&database).await?;
         let policy = Policy { answer_deadline: Duration::from_secs(24 * 60 * 60), ..self.policy() };
         Ok(Bank::new(&database, policy))

@@ -72,6 +72,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
     audit_every: Duration,
 
+    /// On CockroachDB: audit what was there so long ago, which waits for no writer; the last audit reads the present
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    audit_as_of: Option<Duration>,
+
     /// Go on where a transfer fails or stays unknown
     #[arg(long)]
     tolerate_errors: bool,
@@ -98,7 +102,7 @@ pub(super) struct Args {
 }
 
 /// A time that is not nothing.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if time.is_zero() { Err("give a time above 0, as in 10s".to_owned()) } else { Ok(time) }
 }
@@ -155,6 +159,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let database = context.connect(args.concurrency).await?;
     let bank = context.migrated_bank(&database).await?;
     let auditor = context.bank_for_analysis().await?;
+    audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of)?;
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
         style: args.style.on(bank.server())?,
@@ -163,25 +168,18 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         skew: args.skew(),
         rng_seed: args.rng_seed.unwrap_or_else(rand::random),
         concurrency: args.concurrency,
+        duration: args.duration(),
         max_ops: args.max_ops,
         rate: args.rate,
         ramp: args.ramp,
         audit_every: Some(args.audit_every).filter(|every| !every.is_zero()),
+        audit_as_of: args.audit_as_of,
         tolerate_errors: args.tolerate_errors,
     };
     let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
     let report = args.report.as_deref().map(Report::create).transpose()?;
     context.progress().say(&run_line("workload", load.run));
 
-    // An end of its own: being interrupted is something else.
-    let stop = context.interrupted().child_token();
-    if let Some(duration) = args.duration() {
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(duration).await;
-            stop.cancel();
-        });
-    }
     let lines = RefCell::new(Lines::new(context.progress()));
     let timeline = RefCell::new(Timeline::new());
     let look = |look: Look<'_>| {
@@ -194,6 +192,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             timeline.borrow_mut().take_down(look, retries);
         }
     };
+    let stop = context.interrupted().clone();
     let ended = bank.load(&auditor, load.clone(), args.display_every, stop, look).await;
     let ended = ended.map_err(|error| failure::drawing(&error))?;
     let unwritten = histogram.and_then(HistogramLog::finish);
@@ -252,7 +251,7 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
         Skew::Hot(hot) => format!("the first {hot} in nine of ten transfers"),
         Skew::Zipf(exponent) => format!("drawn by Zipf's law with exponent {exponent}"),
     };
-    let end = match (args.duration(), load.max_ops) {
+    let end = match (load.duration, load.max_ops) {
         (Some(duration), Some(most)) => format!("after {}, or {most} transfers", time(duration)),
         (Some(duration), None) => format!("after {}", time(duration)),
         (None, most) => format!("after {} transfers", most.unwrap_or_default()),
@@ -268,6 +267,10 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
         ("accounts", format!("the first {}, {drawn}", load.accounts)),
         ("amount", args.amount.to_string()),
         ("audit every", load.audit_every.map_or("never".to_owned(), time)),
+        (
+            "audits read",
+            load.audit_as_of.map_or("the present".to_owned(), |ago| format!("{} ago", time(ago))),
+        ),
         ("errors", if load.tolerate_errors { "tolerated" } else { "the first one ends it" }.to_owned()),
         ("run", load.run.to_string()),
         ("rng seed", load.rng_seed.to_string()),

@@ -94,7 +94,7 @@ impl Runner {
     fn frame(&self, run: &Run, contract: Contract) -> Frame {
         let begin = match contract {
             Contract::Query | Contract::Statement => None,
-            Contract::Snapshot => Some(Begin::Snapshot),
+            Contract::Snapshot => Some(self.policy.read_as_of.map_or(Begin::Snapshot, Begin::Past)),
             Contract::Once | Contract::Idempotent if run.orphaned => Some(Begin::WriteOverOrphan),
             Contract::Once | Contract::Idempotent => Some(Begin::Write),
         };

@@ -49,6 +49,9 @@ pub enum Error<E> {
     /// The policy asks for CockroachDB's savepoint protocol on a server where releasing a savepoint commits nothing.
     #[error("savepoint restarts are CockroachDB's: leave them out on this server")]
     SavepointUnsupported,
+    /// The policy asks for snapshots of the past on a server that keeps none.
+    #[error("reading the past is CockroachDB's: leave it out on this server")]
+    PastUnsupported,
 }
 
 impl<E> Error<E> {
@@ -61,7 +64,8 @@ impl<E> Error<E> {
             Self::RetriesExhausted { .. }
             | Self::Unknown { .. }
             | Self::Nested
-            | Self::SavepointUnsupported => None,
+            | Self::SavepointUnsupported
+            | Self::PastUnsupported => None,
         }
     }
 
@@ -72,7 +76,7 @@ impl<E> Error<E> {
             Self::Database { attempts, .. }
             | Self::RetriesExhausted { attempts, .. }
             | Self::Unknown { attempts, .. } => &attempts.0,
-            Self::Body(_) | Self::Nested | Self::SavepointUnsupported => &[],
+            Self::Body(_) | Self::Nested | Self::SavepointUnsupported | Self::PastUnsupported => &[],
         }
     }
 }

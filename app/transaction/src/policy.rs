@@ -22,6 +22,9 @@ pub struct Policy {
     /// restarted at once by `ROLLBACK TO` before the transaction is given up and begun anew. `None` leaves the savepoint out.
     /// Refused on every other server, where releasing a savepoint commits nothing.
     pub savepoint_restarts: Option<u32>,
+    /// How old the snapshots are that [`Runner::read`](crate::Runner::read) reads; `None` for the present. One of some seconds ago waits
+    /// for nobody, and any copy of the data can answer. CockroachDB's: refused on every other server.
+    pub read_as_of: Option<Duration>,
 }
 
 impl Default for Policy {
@@ -33,6 +36,7 @@ impl Default for Policy {
             pause_first: Duration::from_millis(2),
             pause_max: Duration::from_millis(500),
             savepoint_restarts: None,
+            read_as_of: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The loop: attempts, their endings, and the pauses between them.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use database::{Database, Server, sqlstate};
 use rand::SeedableRng;
@@ -76,6 +77,14 @@ impl Runner {
             return self.clone();
         }
         Self { sessions: Arc::new(Keeping::new(Arc::clone(&self.sessions))), ..self.clone() }
+    }
+
+    /// The same, whose [`read`](Self::read) reads what was there so long ago.
+    #[must_use]
+    pub fn reading_as_of(&self, ago: Duration) -> Self {
+        let mut runner = self.clone();
+        runner.policy.read_as_of = Some(ago);
+        runner
     }
 
     /// What all runs so far came to.
@@ -154,7 +163,8 @@ impl Runner {
     }
 
     /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes any: REPEATABLE READ
-    /// READ ONLY on PostgreSQL, a fixed time on CockroachDB, a deferred transaction on SQLite.
+    /// READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or as [`Policy::read_as_of`] says), a deferred
+    /// transaction on SQLite.
     ///
     /// # Errors
     ///
@@ -209,6 +219,9 @@ impl Runner {
         }
         if self.policy.savepoint_restarts.is_some() && self.server() != Server::Cockroach {
             return Err(Error::SavepointUnsupported);
+        }
+        if self.policy.read_as_of.is_some() && self.server() != Server::Cockroach {
+            return Err(Error::PastUnsupported);
         }
         self.stats.counts().transactions += 1;
         self.attempts(contract, body).instrument(tracing::info_span!("transaction", name)).await

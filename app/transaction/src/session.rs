@@ -1,6 +1,7 @@
 //! One connection of a pool, and the text of BEGIN on each server: what the runner needs of a database, and no more.
 
 use std::any::Any;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use database::{Database, SESSION_ID, Server};
@@ -18,6 +19,8 @@ pub enum Begin {
     WriteOverOrphan,
     /// To read one snapshot, without locks.
     Snapshot,
+    /// The same, of so long ago. On CockroachDB only.
+    Past(Duration),
 }
 
 /// One connection that nobody else uses. **Dropping it closes it**, with whatever is open on it; only
@@ -149,7 +152,11 @@ where
             (Server::Sqlite, Begin::Snapshot) => "BEGIN",
             (Server::Cockroach, Begin::Write) => "BEGIN",
             (Server::Cockroach, Begin::WriteOverOrphan) => "BEGIN PRIORITY HIGH",
-            (Server::Cockroach, Begin::Snapshot) => return self.begin_in_the_past().await,
+            (Server::Cockroach, Begin::Snapshot) => return self.begin_at_present().await,
+            (_, Begin::Past(ago)) => {
+                let sql = format!("BEGIN AS OF SYSTEM TIME '-{}ms'", ago.as_millis());
+                return self.control(&sql).await.map(|()| None);
+            }
             (Server::Postgres, Begin::Snapshot) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             (Server::Postgres, Begin::Write | Begin::WriteOverOrphan) if self.id.is_none() => {
                 // Two statements, one round trip; SHOW takes no snapshot.
@@ -214,7 +221,7 @@ where
 {
     /// CockroachDB: a transaction at a fixed time takes no locks and pushes no writer. The time is the server's
     /// present, so what was committed through this server before is in it.
-    async fn begin_in_the_past(&mut self) -> Result<Option<String>, DbErr> {
+    async fn begin_at_present(&mut self) -> Result<Option<String>, DbErr> {
         let row = self
             .connection()
             .fetch_one("SELECT cluster_logical_timestamp()::STRING")

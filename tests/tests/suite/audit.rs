@@ -7,7 +7,7 @@ use seabank::bank::Bank;
 use seabank::bank::audit::{Audit, Rule};
 use seabank::bank::transfer::{Many, Style, Wish};
 use serde_json::Value;
-use tests::{Test, TestServer, tests};
+use tests::{Test, TestDatabase, TestServer, tests};
 use tokio_util::sync::CancellationToken;
 use transaction::Policy;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub(crate) fn tests() -> Vec<Test> {
         a_broken_bank_ends_in_exit_code_3,
         every_audit_beside_writers_is_whole,
         an_open_writer_does_not_stop_the_audit on &[Server::Sqlite, Server::Postgres],
+        the_past_is_audited_beside_an_open_writer on &[Server::Cockroach],
+        the_past_is_refused_where_there_is_none on &[Server::Sqlite, Server::Postgres],
     ]
 }
 
@@ -215,15 +217,43 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
 
 async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
     let test = server.database().await;
-    let database = test.connect().await;
-    honest(&database).await;
-    let runner = transaction::Runner::new(database.clone(), Policy::default());
+    honest(&test.connect().await).await;
+    audited_beside_an_open_writer(&test, &["audit"]).await;
+}
+
+async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
+    let test = server.database().await;
+    honest(&test.connect().await).await;
+    let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("it runs");
+    let line = String::from_utf8_lossy(&long_ago.stderr);
+    assert!(line.contains("give a shorter --as-of"), "{line}");
+    assert_eq!(long_ago.status.code(), Some(5), "{line}");
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    audited_beside_an_open_writer(&test, &["audit", "--as-of", "1s"]).await;
+    let load = ["workload", "--max-ops", "50", "--audit-every", "20ms", "--audit-as-of", "1s"];
+    test.seabank().args(load).assert().success();
+}
+
+async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
+    let test = server.database().await;
+    for command in [&["audit", "--as-of", "10s"][..], &["workload", "--audit-as-of", "10s"]] {
+        let refused = test.seabank().args(command).assert().code(2);
+        let line = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+        assert!(line.contains("reads CockroachDB's past"), "{line}");
+    }
+}
+
+/// The honest bank is what is audited, not what the writer makes of it.
+async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
+    let runner = transaction::Runner::new(test.connect().await, Policy::default());
     runner
         .run("hold", async |tx| {
             sea_orm::ConnectionTrait::execute_unprepared(tx, "UPDATE accounts SET balance = 0 WHERE id = 1")
                 .await?;
+            let mut audit = test.seabank();
             let auditing =
-                test.seabank().args(["audit", "--format", "json"]).timeout(Duration::from_secs(10)).output();
+                audit.args(command).args(["--format", "json"]).timeout(Duration::from_secs(10)).output();
             let answer: Value =
                 serde_json::from_slice(&auditing.expect("it runs").stdout).expect("one object");
             assert_eq!((&answer["ok"], &answer["balance_total"]), (&Value::Bool(true), &Value::from("200")));

@@ -10,6 +10,7 @@ mod durability;
 mod entities;
 mod faults;
 mod import;
+mod init;
 mod migrations;
 mod model;
 mod plans;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::run(&[
+        ("init", init::tests()),
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),

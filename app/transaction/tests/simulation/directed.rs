@@ -67,6 +67,7 @@ fn policy() -> Policy {
         answer_deadline: Duration::from_secs(2),
         pause_first: Duration::from_millis(4),
         pause_max: Duration::from_millis(100),
+        read_as_of: None,
         savepoint_restarts: None,
     }
 }

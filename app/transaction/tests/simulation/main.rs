@@ -136,6 +136,7 @@ fn policy(rng: &mut ChaCha8Rng, kind: Server) -> Policy {
         answer_deadline: Duration::from_millis(rng.random_range(100..=2_000)),
         pause_first: Duration::from_millis(1),
         pause_max: Duration::from_millis(50),
+        read_as_of: None,
         savepoint_restarts: savepoint.then(|| rng.random_range(0..=3)),
     }
 }

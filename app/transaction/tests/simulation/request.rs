@@ -64,7 +64,7 @@ pub(crate) fn verb(request: &Request) -> &'static str {
     match request {
         Request::Begin(Begin::Write) => "BEGIN",
         Request::Begin(Begin::WriteOverOrphan) => "BEGIN over",
-        Request::Begin(Begin::Snapshot) => "BEGIN snapshot",
+        Request::Begin(Begin::Snapshot | Begin::Past(_)) => "BEGIN snapshot",
         Request::Savepoint => "SAVEPOINT",
         Request::RollbackTo => "ROLLBACK TO",
         Request::Release => "RELEASE",

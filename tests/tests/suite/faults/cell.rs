@@ -235,6 +235,7 @@ impl Cell {
             answer_deadline: if answers { Duration::from_secs(20) } else { DEADLINE },
             pause_first: Duration::from_millis(2),
             pause_max: Duration::from_millis(100),
+            read_as_of: None,
             savepoint_restarts: self.point.needs_savepoint().then_some(1),
         }
     }

@@ -1,0 +1,108 @@
+//! `init`: the database and its user, made by an administrator.
+
+use std::io::IsTerminal;
+
+use database::{Options, Server};
+use serde::Serialize;
+use terminal::{Exit, Failure};
+
+use super::answer::Answer;
+use super::context::Context;
+use super::failure;
+use crate::setup::{self, Created, Name, Password, PasswordSet, Wanted};
+
+/// Where the password is taken from; never from an argument, which others on the machine see.
+const PASSWORD: &str = "BANK_PASSWORD";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The database to create
+    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse)]
+    database: Name,
+
+    /// Who may work in it
+    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse)]
+    user: Name,
+
+    /// Set no password; without this it is asked for, or taken from the variable BANK_PASSWORD
+    #[arg(long)]
+    no_password: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Keys {
+    database: String,
+    user: String,
+    #[serde(flatten)]
+    created: Created,
+    url: String,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let address = context.address()?;
+    let admin = context.connect_with(&address, &Options { max_connections: 1, ..Options::default() }).await?;
+    if admin.server == Server::Sqlite {
+        return Err(Failure::usage(
+            "SQLite has no databases or users to create: give the --database-url of an administrator of CockroachDB or PostgreSQL",
+        ));
+    }
+    let wanted =
+        Wanted { database: args.database.clone(), user: args.user.clone(), password: password(args)? };
+    let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
+    let refused = |error| failure::of_database(&error, "");
+    let created = setup::create(&admin, &wanted).await.map_err(refused)?;
+    let there = address.with_database(database);
+    let there = context.connect_with(&there, &Options { max_connections: 1, ..Options::default() }).await?;
+    setup::grant(&there, &wanted).await.map_err(refused)?;
+
+    let url = address.shown_for(user, database);
+    let text = format!(
+        "Database {database}: {}.\nUser {user}: {}; {}.\nRights: {user} may create tables there, and read and write all of them, those to come included.\n\
+         Next, as that user: DATABASE_URL='{url}' cargo run -p migration up",
+        made(created.database_created),
+        made(created.user_created),
+        match created.password {
+            PasswordSet::Set => "the password is set".to_owned(),
+            PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
+            PasswordSet::Insecure =>
+                format!("no password, for an insecure {} takes none and lets everybody in", admin.server),
+        },
+    );
+    Ok(Answer::new(Keys { database: database.to_owned(), user: user.to_owned(), created, url }, text))
+}
+
+fn made(new: bool) -> &'static str {
+    if new { "created" } else { "was there" }
+}
+
+fn password(args: &Args) -> Result<Option<Password>, Failure> {
+    if args.no_password {
+        return Ok(None);
+    }
+    match std::env::var(PASSWORD) {
+        Ok(password) if !password.is_empty() => return Ok(Some(Password(password))),
+        _ => {}
+    }
+    let missing = || {
+        Failure::usage(format!(
+            "there is no password for {}: set the variable {PASSWORD}, or give --no-password",
+            args.user.as_str()
+        ))
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(missing());
+    }
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt).map_err(|error| {
+            Failure::new(Exit::Failed, "no_password", format!("no password was read: {error}"))
+        })
+    };
+    let password = ask(format!("Password for {}: ", args.user.as_str()))?;
+    if password.is_empty() {
+        return Err(missing());
+    }
+    if ask("Once more: ".to_owned())? != password {
+        return Err(Failure::usage("the two passwords differ: nothing was done"));
+    }
+    Ok(Some(Password(password)))
+}

@@ -1,0 +1,172 @@
+//! The database and its user, made by an administrator: what the user may do then, and what is told.
+
+use std::process::{Command, Stdio};
+
+use database::Server;
+use serde_json::Value;
+use tests::{Test, TestDatabase, TestServer, command, scalar, tests};
+
+use crate::books::execute;
+
+const SERVERS: &[Server] = &[Server::Postgres, Server::Cockroach];
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_database_and_its_user_are_made_once_and_work on SERVERS,
+        the_user_may_use_what_the_administrator_migrates on SERVERS,
+        a_password_is_never_stored_as_it_is on &[Server::Postgres],
+        whoever_may_not_create_is_told_so on SERVERS,
+        without_a_password_or_a_good_name_nothing_is_done on SERVERS,
+        sqlite_has_nothing_to_create on &[Server::Sqlite],
+    ]
+}
+
+/// A database and a user that nobody else has, and the administrator's own database beside them.
+struct Fresh {
+    admin: TestDatabase,
+    name: String,
+}
+
+impl Fresh {
+    async fn on(server: &TestServer) -> Self {
+        let admin = server.empty_database().await;
+        let name = format!("{}_new", admin.name);
+        Self { admin, name }
+    }
+
+    /// `init` as the administrator, or as another URL says.
+    fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
+        let mut init = command("seabank");
+        init.args(["init", "--format", "json"]).args(more);
+        for flag in ["--database", "--user"].into_iter().filter(|flag| !more.contains(flag)) {
+            init.args([flag, &self.name]);
+        }
+        init.env("DATABASE_URL", url).stdin(Stdio::null());
+        if let Some(password) = password {
+            init.env("BANK_PASSWORD", password);
+        }
+        Ended::of(&mut init)
+    }
+
+    async fn is_there(&self) -> bool {
+        let sql = format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}'", self.name);
+        scalar(&self.admin.connect().await, &sql).await == 1
+    }
+
+    /// Takes both away again: servers that were there before stay.
+    async fn drop(self) {
+        let database = self.admin.connect().await;
+        let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
+        execute(&database, &format!("DROP DATABASE {}{cascade}", self.name)).await;
+        execute(&database, &format!("DROP USER {}", self.name)).await;
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    answer: Value,
+    errors: String,
+}
+
+impl Ended {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("it can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (told, errors) = (text(&output.stdout), text(&output.stderr));
+        let answer = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
+        Self { code: output.status.code(), answer, errors }
+    }
+
+    fn url(&self) -> &str {
+        self.answer["url"].as_str().unwrap_or_else(|| panic!("a URL: {self:?}"))
+    }
+}
+
+fn seabank(url: &str, arguments: &[&str]) -> Ended {
+    Ended::of(command("seabank").args(arguments).args(["--format", "json"]).env("DATABASE_URL", url))
+}
+
+fn migrate(url: &str) {
+    let status = command("migration").arg("up").env("DATABASE_URL", url).stdout(Stdio::null()).status();
+    assert!(status.expect("it can be started").success(), "{url}");
+}
+
+async fn a_database_and_its_user_are_made_once_and_work(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let password = if server.server == Server::Cockroach { "insecure" } else { "set" };
+    for new in [true, false] {
+        let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.answer["database_created"], new, "{ended:?}");
+        assert_eq!(ended.answer["user_created"], new, "{ended:?}");
+        assert_eq!(ended.answer["password"], password, "{ended:?}");
+        assert!(!format!("{ended:?}").contains("s3cret"), "{ended:?}");
+        let url = ended.url();
+        assert!(url.contains(&format!("//{}@", fresh.name)), "{ended:?}");
+        if new {
+            migrate(url);
+        }
+        let demo = seabank(url, &["demo"]);
+        assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
+    }
+    fresh.drop().await;
+}
+
+async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
+    assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
+    // Its tables come after the grants, and belong to somebody else.
+    migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
+    let demo = seabank(ended.url(), &["demo"]);
+    assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
+    // And those that were there before.
+    let again = fresh.init(fresh.admin.url(), None, &["--no-password"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    fresh.drop().await;
+}
+
+async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let ended = fresh.init(fresh.admin.url(), Some("it's \\ s3cret"), &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let sql = format!(
+        "SELECT count(*) FROM pg_authid WHERE rolname = '{}' AND rolpassword LIKE 'SCRAM-SHA-256$4096:%'",
+        fresh.name
+    );
+    assert_eq!(scalar(&fresh.admin.connect().await, &sql).await, 1);
+    fresh.drop().await;
+}
+
+async fn whoever_may_not_create_is_told_so(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let user = fresh.init(fresh.admin.url(), None, &["--no-password"]);
+    let other = format!("{}_other", fresh.name);
+    let ended = fresh.init(user.url(), None, &["--no-password", "--database", &other]);
+    assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
+    assert_eq!(ended.errors.lines().count(), 1, "{ended:?}");
+    fresh.drop().await;
+}
+
+async fn without_a_password_or_a_good_name_nothing_is_done(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    for (more, word) in [
+        (&[][..], "BANK_PASSWORD"),
+        (&["--database", "Bank"], "--database"),
+        (&["--user", "x; DROP DATABASE bank"], "--user"),
+    ] {
+        let ended = fresh.init(fresh.admin.url(), None, more);
+        assert_eq!(ended.code, Some(2), "{more:?}: {ended:?}");
+        assert!(ended.errors.contains(word), "{more:?}: {ended:?}");
+    }
+    assert!(!fresh.is_there().await);
+}
+
+async fn sqlite_has_nothing_to_create(server: &TestServer) {
+    let test = server.empty_database().await;
+    let ended = seabank(test.url(), &["init", "--no-password"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
+}
