@@ -6,6 +6,7 @@
 //! cargo bench -p tests --bench transfers -- contention  # few accounts, with and without CockroachDB's savepoint
 //! cargo bench -p tests --bench transfers -- without     # what the journal, its indexes, keys and checks cost
 //! cargo bench -p tests --bench transfers -- memory      # of the program, after ten times as many transfers
+//! cargo bench -p tests --bench transfers -- peers postgres      # on one server only, postgres or cockroachdb
 //! ```
 //!
 //! All of them take turns in one run, on servers of its own, PostgreSQL and, where there is one, CockroachDB: read the
@@ -32,7 +33,7 @@ use database::Server;
 use tests::TestServer;
 
 /// How often each is measured.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 
 /// For how long.
 const TIME: Duration = Duration::from_secs(4);
@@ -40,18 +41,24 @@ const TIME: Duration = Duration::from_secs(4);
 /// Between how many accounts, where nothing else is said.
 const ACCOUNTS: u64 = 1000;
 
+const SECTIONS: [&str; 4] = ["peers", "contention", "without", "memory"];
+
+const SERVERS: [(&str, Server); 2] = [("postgres", Server::Postgres), ("cockroachdb", Server::Cockroach)];
+
 #[tokio::main]
 async fn main() {
     // Cargo adds a flag of its own.
-    let sections: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
-    let known = ["peers", "contention", "without", "memory"];
-    if let Some(other) = sections.iter().find(|it| !known.contains(&it.as_str())) {
-        println!("NOT MEASURED: {other} is none of {}", known.join(", "));
+    let words: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let known = |word: &String| SECTIONS.contains(&word.as_str()) || SERVERS.iter().any(|it| it.0 == word);
+    if let Some(other) = words.iter().find(|it| !known(it)) {
+        println!("NOT MEASURED: {other} is none of {}, postgres, cockroachdb", SECTIONS.join(", "));
         return;
     }
-    let is_asked_for = |name: &str| sections.is_empty() || sections.iter().any(|it| it == name);
-    for server in [Server::Postgres, Server::Cockroach] {
-        for section in known.into_iter().filter(|it| is_asked_for(it)) {
+    // All where none is named.
+    let named = |name: &str| words.iter().any(|it| it == name);
+    let (sections, servers) = (SECTIONS.iter().any(|it| named(it)), SERVERS.iter().any(|it| named(it.0)));
+    for (_, server) in SERVERS.into_iter().filter(|it| !servers || named(it.0)) {
+        for section in SECTIONS.into_iter().filter(|it| !sections || named(it)) {
             // A new one each time: what one section has written is not the next one's burden.
             let server = match TestServer::open(server).await {
                 Ok(server) => server,

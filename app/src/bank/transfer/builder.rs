@@ -96,7 +96,7 @@ fn locked(order: &Order) -> SelectStatement {
         .from_subquery(both, accounts::Entity)
         .take();
     let taken = Query::select()
-        .expr(Expr::val(1_i64))
+        .column(transfers::Column::Id)
         .from(transfers::Entity)
         .and_where(transfers::Column::Id.eq(order.id))
         .take();
