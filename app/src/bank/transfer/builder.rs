@@ -44,10 +44,8 @@ fn write(server: Server, order: &Order) -> InsertStatement {
             transfers::Column::TargetId,
             transfers::Column::Amount,
         ])
+        .on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned())
         .returning_col(transfers::Column::Amount);
-    if server != Server::Cockroach {
-        insert.on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned());
-    }
     let fixed = [Expr::val(order.id), Expr::val(order.source.0), Expr::val(order.target.0)];
     // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
     let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
@@ -73,14 +71,9 @@ fn write(server: Server, order: &Order) -> InsertStatement {
     insert
 }
 
-/// One row with the source's balance, unless the transfer's id is taken.
-///
-/// On v20.x ON CONFLICT is a join, which scans the journal as long as the planner believes that it is empty. So there the id
-/// is sought first; where another attempt writes it meanwhile this one is told (23505), and looks again.
-///
 /// CockroachDB checks the foreign keys by reading both accounts, which the second statement changes: between two such
 /// reads others change them, and all but one have to begin anew. So both are locked before they are read, in the order
-/// of their numbers and without a round trip of its own.
+/// of their numbers and without a round trip of its own. The answer is one row with the source's balance.
 fn locked(order: &Order) -> SelectStatement {
     let both = Query::select()
         .columns([accounts::Column::Id, accounts::Column::Balance])
@@ -95,12 +88,7 @@ fn locked(order: &Order) -> SelectStatement {
         .expr_as(Func::max(source), accounts::Column::Balance)
         .from_subquery(both, accounts::Entity)
         .take();
-    let taken = Query::select()
-        .column(transfers::Column::Id)
-        .from(transfers::Entity)
-        .and_where(transfers::Column::Id.eq(order.id))
-        .take();
-    Query::select().from_subquery(one, accounts::Entity).and_where(Expr::exists(taken).not()).take()
+    Query::select().from_subquery(one, accounts::Entity).take()
 }
 
 /// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.

@@ -6,7 +6,6 @@
 //! undoes it: there is nobody left to roll it back.
 
 use ::entity::{accounts, transfers};
-use database::Server;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Statement, Value};
 use transaction::{Earlier, Tx};
 
@@ -38,17 +37,11 @@ fn statement(tx: &Tx, order: &Order) -> Statement {
         }
         Share::Half => ("balance >> 1", "2"),
     };
-    // On v20.x ON CONFLICT is a join, which scans the journal as long as the planner believes that it is empty; there
-    // the id is sought first, and where another attempt writes it meanwhile this one is told (23505), and looks again.
-    let unless_there = match tx.server() {
-        Server::Cockroach => "AND NOT EXISTS (SELECT 1 FROM transfers WHERE id = $1)",
-        Server::Postgres | Server::Sqlite => "ON CONFLICT (id) DO NOTHING",
-    };
     let sql = format!(
         "WITH journal AS ( \
            INSERT INTO transfers (id, source_id, target_id, amount) \
            SELECT $1, $2, $3, {amount} FROM accounts WHERE id = $2 AND balance >= {at_least} \
-           {unless_there} RETURNING amount \
+           ON CONFLICT (id) DO NOTHING RETURNING amount \
          ), changed AS ( \
            UPDATE accounts SET balance = balance + \
              CASE id WHEN $2 THEN -(SELECT amount FROM journal) ELSE (SELECT amount FROM journal) END \
