@@ -140,7 +140,7 @@ impl Bank {
         let rows = (&import, PhantomData::<R>);
         let sum = |loaded: &Loaded<Placed>| progress(&import.state().sum(loaded));
         let loaded = load(&self.runner, &rows, loading, import.chunks(receiver), sum).await;
-        self.accounts_added().await;
+        self.rows_added(R::TABLE.name).await;
         import.conclude::<R>(loaded, loading.stop.is_cancelled())
     }
 }

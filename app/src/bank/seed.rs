@@ -10,7 +10,7 @@ use sea_orm::DbErr;
 use transaction::Tx;
 use uuid::Uuid;
 
-use super::accounts::{NewAccount, insert_new};
+use super::accounts::{NewAccount, TABLE, insert_new};
 use super::load::{Load, LoadError, Loaded, Loading, Stopped, chunks, load};
 use super::{AccountId, Bank};
 
@@ -131,7 +131,7 @@ impl Bank {
         let accounts = Draws::new(rng_seed).take(usize::try_from(count).unwrap_or(usize::MAX));
         let seed = Seed { rng_seed };
         let loaded = load(&self.runner, &seed, loading, chunks(accounts, loading.chunk), progress).await?;
-        self.accounts_added().await;
+        self.rows_added(TABLE.name).await;
         Ok(loaded)
     }
 }

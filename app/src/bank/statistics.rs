@@ -7,15 +7,14 @@ use sea_orm::ConnectionTrait;
 use super::Bank;
 
 impl Bank {
-    /// Tells the planner how many accounts there are, after some were added. Where that cannot be done, the server does it later.
-    pub(super) async fn accounts_added(&self) {
+    /// Tells the planner how many rows a table has, after some were added. Where that cannot be done, the server does it later.
+    pub(super) async fn rows_added(&self, table: &str) {
         if self.server() != Server::Cockroach {
             return;
         }
-        let sql = "CREATE STATISTICS accounts_added FROM accounts";
-        let done =
-            self.runner.query("statistics", async |tx| tx.execute_unprepared(sql).await.map(drop)).await;
-        if let Err(error) = done {
+        let sql = format!("CREATE STATISTICS {table}_added FROM {table}");
+        let body = async |tx: &transaction::Tx| tx.execute_unprepared(&sql).await.map(drop);
+        if let Err(error) = self.runner.query("statistics", body).await {
             tracing::debug!(%error, "the planner will find out by itself");
         }
     }
