@@ -18,6 +18,7 @@ use rand::rngs::ChaCha8Rng;
 use sea_orm::ConnectionTrait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use transaction::Counts;
 use uuid::Uuid;
 
 use super::audit::Audit;
@@ -68,6 +69,8 @@ pub struct Look<'a> {
     pub interval: &'a Meter,
     /// How long all of it has run.
     pub elapsed: Duration,
+    /// How many retries of transfers there were so far.
+    pub retries: u64,
     /// How many audits there were so far.
     pub audits: u64,
 }
@@ -77,6 +80,8 @@ pub struct Look<'a> {
 pub struct Ended {
     /// All of its transfers.
     pub total: Meter,
+    /// What its transactions came to, the connections' opening and the audits left out.
+    pub counts: Counts,
     /// How long it took, the last audit left out.
     pub took: Duration,
     /// How many audits, the last one included.
@@ -131,6 +136,7 @@ impl Bank {
             _ = join_all(banks.iter().map(Self::open)) => {}
             () = stop.cancelled() => {}
         }
+        let before = self.counts();
         let running = Arc::new(Running {
             accounts: pick::Pick::new(ids, load.skew),
             load,
@@ -167,8 +173,12 @@ impl Bank {
         looking.tick().await;
         let mut look_at_interval = |total: &mut Meter| {
             let mut interval = std::mem::take(&mut *lock(&running.interval));
-            let audits = running.audits.load(Ordering::Relaxed);
-            look(Look { interval: &interval, elapsed: running.started.elapsed(), audits });
+            look(Look {
+                interval: &interval,
+                elapsed: running.started.elapsed(),
+                retries: self.counts().retries - before.retries,
+                audits: running.audits.load(Ordering::Relaxed),
+            });
             total.take(&mut interval);
         };
         loop {
@@ -181,7 +191,7 @@ impl Bank {
             }
         }
         look_at_interval(&mut total);
-        let took = running.started.elapsed();
+        let (took, counts) = (running.started.elapsed(), self.counts().since(&before));
         running.stop.cancel();
         over.cancel();
         if let Some(auditing) = auditing {
@@ -197,7 +207,7 @@ impl Bank {
             }
         };
         let first_error = lock(&running.first_error).take();
-        Ok(Ended { total, took, audits, audit, first_error })
+        Ok(Ended { total, counts, took, audits, audit, first_error })
     }
 
     /// Has a connection, and asks it for nothing.

@@ -13,7 +13,7 @@ use crate::bank::audit::Audit;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// On CockroachDB: audit what was there so long ago, as in 10s, which waits for no writer and can be answered by any copy
-    #[arg(long, value_name = "TIME", value_parser = super::workload::time)]
+    #[arg(long, value_name = "TIME", value_parser = super::values::time)]
     as_of: Option<Duration>,
 }
 

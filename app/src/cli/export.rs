@@ -1,7 +1,5 @@
 //! `export`: the bank as CSV.
 
-use std::fmt::Display;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,11 +8,11 @@ use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use tempfile::{NamedTempFile, TempPath};
 use terminal::{Exit, Failure};
 
 use super::answer::Answer;
 use super::context::Context;
+use super::output::{Output, unwritable};
 use super::progress::pace;
 use super::{failure, source};
 use crate::bank::Bank;
@@ -30,6 +28,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 }
+
+/// What says where the file goes.
+const FLAG: &str = "--output";
 
 /// The kind of a failure that is none on standard output.
 const READER_GONE: &str = "reader_gone";
@@ -61,12 +62,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             Err(failure) => Err(failure),
         };
     }
-    let output = Output::create(&args.output)?;
+    let output = Output::create(&args.output, FLAG)?;
     let bank = context.bank_for_analysis().await?;
     let rows = if source::is_gzip(&args.output) {
         let mut packed = GzEncoder::new(output.writer(), Compression::default());
         let rows = export(context, &bank, args.what, &mut packed).await?;
-        packed.finish().and_then(|mut file| file.flush()).map_err(|error| unwritable(&error))?;
+        packed.finish().and_then(|mut file| file.flush()).map_err(|error| unwritable(&error, FLAG))?;
         rows
     } else {
         export(context, &bank, args.what, output.writer()).await?
@@ -74,53 +75,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     output.finish()?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Answer::new(json!({ "rows": rows, "seconds": seconds }), text(rows, started)))
-}
-
-/// A file to write.
-struct Output {
-    path: PathBuf,
-    file: File,
-    /// Where it is written until it is whole; a pipe or a device is written at once.
-    unfinished: Option<TempPath>,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        // What a link leads to is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let file = match fs::metadata(&path) {
-            Ok(about) if !about.is_file() => File::options().write(true).open(&path).map(|file| (file, None)),
-            _ => {
-                let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                NamedTempFile::new_in(folder).map(|file| {
-                    let (file, unfinished) = file.into_parts();
-                    (file, Some(unfinished))
-                })
-            }
-        };
-        let refused = |error| {
-            Failure::usage(format!("{} cannot be written: {error}: give another --output", path.display()))
-        };
-        let (file, unfinished) = file.map_err(refused)?;
-        Ok(Self { path, file, unfinished })
-    }
-
-    fn writer(&self) -> impl Write {
-        BufWriter::new(&self.file)
-    }
-
-    /// Gives it its name.
-    fn finish(self) -> Result<(), Failure> {
-        let Some(unfinished) = self.unfinished else { return Ok(()) };
-        let named = self.file.sync_all().and_then(|()| Ok(unfinished.persist(&self.path)?));
-        named.map_err(|error| unwritable(&error))
-    }
-}
-
-/// What a disk says that takes no more.
-fn unwritable(error: &dyn Display) -> Failure {
-    let line = format!("it cannot be written: {error}: free some space, or give another --output");
-    Failure::new(Exit::Failed, "unwritable", line)
 }
 
 fn text(rows: u64, started: Instant) -> String {
@@ -146,7 +100,7 @@ async fn export(context: &Context, bank: &Bank, what: Rows, to: impl Write) -> R
                 READER_GONE,
                 "the reader of the rows has gone: what it has is no whole file",
             ),
-            ExportError::Unwritable(error) => unwritable(error),
+            ExportError::Unwritable(error) => unwritable(error, FLAG),
             ExportError::SnapshotLost(_) => {
                 Failure::new(Exit::Failed, "snapshot_lost", format!("{error}: run it again"))
             }

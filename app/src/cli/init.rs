@@ -40,7 +40,7 @@ struct Keys {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let address = context.address()?;
-    let admin = context.connect_with(&address, &Options { max_connections: 1, ..Options::default() }).await?;
+    let admin = context.connect(1).await?;
     if admin.server == Server::Sqlite {
         return Err(Failure::usage(
             "SQLite has no databases or users to create: give the --database-url of an administrator of CockroachDB or PostgreSQL",
@@ -94,7 +94,11 @@ fn password(args: &Args) -> Result<Option<Password>, Failure> {
     }
     let ask = |prompt: String| {
         rpassword::prompt_password(prompt).map_err(|error| {
-            Failure::new(Exit::Failed, "no_password", format!("no password was read: {error}"))
+            Failure::new(
+                Exit::Failed,
+                "no_password",
+                format!("no password was read ({error}): set the variable {PASSWORD}"),
+            )
         })
     };
     let password = ask(format!("Password for {}: ", args.user.as_str()))?;
@@ -102,7 +106,7 @@ fn password(args: &Args) -> Result<Option<Password>, Failure> {
         return Err(missing());
     }
     if ask("Once more: ".to_owned())? != password {
-        return Err(Failure::usage("the two passwords differ: nothing was done"));
+        return Err(Failure::usage("the two passwords differ: nothing was done, run it again"));
     }
     Ok(Some(Password(password)))
 }

@@ -16,14 +16,16 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::context::Context;
+use super::output::Output;
 use super::progress::run_line;
 use super::transfer::{StyleName, settling};
+use super::values::{above_zero, time};
 use super::{audit, failure};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
 use crate::bank::workload::{Ended, Look, Meter, Skew, Workload};
 use lines::{HistogramLog, Lines};
-use report::{Page, Report};
+use report::Page;
 use timeline::Timeline;
 
 #[derive(Debug, clap::Args)]
@@ -101,17 +103,6 @@ pub(super) struct Args {
     report: Option<PathBuf>,
 }
 
-/// A time that is not nothing.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time.is_zero() { Err("give a time above 0, as in 10s".to_owned()) } else { Ok(time) }
-}
-
-fn above_zero(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "give a number above 0".to_owned())
-}
-
 /// Where neither an end nor a number is given.
 const DURATION: Duration = Duration::from_secs(10);
 
@@ -177,19 +168,18 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         tolerate_errors: args.tolerate_errors,
     };
     let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
-    let report = args.report.as_deref().map(Report::create).transpose()?;
+    let report = args.report.as_deref().map(|path| Output::create(path, report::FLAG)).transpose()?;
     context.progress().say(&run_line("workload", load.run));
 
     let lines = RefCell::new(Lines::new(context.progress()));
     let timeline = RefCell::new(Timeline::new());
     let look = |look: Look<'_>| {
-        let retries = bank.counts().retries;
-        lines.borrow_mut().tell(look, retries);
+        lines.borrow_mut().tell(look);
         if let Some(histogram) = &mut histogram {
             histogram.write(look);
         }
         if report.is_some() {
-            timeline.borrow_mut().take_down(look, retries);
+            timeline.borrow_mut().take_down(look);
         }
     };
     let stop = context.interrupted().clone();
@@ -197,13 +187,13 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let ended = ended.map_err(|error| failure::drawing(&error))?;
     let unwritten = histogram.and_then(HistogramLog::finish);
 
-    let keys = keys(&ended, &bank.counts(), &load);
+    let keys = keys(&ended, &load);
     let text = text(&keys, &ended, lines.into_inner());
     let failure =
         failed(&ended, args).or(unwritten).or_else(|| context.interruption("the totals are those so far"));
     let answer = Answer::new(keys, text);
-    let unwritten = report.and_then(|report| {
-        report.write(&Page {
+    let unwritten = report.and_then(|output| {
+        let page = Page {
             keys: &answer.keys(),
             total: &ended.total,
             timeline: &timeline.into_inner(),
@@ -211,13 +201,14 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             audit: ended.audit.as_ref().ok(),
             version: &database.version,
             failure: failure.as_ref(),
-        })
+        };
+        page.write(output)
     });
     Ok(answer.but(failure.or(unwritten)))
 }
 
-fn keys(ended: &Ended, counts: &transaction::Counts, load: &Workload) -> Keys {
-    let Meter { endings, .. } = &ended.total;
+fn keys(ended: &Ended, load: &Workload) -> Keys {
+    let (Meter { endings, .. }, counts) = (&ended.total, &ended.counts);
     let seconds = ended.took.as_secs_f64();
     Keys {
         transfers: endings.transfers,

@@ -24,6 +24,25 @@ pub struct Counts {
     pub paused: Duration,
 }
 
+impl Counts {
+    /// What was added since these were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let retries = |(code, count): (&String, &u64)| {
+            let added = count - before.retries_by_sqlstate.get(code).copied().unwrap_or_default();
+            (added > 0).then(|| (code.clone(), added))
+        };
+        Self {
+            transactions: self.transactions - before.transactions,
+            attempts: self.attempts - before.attempts,
+            retries: self.retries - before.retries,
+            retries_by_sqlstate: self.retries_by_sqlstate.iter().filter_map(retries).collect(),
+            unknown: self.unknown - before.unknown,
+            paused: self.paused - before.paused,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Stats(Mutex<Counts>);
 

@@ -14,6 +14,7 @@ use crate::told::{Telling, Told};
 pub(crate) fn tests() -> Vec<Test> {
     let none = tests![
         a_page_that_cannot_be_written_is_told_before_the_load,
+        a_load_that_is_refused_leaves_the_page_before_it,
         the_page_about_a_broken_bank_says_so_with_the_evidence,
     ];
     let page = tests![the_page_shows_what_is_answered_and_asks_for_nothing];
@@ -25,6 +26,18 @@ async fn a_page_that_cannot_be_written_is_told_before_the_load(server: &TestServ
     let told = Telling::start(&test, &["workload", "--report", "/no/such/folder/page.html"]).end().await;
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.failure().contains("/no/such/folder/page.html cannot be written"), "{told:?}");
+}
+
+/// Nobody to move money between: what another load has written is still there.
+async fn a_load_that_is_refused_leaves_the_page_before_it(server: &TestServer) {
+    let test = server.database().await;
+    let folder = TempDir::with_prefix("seabank-report-").expect("a folder can be made");
+    let page = folder.path().join("page.html");
+    fs::write(&page, "of another load").expect("it can be written");
+    let told = Telling::start(&test, &["workload", "--report", page.to_str().expect("a name")]).end().await;
+    assert_eq!((told.code, &told.answer["kind"]), (Some(1), &"too_few_accounts".into()), "{told:?}");
+    assert_eq!(fs::read_to_string(&page).expect("it is there"), "of another load");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing half written stays");
 }
 
 async fn the_page_about_a_broken_bank_says_so_with_the_evidence(server: &TestServer) {

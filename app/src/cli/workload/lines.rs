@@ -31,7 +31,7 @@ impl Lines {
     }
 
     /// Tells of one interval.
-    pub(super) fn tell(&mut self, Look { interval, elapsed, .. }: Look<'_>, retries: u64) {
+    pub(super) fn tell(&mut self, Look { interval, elapsed, retries, .. }: Look<'_>) {
         let Endings { transfers, failed, unknown, .. } = interval.endings;
         self.endings.transfers += transfers;
         self.endings.failed += failed + unknown;

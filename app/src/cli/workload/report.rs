@@ -2,29 +2,25 @@
 
 mod charts;
 
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::time::SystemTime;
 
 use indicatif::HumanCount;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 use serde_json::Value;
-use terminal::{Exit, Failure};
+use terminal::Failure;
 
 use super::timeline::{Interval, Timeline};
 use crate::bank::audit::Audit;
 use crate::bank::workload::Meter;
+use crate::cli::output::{Output, unwritable};
 use charts::{BLUE, GREEN, ORANGE, RED, Step};
 
 /// How fine the distribution is: bars for each power of ten.
 const BARS_A_DECADE: f64 = 20.0;
 
-/// Where the page is to be written. It is made before the load begins, so that what cannot be written is known then.
-pub(super) struct Report {
-    name: String,
-    file: File,
-}
+/// What says where the page goes.
+pub(super) const FLAG: &str = "--report";
 
 /// What stands on it.
 pub(super) struct Page<'a> {
@@ -44,20 +40,17 @@ pub(super) struct Page<'a> {
     pub(super) failure: Option<&'a Failure>,
 }
 
-impl Report {
-    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        let name = path.display().to_string();
-        let file = File::create(path)
-            .map_err(|error| Failure::usage(format!("{name} cannot be written: {error}")))?;
-        Ok(Self { name, file })
-    }
-
+impl Page<'_> {
     /// Writes it; says why not, where it cannot be.
-    pub(super) fn write(mut self, page: &Page<'_>) -> Option<Failure> {
-        let text = page.render().into_string();
-        let error = self.file.write_all(text.as_bytes()).err()?;
-        let line = format!("{} could not be written: {error}", self.name);
-        Some(Failure::new(Exit::Failed, "unwritable", line))
+    pub(super) fn write(&self, output: Output) -> Option<Failure> {
+        let text = self.render().into_string();
+        let mut file = output.writer();
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.flush());
+        drop(file);
+        match written {
+            Ok(()) => output.finish().err(),
+            Err(error) => Some(unwritable(&error, FLAG)),
+        }
     }
 }
 

@@ -38,18 +38,18 @@ impl Timeline {
         Self { intervals: Vec::new(), looks_each: 1, elapsed: Duration::ZERO, retries: 0, audits: 0 }
     }
 
-    /// Takes down one look; `retries` were there so far.
-    pub(super) fn take_down(&mut self, look: Look<'_>, retries: u64) {
+    /// Takes down one look.
+    pub(super) fn take_down(&mut self, look: Look<'_>) {
         let interval = Interval {
             from: self.elapsed,
             until: look.elapsed,
             endings: look.interval.endings,
-            retries: retries - self.retries,
+            retries: look.retries - self.retries,
             audits: look.audits - self.audits,
             looks: 1,
             latencies: packed(&look.interval.latencies),
         };
-        (self.elapsed, self.retries, self.audits) = (look.elapsed, retries, look.audits);
+        (self.elapsed, self.retries, self.audits) = (look.elapsed, look.retries, look.audits);
         match self.intervals.last_mut() {
             Some(last) if last.looks < self.looks_each => last.add(&interval),
             _ => self.intervals.push(interval),
@@ -122,7 +122,7 @@ mod tests {
             interval.endings.transfers = n;
             interval.latencies.record_n(n, n).expect("it is within the bounds");
             let elapsed = Duration::from_secs(n);
-            timeline.take_down(Look { interval: &interval, elapsed, audits: 2 * n }, 3 * n);
+            timeline.take_down(Look { interval: &interval, elapsed, retries: 3 * n, audits: 2 * n });
         }
         let intervals = timeline.intervals();
         assert!((MOST / 2..=MOST).contains(&intervals.len()), "{}", intervals.len());
