@@ -16,11 +16,13 @@ mod history;
 mod import;
 mod init;
 mod load;
+mod output;
 mod points;
 mod progress;
 mod seed;
 mod source;
 mod transfer;
+mod values;
 mod workload;
 
 use std::ffi::OsString;

@@ -12,7 +12,7 @@ use crate::process::in_path;
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Chromium, headless, with a new profile for each page, and none of its own traffic.
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -23,6 +23,8 @@ const FLAGS: [&str; 10] = [
     "--no-first-run",
     // Pages of one folder may look into each other.
     "--allow-file-access-from-files",
+    // In milliseconds: it gives up then.
+    "--timeout=60000",
     // What pages say goes to standard error.
     "--enable-logging=stderr",
 ];

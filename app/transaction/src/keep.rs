@@ -140,11 +140,11 @@ mod tests {
         }
 
         async fn execute(&mut self, _: &Statement) -> Result<ExecResult, DbErr> {
-            unimplemented!("no body here sends any")
+            Err(DbErr::Custom("no body here sends any".to_owned()))
         }
 
         async fn execute_unprepared(&mut self, _: &str) -> Result<ExecResult, DbErr> {
-            unimplemented!("no body here sends any")
+            Err(DbErr::Custom("no body here sends any".to_owned()))
         }
 
         async fn query_one(&mut self, _: &Statement) -> Result<Option<QueryResult>, DbErr> {
