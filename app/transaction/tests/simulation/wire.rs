@@ -260,8 +260,9 @@ impl Client {
             self.broken = true;
             world.store.end(self.who);
         } else if code == "13" {
+            // A transaction has to be ended all the same; a statement of its own left nothing.
+            self.failed_at = world.store.is_open(self.who).then(Instant::now);
             world.store.roll_back_by_itself(self.who);
-            self.failed_at = Some(Instant::now());
         } else if !applied {
             world.store.fail(self.who, &request);
         }
