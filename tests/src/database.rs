@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use ::database::{Address, Database, Options, Server, connect};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
+use transaction::{Policy, Runner, Tx};
 
 use crate::command;
 
@@ -105,13 +106,16 @@ impl Drop for TestDatabase {
     }
 }
 
-/// The one number that a statement answers with.
+/// The one number that a query answers with, asked again where it meets a writer: what a killed program had sent may still
+/// be on its way.
 ///
 /// # Panics
 ///
 /// Where it does not.
 pub async fn scalar(database: &Database, sql: &str) -> i64 {
-    scalar_in(&database.connection, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    let runner = Runner::new(database.clone(), Policy::default());
+    let found = runner.query("scalar", async |tx: &Tx| scalar_in(tx, sql).await).await;
+    found.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
 /// The one number that a statement answers with, inside a transaction for one.

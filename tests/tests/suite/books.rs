@@ -14,6 +14,7 @@ use seabank::bank::Bank;
 use seabank::bank::load::{Loading, Stopped};
 use seabank::bank::seed::Collisions;
 use tokio_util::sync::CancellationToken;
+use transaction::{Policy, Runner, Tx};
 use uuid::Uuid;
 
 /// An account that was opened with its balance.
@@ -49,14 +50,16 @@ pub(crate) async fn execute(database: &Database, sql: &str) {
     database.connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// Everything that a bank holds, for comparing: accounts in their order, then transfers.
+/// Everything that a bank holds, for comparing, in one snapshot that minds no writer: accounts in their order, then
+/// transfers.
 pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Vec<transfers::Model>) {
-    let accounts = accounts::Entity::find().order_by_asc(accounts::Column::Id);
-    let transfers = transfers::Entity::find().order_by_asc(transfers::Column::Id);
-    (
-        accounts.all(&database.connection).await.expect("the accounts can be read"),
-        transfers.all(&database.connection).await.expect("the transfers can be read"),
-    )
+    let runner = Runner::new(database.clone(), Policy::default());
+    let read = runner.read("everything", async |tx: &Tx| {
+        let accounts = accounts::Entity::find().order_by_asc(accounts::Column::Id).all(tx).await?;
+        let transfers = transfers::Entity::find().order_by_asc(transfers::Column::Id).all(tx).await?;
+        Ok::<_, DbErr>((accounts, transfers))
+    });
+    read.await.expect("the bank can be read")
 }
 
 /// The balances by number.
