@@ -10,6 +10,7 @@ mod audit;
 mod completions;
 mod context;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
 mod history;
@@ -52,6 +53,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 t
 enum Command {
     /// Create the database and its user, as an administrator of the server
     Init(init::Args),
+    /// Say whether a database is fit for the bank, and what to do where it is not
+    Doctor(doctor::Args),
     /// Do the tutorial's whole job: migrate, read, seed 100 accounts, transfer once, audit
     Demo,
     /// Add accounts with random numbers and balances, in chunks that are each applied once
@@ -104,6 +107,7 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
         let context = Context::start(cli.global)?;
         match cli.command {
             Command::Init(args) => init::run(&context, &args).await,
+            Command::Doctor(args) => doctor::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
             Command::Seed(args) => seed::run(&context, &args).await,
             Command::Points(args) => points::run(&context, &args).await,

@@ -1,6 +1,7 @@
 //! A database URL, parsed before anything else sees it: SeaORM's and sqlx's own URL errors print the password.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -113,6 +114,34 @@ impl Address {
         url.into()
     }
 
+    /// The scheme of the URL: `sqlite`, `cockroachdb`, `postgres` or `postgresql`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.shown.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether the database is on this machine, as far as its address says.
+    #[must_use]
+    pub fn is_this_machine(&self) -> bool {
+        match &*self.target {
+            Target::Sqlite { .. } => true,
+            Target::Wire(options) => {
+                let host = options.get_host().trim_matches(['[', ']']);
+                self.is_socket()
+                    || host == "localhost"
+                    || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+
+    /// Whether it is a Unix socket.
+    pub(crate) fn is_socket(&self) -> bool {
+        match &*self.target {
+            Target::Sqlite { .. } => false,
+            Target::Wire(options) => options.get_socket().is_some() || options.get_host().starts_with('/'),
+        }
+    }
+
     /// The name of the database, or the path of the SQLite file.
     #[must_use]
     pub fn database(&self) -> String {
@@ -207,6 +236,23 @@ mod tests {
         assert_eq!(admin.with_database("bank").database(), "bank");
         let shown = admin.shown_for("teller", "bank");
         assert_eq!(shown, "postgres://teller@localhost:5432/bank?sslmode=verify-full");
+    }
+
+    #[test]
+    fn what_is_on_this_machine_is_known() {
+        let is_here = |url: &str| Address::parse(url).expect("a good URL").is_this_machine();
+        for here in [
+            EMBEDDED_URL,
+            "postgres://localhost/bank",
+            "postgres://127.0.0.2:5433/bank",
+            "postgres://[::1]/bank",
+            "postgres://%2Fvar%2Frun%2Fpostgresql/bank",
+        ] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in ["cockroachdb://root@db.example/bank", "postgres://10.0.0.1/bank"] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Context {
         self.or_interrupted(async { reading.await.map_err(|error| failure::reading(&error)) }).await
     }
 
+    /// The most connections, where the user says.
+    pub(super) fn pool(&self) -> Option<u32> {
+        self.global.pool
+    }
+
     /// Connects for so many transactions at once.
     pub(super) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
         let max_connections = self.global.pool.unwrap_or(at_once);
@@ -201,7 +206,8 @@ impl Context {
         ))
     }
 
-    fn policy(&self) -> Policy {
+    /// How transactions are tried again.
+    pub(super) fn policy(&self) -> Policy {
         Policy {
             attempts_max: self.global.max_attempts,
             total_time: Duration::from_secs(self.global.retry_for),

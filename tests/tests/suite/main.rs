@@ -6,6 +6,7 @@ mod bulk;
 mod conflicts;
 mod crash;
 mod demo;
+mod doctor;
 mod durability;
 mod entities;
 mod faults;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::run(&[
         ("init", init::tests()),
+        ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),

@@ -1,0 +1,167 @@
+//! What a database is like for a bank, found out by asking it: a finding for each check, and what to do where it is not
+//! well. Nothing is changed by it.
+//!
+//! What it leaves to others: connecting (crate `database`), whether the money is whole (the bank's audit).
+
+mod capacity;
+mod pace;
+mod protection;
+mod retry;
+mod rights;
+
+use database::{Address, Database, reason, sqlstate};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use serde::Serialize;
+use transaction::{Error, Policy, Runner};
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// The bank works, and something is not as it should be or cannot be seen.
+    Warn,
+    /// The bank does not work, or what it says does not hold.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What was looked at: a name in snake_case.
+    pub check: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; not where all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// What was measured, in milliseconds, where it is a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds: Option<f64>,
+}
+
+/// What is to be examined.
+#[derive(Clone, Debug)]
+pub struct Patient {
+    /// Where it is.
+    pub address: Address,
+    /// Who answers there. Its pool has two connections at least, for there are no conflicts with fewer.
+    pub database: Database,
+    /// The most connections that the bank is to have.
+    pub connections: u32,
+    /// How many processors the server has, all nodes together, where the user knows.
+    pub server_cores: Option<u32>,
+    /// How transactions are tried again.
+    pub policy: Policy,
+}
+
+/// Makes all checks, in an order in which each rests on those before it; tells of each finding as soon as it is there.
+pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
+    let Patient { address, database, policy, .. } = patient;
+    let runner = Runner::new(database.clone(), policy.clone());
+    let mut add = |check, found: Result<State, Unseen>| tell(Finding::new(check, found));
+    add("url", Ok(State::ok(address.to_string())));
+    add("server", Ok(server(address, database)));
+    add("tls", protection::tls(address).await);
+    add("isolation", protection::isolation(&runner).await);
+    add("durability", protection::durability(database).await);
+    let schema = rights::schema(database).await;
+    let migrated = schema.as_ref().is_ok_and(|state| state.verdict == Verdict::Ok);
+    add("migrations", schema);
+    add("rights", rights::rights(&runner, migrated).await);
+    add("round_trip", pace::round_trip(&runner).await);
+    add("clock", pace::clock(database).await);
+    add("nodes", capacity::nodes(database).await);
+    add("pool", capacity::pool(patient).await);
+    add("retry", retry::provoked(database, &runner).await);
+}
+
+/// Where no server answers there is but one finding: why.
+#[must_use]
+pub fn no_connection(line: &str) -> Finding {
+    let (found, remedy) = line.rsplit_once([':', ';']).unwrap_or((line, "see that it is there"));
+    Finding::new("connection", Ok(State::fail(found, remedy.trim())))
+}
+
+fn server(address: &Address, database: &Database) -> State {
+    let version = database.version.split(" (").next().unwrap_or(&database.version);
+    if address.scheme() == "cockroachdb" && database.server != database::Server::Cockroach {
+        return State::warn(
+            format!("{version}, and the URL says CockroachDB"),
+            "give the URL of a node of CockroachDB, or write postgres:// to mean this one",
+        );
+    }
+    State::ok(version)
+}
+
+/// A finding without the name of its check.
+struct State {
+    verdict: Verdict,
+    found: String,
+    remedy: Option<String>,
+    milliseconds: Option<f64>,
+}
+
+impl State {
+    fn ok(found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Ok, found: found.into(), remedy: None, milliseconds: None }
+    }
+
+    fn warn(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warn, remedy: Some(remedy.into()), ..Self::ok(found) }
+    }
+
+    fn fail(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::warn(found, remedy) }
+    }
+
+    fn measured(self, milliseconds: f64) -> Self {
+        Self { milliseconds: Some(milliseconds), ..self }
+    }
+}
+
+/// Why a check found nothing out.
+struct Unseen {
+    /// Whether another user may see it.
+    denied: bool,
+    reason: String,
+}
+
+impl From<DbErr> for Unseen {
+    fn from(error: DbErr) -> Self {
+        Self { denied: sqlstate(&error).as_deref() == Some("42501"), reason: reason(&error) }
+    }
+}
+
+impl From<Error<DbErr>> for Unseen {
+    fn from(error: Error<DbErr>) -> Self {
+        match error {
+            Error::Body(error) | Error::Database { error, .. } => error.into(),
+            other => Self { denied: false, reason: other.to_string() },
+        }
+    }
+}
+
+impl Finding {
+    fn new(check: &'static str, found: Result<State, Unseen>) -> Self {
+        let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
+            Unseen { denied: true, .. } => {
+                State::warn("this user may not see it", "look once as an administrator")
+            }
+            Unseen { reason, .. } => {
+                State::fail(format!("cannot be found out: {reason}"), "see what was sent with --echo")
+            }
+        });
+        Self { check, verdict, found, remedy, milliseconds }
+    }
+}
+
+/// The one row of a query.
+async fn row(connection: &impl ConnectionTrait, sql: &str) -> Result<QueryResult, DbErr> {
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await?;
+    row.ok_or_else(|| DbErr::RecordNotFound(format!("no row of {sql}")))
+}

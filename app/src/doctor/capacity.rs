@@ -1,0 +1,149 @@
+//! Whether the server can do what the bank is going to ask of it at once.
+
+use database::{Database, Server};
+
+use super::{Patient, State, Unseen, row};
+
+/// Active connections for each processor, all nodes and all programs together:
+/// <https://www.cockroachlabs.com/docs/stable/connection-pooling>.
+const CONNECTIONS_PER_CORE: u32 = 4;
+
+/// The nodes of a cluster, and whether all of them are there.
+pub(super) async fn nodes(database: &Database) -> Result<State, Unseen> {
+    match database.server {
+        Server::Sqlite => return Ok(State::ok("none: a file of this machine")),
+        Server::Postgres => {
+            let row = row(&database.connection, "SELECT count(*) FROM pg_stat_replication").await?;
+            let standbys: i64 = row.try_get_by_index(0)?;
+            return Ok(State::ok(format!("one that takes writes, {standbys} that follow it")));
+        }
+        Server::Cockroach => {}
+    }
+    let sql = "SELECT count(*), count(*) FILTER (WHERE is_live) FROM crdb_internal.gossip_nodes";
+    let row = row(&database.connection, sql).await?;
+    let (all, live): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    let found = format!("{live} of {all} are live");
+    Ok(match all {
+        _ if live < all => State::warn(
+            found,
+            "start those that are missing, or decommission them: one more may be one too many",
+        ),
+        1 | 2 => State::ok(format!("{found}: none may be lost, for that a cluster has three")),
+        _ => State::ok(found),
+    })
+}
+
+/// The pool's size against the server's processors and, on PostgreSQL, against the connections it has to give.
+pub(super) async fn pool(patient: &Patient) -> Result<State, Unseen> {
+    let Patient { database, connections, .. } = patient;
+    if database.server == Server::Sqlite {
+        return Ok(State::ok(format!("{connections} connections, of which one writes at a time")));
+    }
+    if database.server == Server::Postgres
+        && let Some(state) = too_many_for_postgres(database, *connections).await?
+    {
+        return Ok(state);
+    }
+    let Some(cores) = cores(patient).await? else {
+        return Ok(State::warn(
+            format!("{connections} connections, for nobody here knows how many processors"),
+            "say it with --server-cores N, of all nodes together",
+        ));
+    };
+    let most = cores * CONNECTIONS_PER_CORE;
+    let found = format!("{connections} connections for {cores} processors");
+    Ok(if *connections <= most {
+        State::ok(found)
+    } else {
+        State::warn(
+            format!("{found}, where {CONNECTIONS_PER_CORE} for each are enough"),
+            format!(
+                "give --pool {most} and as little --concurrency: more wait in the server, not in the pool"
+            ),
+        )
+    })
+}
+
+async fn too_many_for_postgres(database: &Database, connections: u32) -> Result<Option<State>, Unseen> {
+    let sql = "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8, \
+               (SELECT count(*) FROM pg_stat_activity \
+                WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
+    let row = row(&database.connection, sql).await?;
+    let (most, others): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    if i64::from(connections) <= most - others {
+        return Ok(None);
+    }
+    let found = format!("{connections} connections, of {most} that the server has, {others} of them in use");
+    Ok(Some(State::warn(found, format!("give --pool {}, or raise max_connections", (most - others).max(1)))))
+}
+
+/// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.
+async fn cores(patient: &Patient) -> Result<Option<u32>, Unseen> {
+    if patient.server_cores.is_some() {
+        return Ok(patient.server_cores);
+    }
+    // PostgreSQL: whoever may read the server's files. CockroachDB: how busy a node is, counted by processor and as a part
+    // of all it has; as an administrator, and from some seconds after its start.
+    let sql = match patient.database.server {
+        Server::Cockroach => {
+            "SELECT CAST(round(sum(((metrics->>'sys.cpu.user.percent')::FLOAT8 + (metrics->>'sys.cpu.sys.percent')::FLOAT8) \
+             / nullif((metrics->>'sys.cpu.combined.percent-normalized')::FLOAT8, 0))) AS TEXT) FROM crdb_internal.kv_node_status"
+        }
+        _ => {
+            "SELECT CASE WHEN has_function_privilege('pg_read_file(text, bigint, bigint, boolean)', 'EXECUTE') \
+             THEN pg_read_file('/sys/devices/system/cpu/online', 0, 1000, true) END"
+        }
+    };
+    let told = match row(&patient.database.connection, sql).await {
+        Ok(row) => row.try_get_by_index::<Option<String>>(0)?,
+        Err(error) => {
+            tracing::debug!(%error, "the server does not say how many processors it has");
+            None
+        }
+    };
+    let told = told.as_deref().and_then(in_list);
+    let here = || {
+        patient
+            .address
+            .is_this_machine()
+            .then(std::thread::available_parallelism)?
+            .ok()?
+            .get()
+            .try_into()
+            .ok()
+    };
+    Ok(told.or_else(here))
+}
+
+/// A number, or the length of a list as Linux has them: `0-3,8-11` is 8.
+fn in_list(text: &str) -> Option<u32> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        return (number >= 1.0).then_some(number as u32);
+    }
+    let parts = text.split(',').map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        (last.parse::<u32>().ok()? + 1).checked_sub(first.parse().ok()?)
+    });
+    parts.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_list;
+
+    #[test]
+    fn processors_are_counted() {
+        for (text, count) in [
+            ("6", Some(6)),
+            ("2.0", Some(2)),
+            ("0-1\n", Some(2)),
+            ("0-3,8-11", Some(8)),
+            ("", None),
+            ("0", None),
+            ("none", None),
+        ] {
+            assert_eq!(in_list(text), count, "{text:?}");
+        }
+    }
+}

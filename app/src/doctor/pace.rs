@@ -1,0 +1,69 @@
+//! How far the server is, in time and in the time of day.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use database::{Database, Server};
+use transaction::{Runner, Tx};
+
+use super::{State, Unseen, row};
+
+/// How often each is measured.
+const TIMES: usize = 20;
+/// Beyond this a transfer of several round trips takes most of its time on the way.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(10);
+/// CockroachDB's own bound between its nodes (`--max-offset`).
+const DIFFERENCE_MAX: Duration = Duration::from_millis(500);
+
+/// The median of the round trips of one session, with the first left out, in which the statement is prepared.
+pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
+    let worker = runner.for_one_of(1);
+    let mut took = Vec::new();
+    for _ in 0..=TIMES {
+        let started = Instant::now();
+        worker.query("round trip", async |tx: &Tx| row(tx, "SELECT 1").await.map(drop)).await?;
+        took.push(started.elapsed());
+    }
+    let mut took = took.split_off(1);
+    took.sort_unstable();
+    let median = took[took.len() / 2];
+    let milliseconds = median.as_secs_f64() * 1e3;
+    let found = format!("{milliseconds:.2} ms, the median of {TIMES}");
+    let state = if median <= ROUND_TRIP_MAX {
+        State::ok(found)
+    } else {
+        State::warn(
+            found,
+            "run the program nearer to the server: a transfer takes up to six of them, a single one (--style single) one",
+        )
+    };
+    Ok(state.measured(milliseconds))
+}
+
+/// The server's clock against this machine's, by the quickest of some answers.
+pub(super) async fn clock(database: &Database) -> Result<State, Unseen> {
+    if database.server == Server::Sqlite {
+        return Ok(State::ok("this machine's own").measured(0.0));
+    }
+    let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+    let mut best: Option<(Duration, f64)> = None;
+    for _ in 0..TIMES {
+        let (before, started) = (SystemTime::now(), Instant::now());
+        let theirs: i64 = row(&database.connection, sql).await?.try_get_by_index(0)?;
+        let took = started.elapsed();
+        let ours = (before + took / 2).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let difference = theirs as f64 / 1e3 - ours.as_secs_f64() * 1e3;
+        if best.is_none_or(|(quickest, _)| took < quickest) {
+            best = Some((took, difference));
+        }
+    }
+    let (took, difference) = best.unwrap_or_default();
+    let uncertain = took.as_secs_f64() * 1e3 / 2.0;
+    let found = format!("the server's is {difference:+.1} ms from this machine's, ± {uncertain:.1}");
+    let far = difference.abs() - uncertain > DIFFERENCE_MAX.as_secs_f64() * 1e3;
+    let state = if far {
+        State::warn(found, "keep the time of both by NTP: times in answers and logs do not fit together")
+    } else {
+        State::ok(found)
+    };
+    Ok(state.measured(difference))
+}

@@ -1,0 +1,124 @@
+//! What protects the bank's transactions: on their way, from each other, and from a power cut.
+
+use database::{Address, Database, Server, Tls};
+use sea_orm::DbErr;
+use transaction::{Runner, Tx};
+
+use super::{State, Unseen, row};
+
+const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
+
+/// What the sessions of the pool have.
+pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
+    let tls = match database::tls(address).await {
+        Ok(tls) => tls,
+        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+    };
+    let found = match tls {
+        None => return Ok(State::ok("nothing leaves this machine")),
+        Some(Tls::Host) => {
+            return Ok(State::ok("on; the server's certificate is checked, and its host name"));
+        }
+        Some(Tls::Authority) => "on, but a certificate for any host is good enough",
+        Some(Tls::Encrypted) => "on, but whoever answers is believed to be the server",
+        Some(Tls::Off) => "off: everybody on the way can read and change what is sent, the password included",
+    };
+    Ok(if address.is_this_machine() {
+        State::ok(match tls {
+            Some(Tls::Off) => "off; nothing leaves this machine",
+            _ => "on; nothing leaves this machine",
+        })
+    } else {
+        State::warn(found, VERIFY)
+    })
+}
+
+/// In a transaction like the bank's own.
+pub(super) async fn isolation(runner: &Runner) -> Result<State, Unseen> {
+    let (sql, name) = match runner.server() {
+        Server::Sqlite => ("SELECT CAST(read_uncommitted AS TEXT) FROM pragma_read_uncommitted", "0"),
+        Server::Postgres | Server::Cockroach => ("SHOW transaction_isolation", "serializable"),
+    };
+    let found: String =
+        runner.run("isolation", async |tx: &Tx| row(tx, sql).await?.try_get_by_index::<String>(0)).await?;
+    Ok(if found == name {
+        State::ok("serializable, read back in a transaction")
+    } else {
+        State::fail(
+            format!("{found}, read back in a transaction"),
+            "let no pooler in between change or reset the sessions' settings",
+        )
+    })
+}
+
+/// The settings without which a COMMIT is answered before it is durable: statement, what is good, and what else means.
+const POSTGRES: [(&str, &[&str], &str); 3] = [
+    ("fsync", &["on"], "a power cut loses what was committed, and may damage the database"),
+    ("full_page_writes", &["on"], "a power cut may damage the database"),
+    (
+        "synchronous_commit",
+        &["on", "local", "remote_write", "remote_apply"],
+        "a crash loses what was committed last",
+    ),
+];
+
+/// What is synced before a COMMIT is answered.
+pub(super) async fn durability(database: &Database) -> Result<State, Unseen> {
+    match database.server {
+        Server::Sqlite => sqlite(database).await,
+        Server::Postgres => postgres(database).await,
+        Server::Cockroach => cockroach(database).await,
+    }
+}
+
+async fn postgres(database: &Database) -> Result<State, Unseen> {
+    let mut found = Vec::new();
+    let mut bad = None;
+    for (name, good, means) in POSTGRES {
+        let value: String = text(database, &format!("SHOW {name}")).await?;
+        if bad.is_none() && !good.contains(&value.as_str()) {
+            bad = Some((name, means));
+        }
+        found.push(format!("{name} {value}"));
+    }
+    let found = found.join(", ");
+    Ok(match bad {
+        None => State::ok(found),
+        Some((name, means)) => {
+            State::fail(format!("{found}: {means}"), format!("set {name} = on in postgresql.conf"))
+        }
+    })
+}
+
+async fn sqlite(database: &Database) -> Result<State, Unseen> {
+    let synchronous: i64 = row(&database.connection, "PRAGMA synchronous").await?.try_get_by_index(0)?;
+    let journal = text(database, "PRAGMA journal_mode").await?;
+    let found = format!("journal_mode {journal}, synchronous {synchronous}");
+    // 2 is FULL, 3 EXTRA.
+    Ok(if synchronous >= 2 && journal != "off" && journal != "memory" {
+        State::ok(found)
+    } else {
+        State::fail(
+            format!("{found}: a power cut loses what was committed"),
+            "open the file without mode=ro or immutable",
+        )
+    })
+}
+
+/// The one setting whose name has changed between versions.
+async fn cockroach(database: &Database) -> Result<State, Unseen> {
+    let sql = "SELECT value FROM crdb_internal.cluster_settings WHERE variable IN \
+               ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";
+    Ok(if text(database, sql).await? == "false" {
+        State::ok("every node syncs its log before a COMMIT is answered")
+    } else {
+        State::fail(
+            "the nodes do not sync their logs: a power cut loses what was committed",
+            "reset kv.raft_log.disable_synchronization_unsafe",
+        )
+    })
+}
+
+async fn text(database: &Database, sql: &str) -> Result<String, DbErr> {
+    row(&database.connection, sql).await?.try_get_by_index(0)
+}

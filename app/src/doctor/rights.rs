@@ -1,0 +1,95 @@
+//! Whether the schema is there, and whether the user may do with it what the bank does.
+
+use database::{Database, Server, sqlstate};
+use sea_orm::{ConnectionTrait, DbErr};
+use transaction::{Error, Runner, Tx};
+
+use super::{State, Unseen, row};
+
+const MIGRATE: &str = "run `cargo run -p migration up`";
+
+/// Which migrations are missing.
+pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
+    let total = migration::total();
+    let pending = match migration::pending(database).await {
+        Ok(pending) => pending,
+        Err(error @ migration::Error::Ahead { .. }) => {
+            return Ok(State::fail(error.to_string(), "use the program of that version"));
+        }
+        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+    };
+    Ok(match pending.len() {
+        0 => State::ok(format!("all {total} are applied")),
+        missing => State::fail(format!("{missing} of {total} are missing: {}", pending.join(", ")), MIGRATE),
+    })
+}
+
+/// What the bank does with its tables.
+const NEEDED: [(&str, &[&str]); 4] = [
+    ("accounts", &["SELECT", "INSERT", "UPDATE"]),
+    ("transfers", &["SELECT", "INSERT"]),
+    ("points", &["SELECT", "INSERT"]),
+    ("batches", &["SELECT", "INSERT"]),
+];
+
+/// Whether the user has the rights on the tables, or, where these are still to come, may make them.
+pub(super) async fn rights(runner: &Runner, migrated: bool) -> Result<State, Unseen> {
+    let missing = runner.run("rights", async |tx: &Tx| missing(tx, migrated).await).await;
+    let missing = match missing {
+        Ok(missing) => missing,
+        // SQLITE_READONLY and its extensions.
+        Err(Error::Database { error, .. }) if is_read_only(&error) => vec!["write".to_owned()],
+        Err(error) => return Err(error.into()),
+    };
+    Ok(if missing.is_empty() {
+        State::ok(if migrated {
+            "this user may read and write all of the bank's tables"
+        } else {
+            "this user may make the bank's tables"
+        })
+    } else {
+        let remedy = match runner.server() {
+            Server::Sqlite => "let this user write the file and its folder, and give no mode=ro",
+            _ if missing == [READ_ONLY] => "give the URL of a server that takes writes",
+            _ => "ask the database's owner to grant them, or run `cargo run -p app init` as an administrator",
+        };
+        State::fail(format!("this user may not {}", missing.join(", ")), remedy)
+    })
+}
+
+/// A standby, or a user or database whose transactions are read-only by default.
+const READ_ONLY: &str = "write: transactions are read-only here";
+
+fn is_read_only(error: &DbErr) -> bool {
+    sqlstate(error).and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 8)
+}
+
+async fn missing(tx: &Tx, migrated: bool) -> Result<Vec<String>, DbErr> {
+    if tx.server() == Server::Sqlite {
+        // It has no rights to ask for, but refuses to write. What is written is what was there.
+        let version: i64 = row(tx, "PRAGMA user_version").await?.try_get_by_index(0)?;
+        return tx.execute_unprepared(&format!("PRAGMA user_version = {version}")).await.map(|_| Vec::new());
+    }
+    if row(tx, "SHOW transaction_read_only").await?.try_get_by_index::<String>(0)? == "on" {
+        return Ok(vec![READ_ONLY.to_owned()]);
+    }
+    let mut missing = Vec::new();
+    if !migrated {
+        if !has(tx, "has_schema_privilege('public', 'CREATE')").await? {
+            missing.push("CREATE tables".to_owned());
+        }
+        return Ok(missing);
+    }
+    for (table, rights) in NEEDED {
+        for right in rights {
+            if !has(tx, &format!("has_table_privilege('{table}', '{right}')")).await? {
+                missing.push(format!("{right} {table}"));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+async fn has(tx: &Tx, asked: &str) -> Result<bool, DbErr> {
+    row(tx, &format!("SELECT {asked}")).await?.try_get_by_index(0)
+}

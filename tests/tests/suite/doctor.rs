@@ -1,0 +1,210 @@
+//! `doctor` through the binary: what it says of a database that is well, and of each thing that is not. It changes nothing.
+
+use database::{Address, Server, Tls, tls};
+use serde_json::Value;
+use tests::{OwnServer, Test, TestDatabase, TestServer, tests};
+
+use crate::books::{everything, execute, insert_account};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_bank_that_is_well_has_nothing_to_do,
+        a_retry_is_provoked_and_nothing_is_changed,
+        what_is_not_migrated_is_5,
+        a_server_that_is_not_there_is_one_finding_and_5,
+        a_read_only_file_is_found on &[Server::Sqlite],
+        a_read_only_user_is_found on &[Server::Postgres, Server::Cockroach],
+        transactions_that_are_read_only_by_default_are_found on &[Server::Postgres],
+        a_server_that_does_not_sync_is_found on &[Server::Postgres],
+        a_pool_too_large_for_the_server_is_told on &[Server::Postgres, Server::Cockroach],
+        another_server_than_the_url_says_is_told on &[Server::Postgres],
+    ]
+}
+
+/// Every check, in order.
+const CHECKS: [&str; 12] = [
+    "url",
+    "server",
+    "tls",
+    "isolation",
+    "durability",
+    "migrations",
+    "rights",
+    "round_trip",
+    "clock",
+    "nodes",
+    "pool",
+    "retry",
+];
+
+/// An examination, and how it ended.
+struct Examined {
+    code: Option<i32>,
+    answer: Value,
+}
+
+impl Examined {
+    fn of(test: &TestDatabase, arguments: &[&str]) -> Self {
+        let command = [&["doctor", "--format", "json"], arguments].concat();
+        let output = test.seabank().args(command).output().expect("it runs");
+        let answer = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        Self { code: output.status.code(), answer }
+    }
+
+    fn checks(&self) -> Vec<&Value> {
+        self.answer["checks"].as_array().expect("a list").iter().collect()
+    }
+
+    /// The verdict of a check, what it found, and what to do.
+    fn of_check(&self, name: &str) -> (&str, &str, &str) {
+        let check = self.checks().into_iter().find(|check| check["check"] == name);
+        let check = check.unwrap_or_else(|| panic!("{name} in {}", self.answer));
+        let text = |key: &str| check[key].as_str().unwrap_or_default();
+        (text("verdict"), text("found"), text("remedy"))
+    }
+
+    /// The checks that failed.
+    fn failed(&self) -> Vec<&str> {
+        let failed = self.checks().into_iter().filter(|check| check["verdict"] == "fail");
+        failed.map(|check| check["check"].as_str().expect("a name")).collect()
+    }
+}
+
+async fn a_bank_that_is_well_has_nothing_to_do(server: &TestServer) {
+    let test = server.database().await;
+    // Enough for any pool, whatever machine this is.
+    let examined = Examined::of(&test, &["--server-cores", "64"]);
+    assert_eq!(examined.code, Some(0), "{}", examined.answer);
+    let names: Vec<&str> =
+        examined.checks().iter().map(|check| check["check"].as_str().expect("a name")).collect();
+    assert_eq!(names, CHECKS);
+    for name in CHECKS {
+        let (verdict, found, remedy) = examined.of_check(name);
+        assert_eq!((verdict, remedy), ("ok", ""), "{name}: {found}");
+    }
+    assert_eq!((&examined.answer["ok"], &examined.answer["fail"]), (&12.into(), &0.into()));
+    assert!(examined.of_check("isolation").1.starts_with("serializable"));
+    let round_trip = &examined.checks()[7]["milliseconds"];
+    assert!(round_trip.as_f64().is_some_and(|it| it > 0.0), "{round_trip}");
+
+    let text = test.seabank().args(["doctor", "--server-cores", "64"]).output().expect("it runs");
+    let lines = String::from_utf8(text.stdout).expect("text");
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), CHECKS.len() + 1, "a line each, and the total: {lines:?}");
+    assert!(lines.iter().zip(CHECKS).all(|(line, name)| line.starts_with(&format!("ok    {name}"))));
+}
+
+async fn a_retry_is_provoked_and_nothing_is_changed(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    insert_account(&database, 1, 10).await;
+    let before = everything(&database).await;
+    let examined = Examined::of(&test, &[]);
+    let code = match server.server {
+        Server::Sqlite => "517",
+        Server::Postgres => "40P01",
+        Server::Cockroach => "40001",
+    };
+    let (verdict, found, _) = examined.of_check("retry");
+    assert!(verdict == "ok" && found.contains(code) && found.contains("run again"), "{found}");
+    assert!(everything(&database).await == before);
+}
+
+async fn what_is_not_migrated_is_5(server: &TestServer) {
+    let test = server.empty_database().await;
+    let examined = Examined::of(&test, &[]);
+    assert_eq!((examined.code, examined.failed()), (Some(5), vec!["migrations"]));
+    assert!(examined.of_check("migrations").2.contains("cargo run -p migration up"));
+    assert_eq!(examined.of_check("rights").1, "this user may make the bank's tables");
+    let error = examined.answer["error"].as_str().expect("a line");
+    assert!(error.contains("migrations") && error.contains("cargo run -p migration up"), "{error}");
+}
+
+async fn a_server_that_is_not_there_is_one_finding_and_5(server: &TestServer) {
+    let test = server.database().await;
+    let nobody = "postgres://bank:s3cret@127.0.0.1:1/bank";
+    let examined = Examined::of(&test, &["--database-url", nobody]);
+    assert_eq!((examined.code, examined.failed()), (Some(5), vec!["connection"]));
+    let (_, found, remedy) = examined.of_check("connection");
+    assert!(found.contains("127.0.0.1:1") && remedy.contains("start it"), "{found}: {remedy}");
+    assert!(!examined.answer.to_string().contains("s3cret"), "{}", examined.answer);
+}
+
+async fn a_read_only_file_is_found(server: &TestServer) {
+    let test = server.database().await;
+    let read_only = test.url().replace("mode=rwc", "mode=ro");
+    let examined = Examined::of(&test, &["--database-url", &read_only]);
+    assert_eq!(examined.code, Some(1));
+    assert!(examined.failed().contains(&"rights"), "{}", examined.answer);
+    assert!(examined.of_check("rights").2.contains("mode=ro"));
+}
+
+async fn a_read_only_user_is_found(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let user = format!("reader_{}", test.name);
+    execute(&database, &format!("CREATE USER {user}")).await;
+    let tables = "accounts, transfers, points, batches, seaql_migrations";
+    execute(&database, &format!("GRANT SELECT ON TABLE {tables} TO {user}")).await;
+    let as_reader =
+        test.url().replacen("postgres@", &format!("{user}@"), 1).replacen("root@", &format!("{user}@"), 1);
+    let examined = Examined::of(&test, &["--database-url", &as_reader]);
+    assert_eq!((examined.code, examined.failed()), (Some(1), vec!["rights"]));
+    let (_, found, remedy) = examined.of_check("rights");
+    for right in ["INSERT accounts", "UPDATE accounts", "INSERT transfers"] {
+        assert!(found.contains(right), "{found}");
+    }
+    assert!(!found.contains("SELECT") && remedy.contains("app init"), "{found}: {remedy}");
+    execute(&database, &format!("REVOKE ALL ON TABLE {tables} FROM {user}")).await;
+    execute(&database, &format!("DROP USER {user}")).await;
+}
+
+async fn transactions_that_are_read_only_by_default_are_found(server: &TestServer) {
+    let test = server.database().await;
+    let alter = format!("ALTER DATABASE {} SET default_transaction_read_only = on", test.name);
+    execute(&test.connect().await, &alter).await;
+    let examined = Examined::of(&test, &[]);
+    assert_eq!((examined.code, examined.failed()), (Some(1), vec!["rights"]));
+    assert!(examined.of_check("rights").1.contains("read-only"), "{}", examined.answer);
+}
+
+async fn a_server_that_does_not_sync_is_found(server: &TestServer) {
+    let own = OwnServer::start(server.server).await.expect("it starts").expect("there is a program");
+    let test = own.bank().await;
+    assert_eq!(Examined::of(&test, &["--server-cores", "64"]).failed(), [""; 0]);
+    let admin = own.admin().await;
+    execute(&admin, "ALTER SYSTEM SET fsync = off").await;
+    execute(&admin, "SELECT pg_reload_conf()").await;
+    while tests::scalar(&admin, "SELECT (current_setting('fsync') = 'on')::int4").await == 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let examined = Examined::of(&test, &[]);
+    assert_eq!((examined.code, examined.failed()), (Some(1), vec!["durability"]));
+    let (_, found, remedy) = examined.of_check("durability");
+    assert!(found.contains("fsync off") && remedy.contains("fsync = on"), "{found}: {remedy}");
+}
+
+async fn a_pool_too_large_for_the_server_is_told(server: &TestServer) {
+    let test = server.database().await;
+    let examined = Examined::of(&test, &["--pool", "9", "--server-cores", "2"]);
+    let (verdict, found, remedy) = examined.of_check("pool");
+    assert_eq!((examined.code, verdict), (Some(0), "warn"), "{found}");
+    assert!(remedy.contains("--pool 8"), "{remedy}");
+    if server.server == Server::Postgres {
+        let examined = Examined::of(&test, &["--pool", "5000", "--server-cores", "2000"]);
+        let (verdict, found, remedy) = examined.of_check("pool");
+        assert!(verdict == "warn" && remedy.contains("max_connections"), "{found}: {remedy}");
+    }
+}
+
+async fn another_server_than_the_url_says_is_told(server: &TestServer) {
+    let test = server.database().await;
+    let url = test.url().replacen("postgres://", "cockroachdb://", 1);
+    let examined = Examined::of(&test, &["--database-url", &url]);
+    let (verdict, found, _) = examined.of_check("server");
+    assert!(verdict == "warn" && found.contains("PostgreSQL"), "{found}");
+    // The harness's server has no certificate: what is left to it is off, and can be asked for in vain.
+    let address = Address::parse(test.url()).expect("a good URL");
+    assert_eq!(tls(&address).await.expect("it answers"), Some(Tls::Off));
+}
