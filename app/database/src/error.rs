@@ -25,8 +25,16 @@ pub enum ConnectError {
         /// What the network said.
         reason: String,
     },
+    /// Somebody accepted the connection and ended it before a word: a balancer without a node, or a server that stops.
+    #[error(
+        "the connection to {address} was closed without an answer: behind a load balancer, start a node that is ready; else see the server's log"
+    )]
+    HungUp {
+        /// Where it was looked for.
+        address: Address,
+    },
     /// Somebody accepted the connection and then said nothing in time.
-    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready", seconds = after.as_secs())]
+    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready; a cluster is once `cockroach init` has made it one, and while most of its nodes are up", seconds = after.as_secs())]
     TimedOut {
         /// Where it was looked for.
         address: Address,
@@ -61,6 +69,13 @@ pub enum ConnectError {
     },
 }
 
+/// How an accepted connection ends that nobody answers on.
+const HUNG_UP: [std::io::ErrorKind; 3] = [
+    std::io::ErrorKind::UnexpectedEof,
+    std::io::ErrorKind::ConnectionReset,
+    std::io::ErrorKind::ConnectionAborted,
+];
+
 impl ConnectError {
     pub(crate) fn bad_url(reason: impl Into<String>) -> Self {
         Self::BadUrl { reason: reason.into() }
@@ -74,6 +89,7 @@ impl ConnectError {
             sqlx::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
                 Self::Refused { reason: format!("TLS: {e}"), address }
             }
+            sqlx::Error::Io(e) if HUNG_UP.contains(&e.kind()) => Self::HungUp { address },
             sqlx::Error::Io(e) => Self::NoServer { address, reason: e.to_string() },
             sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => Self::NoDatabase { address },
             sqlx::Error::Database(e) => Self::Refused { reason: e.message().to_owned(), address },

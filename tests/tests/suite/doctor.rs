@@ -5,6 +5,7 @@ use serde_json::Value;
 use tests::{OwnServer, Test, TestDatabase, TestServer, tests};
 
 use crate::books::{everything, execute, insert_account};
+use crate::reader::Reader;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -142,22 +143,15 @@ async fn a_read_only_file_is_found(server: &TestServer) {
 
 async fn a_read_only_user_is_found(server: &TestServer) {
     let test = server.database().await;
-    let database = test.connect().await;
-    let user = format!("reader_{}", test.name);
-    execute(&database, &format!("CREATE USER {user}")).await;
-    let tables = "accounts, transfers, points, batches, seaql_migrations";
-    execute(&database, &format!("GRANT SELECT ON TABLE {tables} TO {user}")).await;
-    let as_reader =
-        test.url().replacen("postgres@", &format!("{user}@"), 1).replacen("root@", &format!("{user}@"), 1);
-    let examined = Examined::of(&test, &["--database-url", &as_reader]);
+    let reader = Reader::of(&test).await;
+    let examined = Examined::of(&test, &["--database-url", &reader.url]);
     assert_eq!((examined.code, examined.failed()), (Some(1), vec!["rights"]));
     let (_, found, remedy) = examined.of_check("rights");
     for right in ["INSERT accounts", "UPDATE accounts", "INSERT transfers"] {
         assert!(found.contains(right), "{found}");
     }
     assert!(!found.contains("SELECT") && remedy.contains("app init"), "{found}: {remedy}");
-    execute(&database, &format!("REVOKE ALL ON TABLE {tables} FROM {user}")).await;
-    execute(&database, &format!("DROP USER {user}")).await;
+    reader.drop().await;
 }
 
 async fn transactions_that_are_read_only_by_default_are_found(server: &TestServer) {

@@ -15,6 +15,7 @@ mod init;
 mod migrations;
 mod model;
 mod plans;
+mod reader;
 mod relations;
 mod report;
 mod savepoint;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, tests};
 
 use crate::books::{everything, execute, insert_account, seed};
+use crate::reader::Reader;
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -24,6 +25,8 @@ pub(crate) fn tests() -> Vec<Test> {
         a_full_disk_of_a_server_is_passed_on on &[Server::Postgres],
         savepoints_elsewhere_are_2 on &[Server::Sqlite, Server::Postgres],
         missing_rights_are_passed_on on WIRE,
+        a_balancer_without_a_node_is_5 on &[Server::Sqlite],
+        a_server_that_never_answers_is_5 on &[Server::Sqlite],
     ]
 }
 
@@ -243,21 +246,33 @@ async fn savepoints_elsewhere_are_2(server: &TestServer) {
 async fn missing_rights_are_passed_on(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
-    let role = format!("{}_reader", test.name);
-    execute(&database, &format!("CREATE ROLE {role} LOGIN")).await;
-    execute(
-        &database,
-        &format!("GRANT SELECT ON TABLE accounts, transfers, batches, seaql_migrations TO {role}"),
-    )
-    .await;
-    let user = if server.server == Server::Postgres { "postgres@" } else { "root@" };
-    let reader = test.url().replace(user, &format!("{role}@"));
-    fails(&test, &["seed", "--database-url", &reader], 1, &["batches", "rights"]);
-    // A role outlives the database where it still has rights in it.
-    execute(
-        &database,
-        &format!("REVOKE ALL ON TABLE accounts, transfers, batches, seaql_migrations FROM {role}"),
-    )
-    .await;
-    execute(&database, &format!("DROP ROLE {role}")).await;
+    let before = everything(&database).await;
+    let reader = Reader::of(&test).await;
+    fails(&test, &["seed", "--database-url", &reader.url], 1, &["batches", "rights"]);
+    test.seabank().args(["audit", "--database-url", &reader.url]).assert().success();
+    assert!(everything(&database).await == before);
+    reader.drop().await;
+}
+
+/// What HAProxy does: it takes the connection, and ends it when it finds nobody to give it to.
+async fn a_balancer_without_a_node_is_5(server: &TestServer) {
+    let test = server.database().await;
+    let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = balancer.local_addr().expect("it has an address");
+    let closing = tokio::spawn(async move { while balancer.accept().await.is_ok() {} });
+    let url = format!("cockroachdb://bank:s3cret@{address}/bank?sslmode=disable");
+    for command in ["audit", "seed", "transfer", "doctor"] {
+        let words = [&address.to_string(), "closed without an answer", "start a node"];
+        fails(&test, &[command, "--database-url", &url], 5, &words);
+    }
+    closing.abort();
+}
+
+/// A node of a cluster that is not initialised, or has lost most of the others, takes connections and never answers.
+async fn a_server_that_never_answers_is_5(server: &TestServer) {
+    let test = server.database().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = silent.local_addr().expect("it has an address").to_string();
+    let url = format!("cockroachdb://bank:s3cret@{address}/bank?sslmode=disable");
+    fails(&test, &["seed", "--database-url", &url], 5, &[&address, "within 8 s", "cockroach init"]);
 }

@@ -1,0 +1,34 @@
+//! A user who may read a bank, and no more.
+
+use database::{Database, Server};
+use tests::TestDatabase;
+
+use crate::books::execute;
+
+const TABLES: &str = "accounts, transfers, points, batches, seaql_migrations";
+
+/// A user of one bank.
+pub(crate) struct Reader {
+    database: Database,
+    role: String,
+    /// The bank's URL, for this user.
+    pub(crate) url: String,
+}
+
+impl Reader {
+    pub(crate) async fn of(test: &TestDatabase) -> Self {
+        let database = test.connect().await;
+        let role = format!("{}_reader", test.name);
+        execute(&database, &format!("CREATE ROLE {role} LOGIN")).await;
+        execute(&database, &format!("GRANT SELECT ON TABLE {TABLES} TO {role}")).await;
+        let admin = if test.server == Server::Postgres { "postgres@" } else { "root@" };
+        let url = test.url().replace(admin, &format!("{role}@"));
+        Self { database, role, url }
+    }
+
+    /// A role outlives the database where it still has rights in it.
+    pub(crate) async fn drop(self) {
+        execute(&self.database, &format!("REVOKE ALL ON TABLE {TABLES} FROM {}", self.role)).await;
+        execute(&self.database, &format!("DROP ROLE {}", self.role)).await;
+    }
+}
