@@ -34,8 +34,7 @@ impl Runner {
         };
         let mut restarts_left = self.policy.savepoint_restarts.filter(|_| frame.savepoint).unwrap_or(0);
         loop {
-            let (deadline, earlier_unknown) = (self.policy.answer_deadline, run.unknown.is_some());
-            let tx = Tx::new(self.server(), session, deadline, run.attempt(), earlier_unknown);
+            let tx = Tx::new(self.server(), session, self.policy.answer_deadline, run.before());
             let result = IN_BODY.scope((), body.clone()(&tx)).await;
             let mut record;
             (session, record) = tx.into_parts();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use crate::tx::no_answer;
+use crate::tx::{Before, no_answer};
 use crate::{Attempt, Attempts, Class, Error, Phase, Verdict, decide};
 
 /// How one attempt ended.
@@ -78,8 +78,17 @@ impl Run {
     }
 
     /// Which attempt is going on; the first is 1.
-    pub(crate) fn attempt(&self) -> u32 {
+    fn attempt(&self) -> u32 {
         u32::try_from(self.failed.0.len()).map_or(u32::MAX, |failed| failed.saturating_add(1))
+    }
+
+    /// What the attempt that goes on may know of those before it.
+    pub(crate) fn before(&self) -> Before {
+        Before {
+            attempt: self.attempt(),
+            unknown: self.unknown.is_some(),
+            key_taken: self.spent.contains(&Verdict::LookUp),
+        }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

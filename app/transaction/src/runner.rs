@@ -145,8 +145,8 @@ impl Runner {
     /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every random draw) is fixed
     ///   before the run, outside the body.
     /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT … ON CONFLICT DO
-    ///   NOTHING`), or, where something must be read first, it locks a row that attempt wrote (`FOR UPDATE`) and then
-    ///   looks at the id. A plain read of "not there" proves nothing.
+    ///   NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something must be read first, it locks a row that
+    ///   attempt wrote (`FOR UPDATE`) and then looks at the id. A plain read of "not there" proves nothing.
     /// - Where the id is there and is its own, it says [`Earlier::Applied`](crate::Earlier::Applied) and answers from
     ///   what it finds. Where the id is now written, or the lock is held and the id is absent, or the id is another's,
     ///   it says [`Earlier::Dead`](crate::Earlier::Dead).

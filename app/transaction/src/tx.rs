@@ -60,10 +60,20 @@ pub enum Earlier {
 pub struct Tx {
     server: Server,
     answer_deadline: Duration,
-    attempt: u32,
-    earlier_unknown: bool,
+    before: Before,
     session: tokio::sync::Mutex<Box<dyn Session>>,
     record: Mutex<Record>,
+}
+
+/// What an attempt may know of those before it.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    /// Which attempt it is; the first is 1.
+    pub(crate) attempt: u32,
+    /// Whether one of them ended unknown and nothing has been found out about it yet.
+    pub(crate) unknown: bool,
+    /// Whether one of them ended because a key was taken.
+    pub(crate) key_taken: bool,
 }
 
 /// What became of an attempt's statements.
@@ -98,11 +108,10 @@ impl Tx {
         server: Server,
         session: Box<dyn Session>,
         answer_deadline: Duration,
-        attempt: u32,
-        earlier_unknown: bool,
+        before: Before,
     ) -> Self {
         let session = tokio::sync::Mutex::new(session);
-        Self { server, answer_deadline, attempt, earlier_unknown, session, record: Mutex::default() }
+        Self { server, answer_deadline, before, session, record: Mutex::default() }
     }
 
     /// The session, and what became of its statements.
@@ -121,13 +130,21 @@ impl Tx {
     /// Which attempt of its run this is; the first is 1. For a body whose quick way may fail where a slower one does not.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.before.attempt
     }
 
     /// Whether an earlier attempt of this run ended unknown and nothing has been found out about it yet.
     #[must_use]
     pub fn earlier_unknown(&self) -> bool {
-        self.earlier_unknown
+        self.before.unknown
+    }
+
+    /// Whether an earlier attempt of this run was refused because a key was taken (unique_violation). An idempotent body may
+    /// so write its id by a plain INSERT, which asks the server for less than one with ON CONFLICT, and look at the id
+    /// here.
+    #[must_use]
+    pub fn key_taken(&self) -> bool {
+        self.before.key_taken
     }
 
     /// Says what the body has found out about earlier attempts. Only an idempotent body can, by its contract; see

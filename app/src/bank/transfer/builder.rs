@@ -14,13 +14,12 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Que
 use transaction::{Earlier, Tx};
 
 use super::shape::Shape;
-use super::{Order, Receipt, Refusal, Share, answer, receipt};
+use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
 use crate::bank::Amount;
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     // The row of a transfer from an account to itself cannot be written at all.
-    let written =
-        if order.source == order.target { None } else { tx.query_one(&write(tx.server(), order)).await? };
+    let written = if order.source == order.target { None } else { tx.query_one(&write(tx, order)).await? };
     let Some(written) = written else { return not_written(tx, order).await };
     tx.settle(Earlier::Dead);
     let amount: i64 = written.try_get_by_index(0)?;
@@ -34,7 +33,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
 }
 
 /// Writes the transfer's row, unless its id is taken, and answers with the amount; half is taken in the same statement.
-fn write(server: Server, order: &Order) -> InsertStatement {
+fn write(tx: &Tx, order: &Order) -> InsertStatement {
     let mut insert = Query::insert();
     insert
         .into_table(transfers::Entity)
@@ -44,12 +43,14 @@ fn write(server: Server, order: &Order) -> InsertStatement {
             transfers::Column::TargetId,
             transfers::Column::Amount,
         ])
-        .on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned())
         .returning_col(transfers::Column::Amount);
+    if !writes_plainly(tx) {
+        insert.on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned());
+    }
     let fixed = [Expr::val(order.id), Expr::val(order.source.0), Expr::val(order.target.0)];
     // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
     let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
-    let row = match (order.share, server) {
+    let row = match (order.share, tx.server()) {
         (Share::Exactly(amount), Server::Sqlite | Server::Postgres) => {
             return insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])).take();
         }

@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use transaction::{Earlier, Tx};
 
-use super::{Order, Receipt, Refusal, Share, answer, receipt};
+use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
 use crate::bank::Amount;
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
@@ -80,6 +80,9 @@ async fn write(tx: &Tx, order: &Order, amount: Amount) -> Result<bool, DbErr> {
         amount: Set(amount.units()),
         created_at: NotSet,
     };
-    let once = OnConflict::column(transfers::Column::Id).do_nothing().to_owned();
-    Ok(transfers::Entity::insert(row).on_conflict(once).exec_without_returning(tx).await? == 1)
+    let mut insert = transfers::Entity::insert(row);
+    if !writes_plainly(tx) {
+        insert = insert.on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned());
+    }
+    Ok(insert.exec_without_returning(tx).await? == 1)
 }

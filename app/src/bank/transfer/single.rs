@@ -9,7 +9,7 @@ use ::entity::{accounts, transfers};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Statement, Value};
 use transaction::{Earlier, Tx};
 
-use super::{Order, Receipt, Refusal, Share, answer, receipt};
+use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
 use crate::bank::Amount;
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
@@ -37,11 +37,12 @@ fn statement(tx: &Tx, order: &Order) -> Statement {
         }
         Share::Half => ("balance >> 1", "2"),
     };
+    let unless_taken = if writes_plainly(tx) { "" } else { "ON CONFLICT (id) DO NOTHING" };
     let sql = format!(
         "WITH journal AS ( \
            INSERT INTO transfers (id, source_id, target_id, amount) \
            SELECT $1, $2, $3, {amount} FROM accounts WHERE id = $2 AND balance >= {at_least} \
-           ON CONFLICT (id) DO NOTHING RETURNING amount \
+           {unless_taken} RETURNING amount \
          ), changed AS ( \
            UPDATE accounts SET balance = balance + \
              CASE id WHEN $2 THEN -(SELECT amount FROM journal) ELSE (SELECT amount FROM journal) END \

@@ -16,12 +16,16 @@ use crate::wire::{World, last};
 pub(crate) enum Kind {
     /// Writes its id first.
     InsertFirst,
+    /// The same, in a way that fails where the id is there; then in the other.
+    InsertPlainly,
     /// Locks both accounts first, and then looks at the id.
     LockFirst,
     /// Looks, and then inserts in a way that fails where the id is there.
     InsertStrictly,
     /// One autocommitted statement.
     Statement,
+    /// The same, in a way that fails where the id is there; then in the other.
+    StatementPlainly,
     /// Has no id, and so may be run but once.
     Once,
     /// The same, and says that all is well whatever a statement answered.
@@ -34,14 +38,16 @@ pub(crate) enum Kind {
     Query,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::InsertFirst,
     Kind::InsertFirst,
+    Kind::InsertPlainly,
     Kind::LockFirst,
     Kind::LockFirst,
     Kind::InsertStrictly,
     Kind::Statement,
     Kind::Statement,
+    Kind::StatementPlainly,
     Kind::Once,
     Kind::Swallowing,
     Kind::Impatient,
@@ -123,7 +129,13 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Error<R
     let Order { kind, id, row } = order;
     match kind {
         Kind::InsertFirst => {
-            runner.run_idempotent("insert first", async |tx: &Tx| insert_first(tx, id, row).await).await
+            runner
+                .run_idempotent("insert first", async |tx: &Tx| insert_first(tx, id, row, false).await)
+                .await
+        }
+        Kind::InsertPlainly => {
+            let plainly = async |tx: &Tx| insert_first(tx, id, row, !tx.key_taken()).await;
+            runner.run_idempotent("insert plainly", plainly).await
         }
         Kind::LockFirst => {
             runner.run_idempotent("lock first", async |tx: &Tx| lock_first(tx, id, row).await).await
@@ -131,7 +143,13 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Error<R
         Kind::InsertStrictly => {
             runner.run_idempotent("insert strictly", async |tx: &Tx| insert_strictly(tx, id, row).await).await
         }
-        Kind::Statement => runner.statement("statement", async |tx: &Tx| statement(tx, id, row).await).await,
+        Kind::Statement => {
+            runner.statement("statement", async |tx: &Tx| statement(tx, id, row, false).await).await
+        }
+        Kind::StatementPlainly => {
+            let plainly = async |tx: &Tx| statement(tx, id, row, !tx.key_taken()).await;
+            runner.statement("statement plainly", plainly).await
+        }
         Kind::Once | Kind::Swallowing | Kind::Impatient => {
             runner.run("once", async |tx: &Tx| once(tx, kind, row).await).await
         }
@@ -145,8 +163,8 @@ pub(crate) async fn ask(tx: &Tx, request: Request) -> Result<Answer, DbErr> {
     Ok(last())
 }
 
-async fn insert_first(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> {
-    if ask(tx, Request::Insert { id, row, strict: false }).await?.rows == 0 {
+async fn insert_first(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
+    if ask(tx, Request::Insert { id, row, strict }).await?.rows == 0 {
         return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
     }
     tx.settle(Earlier::Dead);
@@ -177,8 +195,8 @@ async fn insert_strictly(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> 
     move_money(tx, row).await
 }
 
-async fn statement(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> {
-    let answer = ask(tx, Request::Whole { id, row }).await?;
+async fn statement(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
+    let answer = ask(tx, Request::Whole { id, row, strict }).await?;
     if answer.rows == 2 {
         return Ok(answer);
     }
@@ -269,7 +287,12 @@ pub(crate) fn check(world: &World, order: Order, told: Told) {
             let there = store.marks.contains(&order.row.run);
             (there, there)
         }
-        Kind::InsertFirst | Kind::LockFirst | Kind::InsertStrictly | Kind::Statement => {
+        Kind::InsertFirst
+        | Kind::InsertPlainly
+        | Kind::LockFirst
+        | Kind::InsertStrictly
+        | Kind::Statement
+        | Kind::StatementPlainly => {
             let found = store.rows.get(&order.id);
             let same = found.is_some_and(|it| Row { run: order.row.run, ..*it } == order.row);
             (same, found.is_some_and(|it| it.run == order.row.run))

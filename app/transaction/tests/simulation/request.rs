@@ -50,10 +50,11 @@ pub(crate) enum Request {
         tag: u64,
         row: Row,
     },
-    /// The whole transfer at once.
+    /// The whole transfer at once. With `strict`, an id that is there is an error.
     Whole {
         id: u64,
         row: Row,
+        strict: bool,
     },
     /// The sum of all balances, and how many are negative.
     Sum,
@@ -77,7 +78,8 @@ pub(crate) fn verb(request: &Request) -> &'static str {
         Request::Debit { .. } => "UPDATE debit",
         Request::Credit { .. } => "UPDATE credit",
         Request::Mark { .. } => "INSERT mark",
-        Request::Whole { .. } => "UPDATE whole",
+        Request::Whole { strict: false, .. } => "UPDATE whole",
+        Request::Whole { strict: true, .. } => "UPDATE whole strict",
         Request::Sum => "SELECT sum",
     }
 }
@@ -88,7 +90,7 @@ pub(crate) fn encode(request: &Request) -> Statement {
         vec![number(id), number(row.source), number(row.target), row.amount.into(), number(row.run)]
     };
     let values: Vec<Value> = match request {
-        Request::Insert { id, row, .. } | Request::Mark { tag: id, row } | Request::Whole { id, row } => {
+        Request::Insert { id, row, .. } | Request::Mark { tag: id, row } | Request::Whole { id, row, .. } => {
             transfer(*id, row)
         }
         Request::Look { id } => vec![number(*id)],
@@ -119,7 +121,8 @@ pub(crate) fn decode(statement: &Statement) -> Request {
         "UPDATE debit" => Request::Debit { account: account(0), amount: values[1] },
         "UPDATE credit" => Request::Credit { account: account(0), amount: values[1] },
         "INSERT mark" => Request::Mark { tag: id(0), row: row() },
-        "UPDATE whole" => Request::Whole { id: id(0), row: row() },
+        "UPDATE whole" => Request::Whole { id: id(0), row: row(), strict: false },
+        "UPDATE whole strict" => Request::Whole { id: id(0), row: row(), strict: true },
         "SELECT sum" => Request::Sum,
         other => panic!("unknown to the server: {other}"),
     }

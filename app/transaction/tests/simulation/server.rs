@@ -226,9 +226,14 @@ impl Store {
                 self.backends[who].work.marks.push((tag, row));
                 rows(1)
             }
-            Request::Whole { id, row } => {
-                if self.find(who, id).is_some() || self.balance(who, row.source) < row.amount {
+            Request::Whole { id, row, strict } => {
+                let taken = self.find(who, id).is_some();
+                // What the INSERT selects from is read before the key is looked for.
+                if self.balance(who, row.source) < row.amount || (taken && !strict) {
                     return rows(0);
+                }
+                if taken {
+                    return Err("23505");
                 }
                 self.backends[who].work.rows.push((id, row));
                 let (source, target) = (self.balance(who, row.source), self.balance(who, row.target));
@@ -327,7 +332,7 @@ impl Store {
             Request::Insert { id, .. } => vec![Key::Id(id)],
             Request::Lock { source, target } => vec![Key::Account(source), Key::Account(target)],
             Request::Debit { account, .. } | Request::Credit { account, .. } => vec![Key::Account(account)],
-            Request::Whole { id, row } => {
+            Request::Whole { id, row, .. } => {
                 vec![Key::Id(id), Key::Account(row.source), Key::Account(row.target)]
             }
             Request::Begin(Begin::Write | Begin::WriteOverOrphan) if self.kind == Server::Sqlite => {
