@@ -10,6 +10,7 @@ mod address;
 mod connect;
 mod error;
 mod session;
+mod tls;
 
 pub use address::{Address, EMBEDDED_URL};
 pub use connect::{Database, Options, Purpose, Server, connect};
