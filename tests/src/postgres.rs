@@ -108,7 +108,8 @@ impl Postgres {
     /// Where a database of this server is.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        // Without the last part the developer's PGSSLMODE would count.
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
     fn data(&self) -> PathBuf {
