@@ -19,6 +19,7 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod tls;
 mod told;
 mod transaction;
 mod transfer;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ("workload", workload::tests()),
         ("report", report::tests()),
         ("demo", demo::tests()),
+        ("tls", tls::tests()),
         ("wrong_input", wrong_input::tests()),
     ])
 }
