@@ -234,3 +234,27 @@ fn bare(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(name).trim_matches('"')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_without_its_type() {
+        for (name, shown) in [
+            ("DnsName(\"localhost\")", "localhost"),
+            ("IpAddress(127.0.0.1)", "127.0.0.1"),
+            ("IpAddress(::1)", "::1"),
+            ("DirectoryName", "DirectoryName"),
+        ] {
+            assert_eq!(bare(name), shown);
+        }
+    }
+
+    #[test]
+    fn the_urls_last_file_counts_whatever_it_is_called() {
+        let url = "postgres://bank@localhost/bank?ssl-ca=a.crt&sslrootcert=b.crt&ssl-root-cert=c.crt";
+        let tls = Tls::of(&Url::parse(url).expect("a good URL"), PgSslMode::VerifyFull);
+        assert_eq!(tls.root.expect("it names one").to_string(), "sslrootcert=c.crt");
+    }
+}
