@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Variables of the developer that would lead a command elsewhere.
+/// Variables of the developer that would lead a command elsewhere; and so would each of the driver's own, which begin with `PG`.
 const PRIVATE: [&str; 5] = ["BANK_PASSWORD", "DATABASE_URL", "DATABASE_SCHEMA", "RUST_LOG", "RUST_BACKTRACE"];
+const OF_DRIVER: &str = "PG";
 
 /// A command that runs `seabank` or `migration`, in the folder of temporary files: no `.env` is found there.
 ///
@@ -16,7 +17,9 @@ const PRIVATE: [&str; 5] = ["BANK_PASSWORD", "DATABASE_URL", "DATABASE_SCHEMA", 
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(folder().join(program));
     command.current_dir(std::env::temp_dir());
-    for variable in PRIVATE {
+    let of_driver = std::env::vars_os().map(|(name, _)| name);
+    let of_driver = of_driver.filter(|name| name.to_string_lossy().starts_with(OF_DRIVER));
+    for variable in PRIVATE.into_iter().map(Into::into).chain(of_driver) {
         command.env_remove(variable);
     }
     command
@@ -31,6 +34,14 @@ pub(crate) fn folder() -> &'static PathBuf {
         let folder = suite.ancestors().nth(2).expect("Cargo runs it in `deps`").to_owned();
         let mut build = Command::new(env!("CARGO"));
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        // What Cargo says of this package to this run would be a change to build scripts that ask for it: ring's does, and
+        // everything on top of it would be built again, there and back.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
         build.args(["build", "--quiet", "--bins", "-p", "app", "-p", "migration"]);
         if folder.ends_with("release") {
             build.arg("--release");

@@ -152,7 +152,7 @@ impl Cockroach {
 
 impl Node {
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = command(&self.program, self.folder.path());
         command
             .args(["start-single-node", "--insecure", "--logtostderr=WARNING"])
             .arg(match self.store {
@@ -161,14 +161,21 @@ impl Node {
             })
             // The default is every interface.
             .arg(format!("--listen-addr=127.0.0.1:{}", self.port))
-            .arg(format!("--http-addr=127.0.0.1:{}", self.http))
-            .current_dir(self.folder.path())
-            .env("COCKROACH_SKIP_ENABLING_DIAGNOSTIC_REPORTING", "true")
-            .env("COCKROACH_CRASH_REPORTS", "");
+            .arg(format!("--http-addr=127.0.0.1:{}", self.http));
         command
     }
 }
 
-fn failed(reason: String) -> StartError {
+/// The program, at work in a folder, with nothing to report to its makers.
+pub(crate) fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(folder)
+        .env("COCKROACH_SKIP_ENABLING_DIAGNOSTIC_REPORTING", "true")
+        .env("COCKROACH_CRASH_REPORTS", "");
+    command
+}
+
+pub(crate) fn failed(reason: String) -> StartError {
     StartError { server: "CockroachDB", reason }
 }

@@ -20,6 +20,7 @@
 
 mod binaries;
 mod browser;
+mod certificates;
 mod cockroach;
 mod database;
 mod disk;
@@ -28,12 +29,14 @@ mod postgres;
 mod process;
 mod proxy;
 mod runner;
+mod secure;
 mod server;
 mod tap;
 mod web;
 
 pub use binaries::command;
 pub use browser::{Browser, Seen};
+pub use certificates::Certificates;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
@@ -41,6 +44,7 @@ pub use own::OwnServer;
 pub use postgres::Postgres;
 pub use proxy::{Cut, Fault, Kind, Proxy, Request};
 pub use runner::{Body, EVERY, Test, run};
+pub use secure::SecureCockroach;
 pub use server::TestServer;
 pub use tap::{Loss, Tap};
 pub use web::WebFile;

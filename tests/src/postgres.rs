@@ -2,7 +2,7 @@
 //! the plug). It refuses to run as root, so root runs it as somebody else.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +22,8 @@ pub struct Postgres {
     programs: PathBuf,
     user: Option<User>,
     port: u16,
+    /// What it is started with beyond what all are, as `name=value`.
+    settings: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,8 @@ impl Postgres {
             chown(folder.path(), Some(user.id), Some(user.group)).map_err(|e| failed(e.to_string()))?;
         }
         let port = free_port().map_err(|e| failed(e.to_string()))?;
-        let mut server = Self { process: None, folder, programs: programs.to_owned(), user, port };
+        let mut server =
+            Self { process: None, folder, programs: programs.to_owned(), user, port, settings: Vec::new() };
         let made = server
             .command("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
@@ -84,12 +87,39 @@ impl Postgres {
         command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "max_connections=200"]);
         command.arg("-k").arg(self.folder.path());
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         let log = self.folder.path().join("log");
         let mut process =
             Process::spawn(&mut command, &log, "QUIT").map_err(|error| failed(error.to_string()))?;
         let database = process.ready(&self.url("postgres")).await.map_err(failed)?;
         self.process = Some(process);
         Ok(database)
+    }
+
+    /// Starts it on the data it has, now and from now on with these settings, each `name=value`. Those that name files
+    /// name what [`keep`](Self::keep) has made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`restart`](Self::restart); whoever may connect, `postgres` has to be able to.
+    pub async fn restart_with(&mut self, settings: Vec<String>) -> Result<Database, StartError> {
+        self.settings = settings;
+        self.restart().await
+    }
+
+    /// Makes a file that the server can read and nobody else.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be made.
+    pub fn keep(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.folder.path().join(name);
+        fs::write(&file, text).expect("it can be written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        if let Some(user) = self.user {
+            chown(&file, Some(user.id), Some(user.group)).expect("root may give it away");
+        }
+        file
     }
 
     /// `kill -9` of the server: what it had not made durable is gone.
@@ -108,7 +138,8 @@ impl Postgres {
     /// Where a database of this server is.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        // Without the last part the developer's PGSSLMODE would count.
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
     fn data(&self) -> PathBuf {

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use url::Url;
 
 use crate::ConnectError;
+use crate::tls::{self, Tls};
 
 /// The database used when nothing is configured: a file in the working directory, made when it is absent.
 pub const EMBEDDED_URL: &str = "sqlite://bank.db?mode=rwc";
@@ -26,7 +27,7 @@ pub struct Address {
 #[derive(Clone)]
 pub(crate) enum Target {
     Sqlite { options: SqliteConnectOptions, read_only: bool },
-    Wire(PgConnectOptions),
+    Wire { options: PgConnectOptions, tls: Tls },
 }
 
 impl Address {
@@ -74,8 +75,9 @@ impl Address {
             .map_or_else(|| url.to_owned(), |rest| format!("postgresql{rest}"))
             .parse::<PgConnectOptions>()
             .map_err(|e| ConnectError::bad_url(reason(&e)))?;
+        let tls = Tls::of(&shown, options.get_ssl_mode());
         hide_password(&mut shown);
-        Ok(Self { target: Arc::new(Target::Wire(options)), shown: shown.into() })
+        Ok(Self { target: Arc::new(Target::Wire { options, tls }), shown: shown.into() })
     }
 
     /// The same server and user, in another database.
@@ -83,7 +85,9 @@ impl Address {
     pub fn with_database(&self, database: &str) -> Self {
         let target = match &*self.target {
             Target::Sqlite { .. } => return self.clone(),
-            Target::Wire(options) => Target::Wire(options.clone().database(database)),
+            Target::Wire { options, tls } => {
+                Target::Wire { options: options.clone().database(database), tls: tls.clone() }
+            }
         };
         Self { target: Arc::new(target), shown: self.changed(|url| url.set_path(database)) }
     }
@@ -98,7 +102,9 @@ impl Address {
             url.set_path(database);
             let others: Vec<(String, String)> = url
                 .query_pairs()
-                .filter(|(key, _)| !matches!(&**key, "user" | "password" | "dbname" | "sslcert" | "sslkey"))
+                .filter(|(key, _)| {
+                    !matches!(&**key, "user" | "password" | "dbname") && !tls::is_of_client(key)
+                })
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect();
             url.set_query(None);
@@ -125,7 +131,7 @@ impl Address {
     pub fn is_this_machine(&self) -> bool {
         match &*self.target {
             Target::Sqlite { .. } => true,
-            Target::Wire(options) => {
+            Target::Wire { options, .. } => {
                 let host = options.get_host().trim_matches(['[', ']']);
                 self.is_socket()
                     || host == "localhost"
@@ -138,7 +144,9 @@ impl Address {
     pub(crate) fn is_socket(&self) -> bool {
         match &*self.target {
             Target::Sqlite { .. } => false,
-            Target::Wire(options) => options.get_socket().is_some() || options.get_host().starts_with('/'),
+            Target::Wire { options, .. } => {
+                options.get_socket().is_some() || options.get_host().starts_with('/')
+            }
         }
     }
 
@@ -147,7 +155,7 @@ impl Address {
     pub fn database(&self) -> String {
         match &*self.target {
             Target::Sqlite { options, .. } => options.get_filename().display().to_string(),
-            Target::Wire(options) => options.get_database().unwrap_or_default().to_owned(),
+            Target::Wire { options, .. } => options.get_database().unwrap_or_default().to_owned(),
         }
     }
 }

@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
 
 use crate::address::Target;
+use crate::tls::Tls;
 use crate::{Address, ConnectError, session};
 
 /// Which server answers. CockroachDB speaks PostgreSQL's protocol and differs in what a transaction may do.
@@ -102,7 +103,7 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Database, C
                         .map_or_else(|| error.to_string(), |e| e.message().to_owned()),
                 })
             }
-            Target::Wire(wire_options) => wire(wire_options, address, options).await,
+            Target::Wire { options: server, tls } => wire(server, tls, address, options).await,
         }
     };
     tokio::time::timeout(options.connect_timeout, connecting).await.unwrap_or_else(|_| {
@@ -170,10 +171,12 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 
 async fn wire(
     wire: &PgConnectOptions,
+    tls: &Tls,
     address: &Address,
     options: &Options,
 ) -> Result<Database, ConnectError> {
-    let refused = |error: sqlx::Error| ConnectError::of(address, &error);
+    let refused = |error: sqlx::Error| ConnectError::of(address, tls, &error);
+    tls.check()?;
     let wire = wire.clone().log_statements(log::LevelFilter::Debug);
     let mut probe = PgConnection::connect_with(&wire).await.map_err(refused)?;
     let version: String =

@@ -1,11 +1,13 @@
 //! What can go wrong before the first statement, and how to read the code of what goes wrong after it.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::Address;
+use crate::tls::{self, Tls};
 
 /// Why there is no [`Database`](crate::Database). Each is one line that says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +49,25 @@ pub enum ConnectError {
         /// Where it was looked for.
         address: Address,
     },
-    /// The server turned the connection down: a wrong password, no rights, TLS, too many connections.
-    #[error(
-        "the server at {address} refused the connection: {reason}; check the user, the password and sslmode of the URL"
-    )]
+    /// The server turned the connection down: a wrong password, no rights, no TLS, too many connections.
+    #[error("the server at {address} refused the connection: {reason}; {advice}")]
     Refused {
         /// Who refused.
         address: Address,
         /// In the server's or the driver's words.
         reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The server cannot be trusted to be the one that is meant, and was told nothing.
+    #[error("the server at {address} is not trusted: {reason}; {advice}")]
+    Untrusted {
+        /// Who is not trusted.
+        address: Address,
+        /// What is wrong with its certificate.
+        reason: String,
+        /// What to do.
+        advice: String,
     },
     /// The SQLite file cannot be opened.
     #[error(
@@ -69,32 +81,63 @@ pub enum ConnectError {
     },
 }
 
-/// How an accepted connection ends that nobody answers on.
-const HUNG_UP: [std::io::ErrorKind; 3] = [
-    std::io::ErrorKind::UnexpectedEof,
-    std::io::ErrorKind::ConnectionReset,
-    std::io::ErrorKind::ConnectionAborted,
-];
-
 impl ConnectError {
     pub(crate) fn bad_url(reason: impl Into<String>) -> Self {
         Self::BadUrl { reason: reason.into() }
     }
 
     /// Sorts what the driver said while it connected.
-    pub(crate) fn of(address: &Address, error: &sqlx::Error) -> Self {
-        let address = address.clone();
+    pub(crate) fn of(address: &Address, tls: &Tls, error: &sqlx::Error) -> Self {
+        let refused = |reason: String, advice| Self::Refused { address: address.clone(), reason, advice };
         match error {
-            // How rustls says that a certificate is not one to trust.
-            sqlx::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                Self::Refused { reason: format!("TLS: {e}"), address }
+            sqlx::Error::Io(e) => match tls::error_of(e) {
+                Some(error) => tls::refusal(address, tls, error),
+                // It may be gone before its alert is read.
+                None if tls.has_certificate() && has_hung_up(e) => {
+                    refused(format!("it hung up ({e})"), "check that it accepts the client certificate")
+                }
+                None if has_hung_up(e) => Self::HungUp { address: address.clone() },
+                None => Self::NoServer { address: address.clone(), reason: e.to_string() },
+            },
+            sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => {
+                Self::NoDatabase { address: address.clone() }
             }
-            sqlx::Error::Io(e) if HUNG_UP.contains(&e.kind()) => Self::HungUp { address },
-            sqlx::Error::Io(e) => Self::NoServer { address, reason: e.to_string() },
-            sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => Self::NoDatabase { address },
-            sqlx::Error::Database(e) => Self::Refused { reason: e.message().to_owned(), address },
-            sqlx::Error::Tls(e) => Self::Refused { reason: format!("TLS: {e}"), address },
-            other => Self::Refused { reason: other.to_string(), address },
+            sqlx::Error::Database(e) => {
+                refused(e.message().to_owned(), advice(e.code().as_deref().unwrap_or_default(), tls))
+            }
+            sqlx::Error::Tls(e) => match e.downcast_ref() {
+                Some(error) => tls::refusal(address, tls, error),
+                None => refused(e.to_string(), NO_TLS),
+            },
+            other => refused(other.to_string(), ANOTHER),
+        }
+    }
+}
+
+fn has_hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
+const NO_TLS: &str =
+    "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
+
+/// What to do where a server refuses with this SQLSTATE: few mean one thing on every version.
+fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
+    match sqlstate {
+        "28P01" => {
+            "check the user and the password of the URL; one that has expired (VALID UNTIL) is refused in the same words"
+        }
+        "42501" => "have an administrator let this user connect",
+        "53300" => "wait until others have disconnected, or raise its limit",
+        "57P03" => "wait until it is ready",
+        _ if tls.is_off() => {
+            "check the user and the password; if it asks for TLS, give sslmode=verify-full&sslrootcert=FILE"
+        }
+        _ if tls.has_certificate() => "check the user, and that the client certificate is this user's",
+        _ => {
+            "check the user, and that the password is right and has not expired; if it asks for a client certificate, give sslcert=FILE&sslkey=FILE"
         }
     }
 }

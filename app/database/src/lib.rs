@@ -8,15 +8,16 @@
 
 mod address;
 mod connect;
+mod encryption;
 mod error;
 mod session;
 mod tls;
 
 pub use address::{Address, EMBEDDED_URL};
 pub use connect::{Database, Options, Purpose, Server, connect};
+pub use encryption::{Encryption, encryption};
 pub use error::{ConnectError, driver_error, reason, sqlstate};
 pub use session::SESSION_ID;
-pub use tls::{Tls, tls};
 
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are
 /// `summary` and, where that leaves something out, `db.statement`.

@@ -1,55 +1,260 @@
-//! What protects the sessions of an address on their way.
+//! TLS, for whoever wrote the URL: whether the files it names can be used, before anything is contacted; and who did not
+//! trust whom, why, and what to do.
+//!
+//! What it leaves to the driver: the handshake. With `sslmode=verify-ca` and `verify-full` that trusts the authority in
+//! `sslrootcert`, and always those that browsers trust.
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{Connection, PgConnection};
+use std::fmt;
 
-use crate::address::Target;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, CertificateError, RootCertStore};
+use sqlx::postgres::PgSslMode;
+use url::Url;
+
 use crate::{Address, ConnectError};
 
-/// What protects a session between the program and the server, from nothing to everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tls {
-    /// Everybody on the way can read and change what is sent, the password included.
-    Off,
-    /// What is sent is encrypted, for whoever answers: somebody in between may be the one (`prefer`, `require`).
-    Encrypted,
-    /// The server's certificate is from the authority that was given, for whatever host (`verify-ca`).
-    Authority,
-    /// The certificate is from that authority, for that host (`verify-full`).
-    Host,
+/// A parameter that names a file: what the driver calls it in a URL, and in the environment where the URL has none.
+struct Parameter {
+    keys: &'static [&'static str],
+    variable: &'static str,
 }
 
-/// What protects the sessions of an address; `None` where nothing travels, as with SQLite and Unix sockets.
-///
-/// Where the URL leaves it to the server (`sslmode=prefer`, the default, and `allow`) one more session asks the server.
-///
-/// # Errors
-///
-/// A [`ConnectError`], where that session is refused for another reason.
-pub async fn tls(address: &Address) -> Result<Option<Tls>, ConnectError> {
-    let Target::Wire(options) = &*address.target else { return Ok(None) };
-    if address.is_socket() {
-        return Ok(None);
+const ROOT: Parameter =
+    Parameter { keys: &["sslrootcert", "ssl-root-cert", "ssl-ca"], variable: "PGSSLROOTCERT" };
+const CERTIFICATE: Parameter = Parameter { keys: &["sslcert", "ssl-cert"], variable: "PGSSLCERT" };
+const KEY: Parameter = Parameter { keys: &["sslkey", "ssl-key"], variable: "PGSSLKEY" };
+
+/// Whether a parameter of a URL says who the user is by a certificate.
+pub(crate) fn is_of_client(key: &str) -> bool {
+    CERTIFICATE.keys.contains(&key) || KEY.keys.contains(&key)
+}
+
+/// A file, and what named it.
+#[derive(Clone)]
+struct Named {
+    by: &'static str,
+    file: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.by, self.file)
     }
-    Ok(Some(match options.get_ssl_mode() {
-        PgSslMode::Disable => Tls::Off,
-        PgSslMode::Prefer if takes(options, PgSslMode::Require, address).await? => Tls::Encrypted,
-        PgSslMode::Prefer => Tls::Off,
-        PgSslMode::Allow if takes(options, PgSslMode::Disable, address).await? => Tls::Off,
-        PgSslMode::Allow | PgSslMode::Require => Tls::Encrypted,
-        PgSslMode::VerifyCa => Tls::Authority,
-        PgSslMode::VerifyFull => Tls::Host,
-    }))
 }
 
-/// Whether the server takes a session of this mode.
-async fn takes(options: &PgConnectOptions, mode: PgSslMode, address: &Address) -> Result<bool, ConnectError> {
-    match PgConnection::connect_with(&options.clone().ssl_mode(mode)).await {
-        Ok(session) => {
-            let _ = session.close().await;
-            Ok(true)
+impl Named {
+    /// The last one of the URL counts, as it does for the driver.
+    fn find(parameter: &Parameter, url: &Url) -> Option<Self> {
+        let Parameter { keys, variable } = parameter;
+        let in_url = url.query_pairs().filter(|(key, _)| keys.contains(&&**key)).last();
+        let (by, file) = match in_url {
+            Some((_, file)) => (keys[0], file.into_owned()),
+            None => (*variable, std::env::var(variable).ok()?),
+        };
+        Some(Self { by, file })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, ConnectError> {
+        // The environment may hold what is in the file.
+        if self.file.trim_start().starts_with("-----BEGIN") {
+            return Ok(self.file.clone().into_bytes());
         }
-        Err(sqlx::Error::Tls(_) | sqlx::Error::Database(_)) => Ok(false),
-        Err(error) => Err(ConnectError::of(address, &error)),
+        std::fs::read(&self.file)
+            .map_err(|error| self.bad(&format!("cannot be read ({error}): name a file in PEM format")))
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.read()?).collect();
+        found.ok().filter(|found| !found.is_empty()).ok_or_else(|| self.bad(NO_CERTIFICATE))
+    }
+
+    fn bad(&self, why: &str) -> ConnectError {
+        ConnectError::bad_url(format!("{self} {why}"))
+    }
+}
+
+const NO_CERTIFICATE: &str = "holds no certificate: name a file in PEM format (BEGIN CERTIFICATE)";
+const NO_KEY: &str = "holds no private key that can be read: name a file in PEM format (BEGIN PRIVATE KEY), without a passphrase";
+
+/// What a URL, and the environment where it is silent, asks of TLS.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) mode: PgSslMode,
+    root: Option<Named>,
+    certificate: Option<Named>,
+    key: Option<Named>,
+}
+
+impl Tls {
+    pub(crate) fn of(url: &Url, mode: PgSslMode) -> Self {
+        let find = |parameter| Named::find(parameter, url);
+        Self { mode, root: find(&ROOT), certificate: find(&CERTIFICATE), key: find(&KEY) }
+    }
+
+    /// Whether the user is to be known by a certificate.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.certificate.is_some() && !self.is_off()
+    }
+
+    /// Whether nothing is encrypted, whatever the server can do.
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self.mode, PgSslMode::Disable | PgSslMode::Allow)
+    }
+
+    /// Looks into the files that the driver will read.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::BadUrl`] says which is wrong, and what it should be.
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        if self.is_off() {
+            return Ok(());
+        }
+        if let (Some(root), PgSslMode::VerifyCa | PgSslMode::VerifyFull) = (&self.root, self.mode) {
+            let mut store = RootCertStore::empty();
+            for certificate in root.certificates()? {
+                store.add(certificate).map_err(|_| root.bad(NO_CERTIFICATE))?;
+            }
+        }
+        match (&self.certificate, &self.key) {
+            (None, None) => Ok(()),
+            (Some(certificate), Some(key)) => fit(certificate, key),
+            (Some(alone), None) => Err(alone.bad("lacks its private key: name that, too (sslkey=FILE)")),
+            (None, Some(alone)) => Err(alone.bad("lacks its certificate: name that, too (sslcert=FILE)")),
+        }
+    }
+}
+
+fn fit(certificate: &Named, key: &Named) -> Result<(), ConnectError> {
+    let chain = certificate.certificates()?;
+    let private = PrivateKeyDer::from_pem_slice(&key.read()?).map_err(|_| key.bad(NO_KEY))?;
+    match CertifiedKey::from_der(chain, private, &ring::default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(key.bad(&format!("is not the private key of {certificate}: name the one it was made with")))
+        }
+        Err(error) => Err(key.bad(&format!("cannot be used with {certificate} ({error})"))),
+    }
+}
+
+/// The handshake's own error, where it ended by one.
+pub(crate) fn error_of(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Who did not trust whom in a handshake, and what is to be done.
+pub(crate) fn refusal(address: &Address, tls: &Tls, error: &rustls::Error) -> ConnectError {
+    let address = address.clone();
+    match error {
+        rustls::Error::InvalidCertificate(error) => {
+            let (reason, advice) = untrusted(tls, error);
+            ConnectError::Untrusted { address, reason, advice }
+        }
+        rustls::Error::AlertReceived(alert) if is_about_certificates(*alert) => ConnectError::Refused {
+            address,
+            reason: match &tls.certificate {
+                Some(it) => format!("it does not accept the client certificate {it} (TLS alert {alert:?})"),
+                None => format!("it asks for a client certificate (TLS alert {alert:?})"),
+            },
+            advice: "name one that is signed by an authority it trusts and has not expired: sslcert=FILE&sslkey=FILE",
+        },
+        error => ConnectError::Refused {
+            address,
+            reason: format!("no TLS with it ({error})"),
+            advice: "check that it speaks TLS 1.2 or 1.3",
+        },
+    }
+}
+
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::DecryptError
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate
+    )
+}
+
+/// What is wrong with a server's certificate, and what to do about it.
+fn untrusted(tls: &Tls, error: &CertificateError) -> (String, String) {
+    use CertificateError as Wrong;
+    match error {
+        Wrong::NotValidForNameContext { expected, presented } => {
+            let asked = expected.to_str();
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "no host at all".to_owned() } else { names.join(", ") };
+            (
+                format!("its certificate is for {names}, not for {asked}"),
+                format!("connect by a name that it is for, or have {asked} added to its subjectAltName"),
+            )
+        }
+        Wrong::UnknownIssuer => match &tls.root {
+            Some(root) => (
+                format!("its certificate is not signed by the authority of {root}"),
+                "name the certificate of the authority that signed it".to_owned(),
+            ),
+            None => (
+                "its certificate is signed by an authority that is not known here".to_owned(),
+                "name that authority's certificate: sslrootcert=FILE".to_owned(),
+            ),
+        },
+        Wrong::ExpiredContext { time, not_after } => {
+            let days = time.as_secs().saturating_sub(not_after.as_secs()) / (24 * 60 * 60);
+            (format!("its certificate expired {days} days ago"), RENEW.to_owned())
+        }
+        Wrong::Expired => ("its certificate has expired".to_owned(), RENEW.to_owned()),
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+            ("its certificate is not valid yet".to_owned(), RENEW.to_owned())
+        }
+        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
+            ("its certificate is not one for servers".to_owned(), REMAKE.to_owned())
+        }
+        Wrong::Other(error) => {
+            (format!("its certificate is not one for servers ({error})"), REMAKE.to_owned())
+        }
+        other => (format!("its certificate cannot be checked ({other})"), REMAKE.to_owned()),
+    }
+}
+
+const RENEW: &str = "give the server a new one, or set this machine's clock right if that is wrong";
+const REMAKE: &str = "give the server one of version 3 with its host in subjectAltName, signed by an authority and not by itself";
+
+/// The library writes a name with its type around it, as in `DnsName("localhost")`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_without_its_type() {
+        for (name, shown) in [
+            ("DnsName(\"localhost\")", "localhost"),
+            ("IpAddress(127.0.0.1)", "127.0.0.1"),
+            ("IpAddress(::1)", "::1"),
+            ("DirectoryName", "DirectoryName"),
+        ] {
+            assert_eq!(bare(name), shown);
+        }
+    }
+
+    #[test]
+    fn the_urls_last_file_counts_whatever_it_is_called() {
+        let url = "postgres://bank@localhost/bank?ssl-ca=a.crt&sslrootcert=b.crt&ssl-root-cert=c.crt";
+        let tls = Tls::of(&Url::parse(url).expect("a good URL"), PgSslMode::VerifyFull);
+        assert_eq!(tls.root.expect("it names one").to_string(), "sslrootcert=c.crt");
     }
 }

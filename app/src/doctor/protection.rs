@@ -1,6 +1,6 @@
 //! What protects the bank's transactions: on their way, from each other, and from a power cut.
 
-use database::{Address, Database, Server, Tls};
+use database::{Address, Database, Encryption, Server};
 use sea_orm::DbErr;
 use transaction::{Runner, Tx};
 
@@ -10,22 +10,24 @@ const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 
 /// What the sessions of the pool have.
 pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
-    let tls = match database::tls(address).await {
-        Ok(tls) => tls,
+    let encryption = match database::encryption(address).await {
+        Ok(encryption) => encryption,
         Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
     };
-    let found = match tls {
+    let found = match encryption {
         None => return Ok(State::ok("nothing leaves this machine")),
-        Some(Tls::Host) => {
+        Some(Encryption::ForTheHost) => {
             return Ok(State::ok("on; the server's certificate is checked, and its host name"));
         }
-        Some(Tls::Authority) => "on, but a certificate for any host is good enough",
-        Some(Tls::Encrypted) => "on, but whoever answers is believed to be the server",
-        Some(Tls::Off) => "off: everybody on the way can read and change what is sent, the password included",
+        Some(Encryption::ForTheAuthority) => "on, but a certificate for any host is good enough",
+        Some(Encryption::ForWhoeverAnswers) => "on, but whoever answers is believed to be the server",
+        Some(Encryption::Off) => {
+            "off: everybody on the way can read and change what is sent, the password included"
+        }
     };
     Ok(if address.is_this_machine() {
-        State::ok(match tls {
-            Some(Tls::Off) => "off; nothing leaves this machine",
+        State::ok(match encryption {
+            Some(Encryption::Off) => "off; nothing leaves this machine",
             _ => "on; nothing leaves this machine",
         })
     } else {

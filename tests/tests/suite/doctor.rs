@@ -1,6 +1,6 @@
 //! `doctor` through the binary: what it says of a database that is well, and of each thing that is not. It changes nothing.
 
-use database::{Address, Server, Tls, tls};
+use database::{Address, Encryption, Server, encryption};
 use serde_json::Value;
 use tests::{OwnServer, Test, TestDatabase, TestServer, tests};
 
@@ -200,5 +200,5 @@ async fn another_server_than_the_url_says_is_told(server: &TestServer) {
     assert!(verdict == "warn" && found.contains("PostgreSQL"), "{found}");
     // The harness's server has no certificate: what is left to it is off, and can be asked for in vain.
     let address = Address::parse(test.url()).expect("a good URL");
-    assert_eq!(tls(&address).await.expect("it answers"), Some(Tls::Off));
+    assert_eq!(encryption(&address).await.expect("it answers"), Some(Encryption::Off));
 }

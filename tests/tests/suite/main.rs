@@ -21,6 +21,7 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod tls;
 mod told;
 mod transaction;
 mod transfer;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         ("workload", workload::tests()),
         ("report", report::tests()),
         ("demo", demo::tests()),
+        ("tls", tls::tests()),
         ("wrong_input", wrong_input::tests()),
     ])
 }

@@ -30,11 +30,13 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Runs a command that fails, as text and as JSON; both say the same.
-fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &[&str]) {
+/// Runs a command that fails, as text and as JSON; both say the same, and neither a password.
+pub(crate) fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &[&str]) {
     for format in ["text", "json"] {
         let output = test.seabank().args(arguments).args(["--format", format]).output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(!format!("{told}{errors}").contains("s3cret"), "{arguments:?}: {told}{errors}");
         let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         let [line] = lines[..] else { panic!("{arguments:?}: one line, not {errors}") };

@@ -1,0 +1,74 @@
+//! A CockroachDB node with certificates, which its own program makes: whoever connects has one of a client's, or a password.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::StartError;
+use crate::cockroach::{command, failed};
+use crate::process::{Process, free_port};
+
+/// One node in memory, for one test; stopped, and its certificates removed, when it goes out of scope.
+#[derive(Debug)]
+pub struct SecureCockroach {
+    // First: the process ends before its folder goes.
+    _process: Process,
+    folder: TempDir,
+    port: u16,
+}
+
+impl SecureCockroach {
+    /// Makes the certificates and starts the node with them.
+    ///
+    /// # Errors
+    ///
+    /// What the program or the server's output says.
+    pub async fn start(program: &Path) -> Result<Self, StartError> {
+        let folder = TempDir::with_prefix("seabank-secure-").map_err(|e| failed(e.to_string()))?;
+        for make in [
+            &["create-ca"][..],
+            // A node calls itself, too.
+            &["create-node", "localhost", "127.0.0.1"],
+            &["create-client", "root"],
+        ] {
+            let mut cert = command(program, folder.path());
+            cert.arg("cert").args(make).args(["--certs-dir=certs", "--ca-key=ca.key"]);
+            let made = cert.output().map_err(|e| failed(e.to_string()))?;
+            if !made.status.success() {
+                return Err(failed(format!("cert: {}", String::from_utf8_lossy(&made.stderr).trim())));
+            }
+        }
+        let free = || free_port().map_err(|e| failed(e.to_string()));
+        let (port, http) = (free()?, free()?);
+        let mut node = command(program, folder.path());
+        node.args(["start-single-node", "--certs-dir=certs", "--store=type=mem,size=1GiB"])
+            .arg("--logtostderr=WARNING")
+            .arg(format!("--listen-addr=127.0.0.1:{port}"))
+            .arg(format!("--http-addr=127.0.0.1:{http}"));
+        let log = folder.path().join("log");
+        let mut process = Process::spawn(&mut node, &log, "KILL").map_err(|e| failed(e.to_string()))?;
+        process.ready(&admin(folder.path(), port, "defaultdb")).await.map_err(failed)?;
+        Ok(Self { _process: process, folder, port })
+    }
+
+    /// The root user's, by a client certificate.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        admin(self.folder.path(), self.port, database)
+    }
+
+    /// Where the certificates are, by the names that CockroachDB gives them.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.folder.path().join("certs")
+    }
+}
+
+fn admin(folder: &Path, port: u16, database: &str) -> String {
+    let certs = folder.join("certs");
+    let certs = certs.display();
+    format!(
+        "cockroachdb://root@localhost:{port}/{database}?sslmode=verify-full&sslrootcert={certs}/ca.crt\
+         &sslcert={certs}/client.root.crt&sslkey={certs}/client.root.key"
+    )
+}
