@@ -16,13 +16,16 @@
 //! }
 //! ```
 //!
-//! Faults of the network come from [`Proxy`]. What it leaves to others: what is tested (`tests/suite`).
+//! Faults of the network come from [`Proxy`]; a [`Cluster`] of three nodes behind a [`Balancer`] loses one. What it leaves to others: what is tested (`tests/suite`).
 
+mod balancer;
 mod binaries;
 mod browser;
+mod cluster;
 mod cockroach;
 mod database;
 mod disk;
+mod node;
 mod own;
 mod postgres;
 mod process;
@@ -32,8 +35,10 @@ mod server;
 mod tap;
 mod web;
 
+pub use balancer::{Backend, Balancer};
 pub use binaries::command;
 pub use browser::{Browser, Seen};
+pub use cluster::Cluster;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
@@ -53,16 +58,20 @@ pub struct StartError {
     reason: String,
 }
 
-/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`.
+/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`. Those of
+/// `tests![alone: one, two]` run while no other does.
 #[macro_export]
 macro_rules! tests {
     (@on) => { $crate::EVERY };
     (@on $servers:expr) => { $servers };
-    ($($name:ident $(on $servers:expr)?),* $(,)?) => {
+    (@alone $alone:literal $($name:ident $(on $servers:expr)?),* $(,)?) => {
         vec![$($crate::Test {
             name: stringify!($name),
             on: $crate::tests!(@on $($servers)?),
+            alone: $alone,
             body: |server| Box::pin($name(server)),
         }),*]
     };
+    (alone: $($tests:tt)*) => { $crate::tests!(@alone true $($tests)*) };
+    ($($tests:tt)*) => { $crate::tests!(@alone false $($tests)*) };
 }
