@@ -35,6 +35,15 @@ pub(crate) fn folder() -> &'static PathBuf {
         if folder.ends_with("release") {
             build.arg("--release");
         }
+        // What Cargo says to this program is not for that build: with it whatever looks at these is built anew, and again by the next run.
+        for (name, _) in std::env::vars_os() {
+            let told = name
+                .to_str()
+                .is_some_and(|it| it.starts_with("CARGO_PKG_") || it.starts_with("CARGO_MANIFEST_"));
+            if told {
+                build.env_remove(name);
+            }
+        }
         build.env("CARGO_TARGET_DIR", folder.parent().expect("a profile is a folder in `target`"));
         let built = build.status().expect("Cargo runs");
         assert!(built.success(), "the binaries cannot be built");
