@@ -1,7 +1,7 @@
 //! A balancer of TCP connections before the nodes of a cluster, like the HAProxy of `docker-compose.yml`.
 //!
-//! It asks each node every second whether it is ready (`/health?ready=1`). A new connection goes to the ready node that has the fewest; one
-//! whose node breaks it, or is found not to be ready twice, is closed. What it leaves to others: what becomes of whatever was under way.
+//! It asks each node again and again whether it is ready (`/health?ready=1`). A new connection goes to the ready node that has the fewest; one
+//! whose node breaks it, or has not been ready for two seconds, is closed. What it leaves to others: what becomes of whatever was under way.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proxy::led_through;
 
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+const CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// After so many checks that fail, a node is not ready.
-const FALL: u32 = 2;
+const FALL: u32 = 8;
 
 /// A node, as the balancer knows it.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +141,7 @@ impl Node {
     }
 
     async fn check(&self, failures: &mut u32) {
-        let says_so = tokio::time::timeout(CHECK_EVERY, is_ready(self.backend.health)).await;
+        let says_so = tokio::time::timeout(CHECK_MAX, is_ready(self.backend.health)).await;
         let says_so = matches!(says_so, Ok(Ok(true)));
         *failures = if says_so { 0 } else { *failures + 1 };
         if says_so {

@@ -22,6 +22,13 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 const NOT_WHOLE: &str = "SELECT count(*) FROM crdb_internal.ranges_no_leases AS r WHERE 3 > \
      (SELECT count(*) FROM crdb_internal.gossip_nodes AS n WHERE n.is_live AND n.node_id = ANY (r.replicas))";
 
+/// Nodes that have not looked at all their ranges since the last of them was started, which each does every ten seconds; and ranges that
+/// one has found then to want a copy, or a majority of them.
+const NOT_FOUND_WHOLE: &str = "SELECT (SELECT count(*) FROM crdb_internal.kv_node_status \
+     WHERE updated_at < (SELECT max(started_at) + '15s' FROM crdb_internal.kv_node_status)) + \
+     (SELECT sum((metrics->>'ranges.underreplicated')::DECIMAL + (metrics->>'ranges.unavailable')::DECIMAL)::INT \
+     FROM crdb_internal.kv_store_status)";
+
 /// The nodes, by their place from 0 on.
 #[derive(Debug)]
 pub struct Cluster {
@@ -151,9 +158,10 @@ impl Cluster {
         self.ids.iter().position(|it| *it == id).expect("it is one of them")
     }
 
-    /// Waits until every range has a copy on each node and all are alive.
+    /// Waits until every range has a copy on each node and all are alive, and the nodes themselves have found it so.
     async fn is_whole(&self) {
         self.falls_to_zero(NOT_WHOLE).await;
+        self.falls_to_zero(NOT_FOUND_WHOLE).await;
     }
 
     /// Waits until a count is 0.

@@ -13,6 +13,7 @@ mod import;
 mod init;
 mod migrations;
 mod model;
+mod nodes;
 mod plans;
 mod relations;
 mod report;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ("audit", audit::tests()),
         ("plans", plans::tests()),
         ("crash", crash::tests()),
+        ("nodes", nodes::tests()),
         ("durability", durability::tests()),
         ("unknown", unknown::tests()),
         ("conflicts", conflicts::tests()),
