@@ -9,6 +9,7 @@
 mod address;
 mod connect;
 mod error;
+mod lifetime;
 mod session;
 
 pub use address::{Address, EMBEDDED_URL};
