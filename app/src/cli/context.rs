@@ -204,9 +204,8 @@ impl Context {
     fn policy(&self) -> Policy {
         Policy {
             attempts_max: self.global.max_attempts,
-            total_time: Duration::from_secs(self.global.retry_for),
             savepoint_restarts: self.global.savepoint_restarts,
-            ..Policy::default()
+            ..Policy::within(Duration::from_secs(self.global.retry_for))
         }
     }
 }
