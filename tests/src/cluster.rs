@@ -25,7 +25,7 @@ const NOT_WHOLE: &str = "SELECT count(*) FROM crdb_internal.ranges_no_leases AS 
 /// Nodes that have not looked at all their ranges since the last of them was started, which each does every ten seconds; and ranges that
 /// one has found then to want a copy, or a majority of them.
 const NOT_FOUND_WHOLE: &str = "SELECT (SELECT count(*) FROM crdb_internal.kv_node_status \
-     WHERE updated_at < (SELECT max(started_at) + '15s' FROM crdb_internal.kv_node_status)) + \
+     WHERE updated_at < (SELECT max(started_at) + INTERVAL '15s' FROM crdb_internal.kv_node_status)) + \
      (SELECT sum((metrics->>'ranges.underreplicated')::DECIMAL + (metrics->>'ranges.unavailable')::DECIMAL)::INT \
      FROM crdb_internal.kv_store_status)";
 

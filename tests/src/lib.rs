@@ -3,7 +3,8 @@
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
 //! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. Chromium looks at pages
-//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests:
+//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
+//! those of `tests![alone: …]` run while no other does, for they say how long something may take:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
@@ -16,7 +17,9 @@
 //! }
 //! ```
 //!
-//! Faults of the network come from [`Proxy`]; a [`Cluster`] of three nodes behind a [`Balancer`] loses one. What it leaves to others: what is tested (`tests/suite`).
+//! Faults of the network come from [`Proxy`]. An [`OwnServer`] is there to be crashed, and a [`Cluster`] of three nodes of CockroachDB, behind a
+//! [`Balancer`], to lose one after the other; both are started by the test that needs them, where there is a program to start. What it leaves to others:
+//! what is tested (`tests/suite`).
 
 mod balancer;
 mod binaries;
