@@ -2,39 +2,19 @@
 //! is there already.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ::database::{Address, Database, Options, connect};
-use tempfile::TempDir;
 use url::Url;
 
 use crate::StartError;
-use crate::process::{Process, free_port, in_path};
+use crate::node::{Node, Store, failed};
+use crate::process::in_path;
 
 /// A server; stopped when it goes out of scope, if it was started here.
 #[derive(Debug)]
 pub struct Cockroach {
-    // First: the process ends before its folder goes.
-    process: Option<Process>,
     node: Option<Node>,
     url: Url,
-}
-
-/// How a node of our own is started, and started again.
-#[derive(Debug)]
-struct Node {
-    program: PathBuf,
-    folder: TempDir,
-    store: Store,
-    port: u16,
-    http: u16,
-}
-
-/// Where a node keeps its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Store {
-    Memory,
-    Disk,
 }
 
 /// Where a server may come from.
@@ -89,23 +69,17 @@ impl Cockroach {
     }
 
     async fn start_node(program: &Path, store: Store) -> Result<Self, StartError> {
-        let folder = TempDir::with_prefix("seabank-cockroach-").map_err(|e| failed(e.to_string()))?;
-        let (port, http) = match (free_port(), free_port()) {
-            (Ok(port), Ok(http)) => (port, http),
-            (Err(error), _) | (_, Err(error)) => return Err(failed(error.to_string())),
-        };
-        let url = format!("cockroachdb://root@127.0.0.1:{port}/defaultdb?sslmode=disable");
-        let url = Url::parse(&url).map_err(|e| failed(e.to_string()))?;
-        let node = Node { program: program.to_owned(), folder, store, port, http };
-        let mut server = Self { process: None, node: Some(node), url };
+        let node = Node::new(program, store)?;
+        let url = Url::parse(&node.url("defaultdb")).map_err(|e| failed(e.to_string()))?;
+        let mut server = Self { node: Some(node), url };
         server.restart().await?;
         Ok(server)
     }
 
     /// `kill -9` of a node that was started here.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
+        if let Some(node) = &mut self.node {
+            node.kill();
         }
     }
 
@@ -115,14 +89,9 @@ impl Cockroach {
     ///
     /// What the operating system or the server's output says.
     pub async fn restart(&mut self) -> Result<Database, StartError> {
-        let Some(node) = &self.node else { return Err(failed("it was not started here".to_owned())) };
-        self.process = None;
-        let log = node.folder.path().join("log");
-        let mut process =
-            Process::spawn(&mut node.command(), &log, "KILL").map_err(|e| failed(e.to_string()))?;
-        let database = process.ready(self.url.as_str()).await.map_err(failed)?;
-        self.process = Some(process);
-        Ok(database)
+        let Some(node) = &mut self.node else { return Err(failed("it was not started here".to_owned())) };
+        node.spawn(&["start-single-node"])?;
+        node.ready().await
     }
 
     /// A server that is there already, by the URL of one of its databases.
@@ -130,7 +99,7 @@ impl Cockroach {
         let address = Address::parse(url).map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
         connect(&address, &Options::default()).await.map_err(|error| failed(error.to_string()))?;
         let url = Url::parse(url).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { process: None, node: None, url })
+        Ok(Self { node: None, url })
     }
 
     /// Where a database of this server is; `None` for the one of its own that it came with.
@@ -148,34 +117,4 @@ impl Cockroach {
     pub fn is_throw_away(&self) -> bool {
         self.node.is_some()
     }
-}
-
-impl Node {
-    fn command(&self) -> Command {
-        let mut command = command(&self.program, self.folder.path());
-        command
-            .args(["start-single-node", "--insecure", "--logtostderr=WARNING"])
-            .arg(match self.store {
-                Store::Memory => "--store=type=mem,size=1GiB".to_owned(),
-                Store::Disk => format!("--store={}", self.folder.path().join("store").display()),
-            })
-            // The default is every interface.
-            .arg(format!("--listen-addr=127.0.0.1:{}", self.port))
-            .arg(format!("--http-addr=127.0.0.1:{}", self.http));
-        command
-    }
-}
-
-/// The program, at work in a folder, with nothing to report to its makers.
-pub(crate) fn command(program: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .current_dir(folder)
-        .env("COCKROACH_SKIP_ENABLING_DIAGNOSTIC_REPORTING", "true")
-        .env("COCKROACH_CRASH_REPORTS", "");
-    command
-}
-
-pub(crate) fn failed(reason: String) -> StartError {
-    StartError { server: "CockroachDB", reason }
 }

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use ::database::{Address, Database, Options, Server, connect};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use transaction::{Policy, Runner, Tx};
+use url::Url;
 
-use crate::command;
+use crate::{Proxy, command};
 
 /// A database that one test has for itself; it goes when the test ends.
 #[derive(Debug)]
@@ -58,6 +59,18 @@ impl TestDatabase {
     pub async fn connect_with(&self, options: &Options) -> Database {
         let address = Address::parse(&self.url).expect("the harness makes good URLs");
         connect(&address, options).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A proxy before its server, which passes everything on until it is told otherwise.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, which has no server, and where no port is free.
+    pub async fn proxy(&self) -> Proxy {
+        let url = Url::parse(&self.url).expect("the harness makes good URLs");
+        let address =
+            url.socket_addrs(|| None).expect("its host is a number").pop().expect("a server has one");
+        Proxy::faulty(address).await.expect("a port is free")
     }
 
     /// `seabank` on this database.

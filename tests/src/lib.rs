@@ -3,7 +3,8 @@
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
 //! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. Chromium looks at pages
-//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests:
+//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
+//! those of `tests![alone: …]` run while no other does, for they say how long something may take:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
@@ -16,14 +17,19 @@
 //! }
 //! ```
 //!
-//! Faults of the network come from [`Proxy`]. What it leaves to others: what is tested (`tests/suite`).
+//! Faults of the network come from [`Proxy`]. An [`OwnServer`] is there to be crashed, and a [`Cluster`] of three nodes of CockroachDB, behind a
+//! [`Balancer`], to lose one after the other; both are started by the test that needs them, where there is a program to start. What it leaves to others:
+//! what is tested (`tests/suite`).
 
+mod balancer;
 mod binaries;
 mod browser;
 mod certificates;
+mod cluster;
 mod cockroach;
 mod database;
 mod disk;
+mod node;
 mod own;
 mod postgres;
 mod process;
@@ -34,9 +40,11 @@ mod server;
 mod tap;
 mod web;
 
+pub use balancer::{Backend, Balancer};
 pub use binaries::command;
 pub use browser::{Browser, Seen};
 pub use certificates::Certificates;
+pub use cluster::Cluster;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
@@ -57,16 +65,20 @@ pub struct StartError {
     reason: String,
 }
 
-/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`.
+/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`. Those of
+/// `tests![alone: one, two]` run while no other does.
 #[macro_export]
 macro_rules! tests {
     (@on) => { $crate::EVERY };
     (@on $servers:expr) => { $servers };
-    ($($name:ident $(on $servers:expr)?),* $(,)?) => {
+    (@alone $alone:literal $($name:ident $(on $servers:expr)?),* $(,)?) => {
         vec![$($crate::Test {
             name: stringify!($name),
             on: $crate::tests!(@on $($servers)?),
+            alone: $alone,
             body: |server| Box::pin($name(server)),
         }),*]
     };
+    (alone: $($tests:tt)*) => { $crate::tests!(@alone true $($tests)*) };
+    ($($tests:tt)*) => { $crate::tests!(@alone false $($tests)*) };
 }

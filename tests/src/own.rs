@@ -6,7 +6,8 @@ use sea_orm::ConnectionTrait;
 use crate::cockroach::Source;
 use crate::{Cockroach, Postgres, StartError, TestDatabase};
 
-const BANK: &str = "seabank_crash";
+/// The name of the bank on such a server.
+pub(crate) const BANK: &str = "seabank_crash";
 
 /// A server with one migrated bank on it, to be crashed and started again.
 #[derive(Debug)]
@@ -49,12 +50,7 @@ impl OwnServer {
     ///
     /// Where it cannot be made.
     pub async fn bank(&self) -> TestDatabase {
-        let admin = self.admin().await;
-        let create = format!("CREATE DATABASE {BANK}");
-        admin.connection.execute_unprepared(&create).await.expect("a database can be made");
-        let bank = TestDatabase::new(admin.server, BANK.to_owned(), self.url(BANK), None);
-        migration::up(&bank.connect_for_analysis().await).await.expect("the schema can be migrated");
-        bank
+        bank_on(&self.admin().await, self.url(BANK)).await
     }
 
     /// A session on another database of the server than the bank.
@@ -94,4 +90,13 @@ impl OwnServer {
             Self::Cockroach(server) => server.url(Some(database)),
         }
     }
+}
+
+/// Makes the bank, whose URL is given, and migrates its schema.
+pub(crate) async fn bank_on(admin: &Database, url: String) -> TestDatabase {
+    let create = format!("CREATE DATABASE {BANK}");
+    admin.connection.execute_unprepared(&create).await.expect("a database can be made");
+    let bank = TestDatabase::new(admin.server, BANK.to_owned(), url, None);
+    migration::up(&bank.connect_for_analysis().await).await.expect("the schema can be migrated");
+    bank
 }

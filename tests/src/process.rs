@@ -10,6 +10,8 @@ use ::database::{Address, Database, Options, connect};
 
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long a server may take to end well.
+const END_MAX: Duration = Duration::from_secs(90);
 
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -55,6 +57,22 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Ends it by a signal, as `kill` names it; waits until it has ended. One that takes too long is killed.
+    pub(crate) async fn end(mut self, signal: &str) {
+        self.signal(signal);
+        let started = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if started.elapsed() > END_MAX {
+                return self.kill();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+    }
+
     fn last_lines(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
@@ -68,7 +86,7 @@ impl Drop for Process {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        let _ = Command::new("kill").args(["-s", self.stop, &self.child.id().to_string()]).status();
+        self.signal(self.stop);
         let started = Instant::now();
         while let Ok(None) = self.child.try_wait() {
             if started.elapsed() > STOP_MAX {

@@ -103,11 +103,16 @@ impl Proxy {
     /// Where it is no URL of a server.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
-        let mut url = url::Url::parse(url).expect("a server's URL");
-        url.set_host(Some("127.0.0.1")).expect("it has a host");
-        url.set_port(Some(self.address.port())).expect("it has a port");
-        url.into()
+        led_through(self.address, url)
     }
+}
+
+/// A server's URL, led through what listens at an address.
+pub(crate) fn led_through(address: SocketAddr, url: &str) -> String {
+    let mut url = url::Url::parse(url).expect("a server's URL");
+    url.set_ip_host(address.ip()).expect("it has a host");
+    url.set_port(Some(address.port())).expect("it has a port");
+    url.into()
 }
 
 impl Drop for Proxy {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ::database::Server;
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::RwLock;
 
 use crate::server::Found;
 use crate::{Browser, TestServer};
@@ -25,6 +26,8 @@ pub struct Test {
     pub name: &'static str,
     /// Where it is tried.
     pub on: &'static [Server],
+    /// Whether no other may run meanwhile: for those that say how long something may take.
+    pub alone: bool,
     /// What is done.
     pub body: Body,
 }
@@ -139,14 +142,25 @@ fn trials(
     runtime: &Arc<tokio::runtime::Runtime>,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
+    // Held by one that runs alone, shared by all others.
+    let floor = Arc::new(RwLock::new(()));
     for (server, started) in servers {
         for (suite, tests) in suites {
             for test in tests.iter().filter(|test| test.on.contains(server)) {
-                let (started, runtime, body) = (started.clone(), Arc::clone(runtime), test.body);
+                let (started, runtime, floor) = (started.clone(), Arc::clone(runtime), Arc::clone(&floor));
+                let Test { body, alone, .. } = *test;
                 let name = format!("{}::{suite}::{}", short(*server), test.name);
                 trials.push(Trial::test(name, move || {
                     let server = started.ok_or_else(|| Failed::from("only listed"))?;
-                    runtime.block_on(body(&server));
+                    runtime.block_on(async {
+                        if alone {
+                            let _floor = floor.write().await;
+                            body(&server).await;
+                        } else {
+                            let _floor = floor.read().await;
+                            body(&server).await;
+                        }
+                    });
                     Ok(())
                 }));
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::StartError;
-use crate::cockroach::{command, failed};
+use crate::node::{command, failed};
 use crate::process::{Process, free_port};
 
 /// One node in memory, for one test; stopped, and its certificates removed, when it goes out of scope.

@@ -1,14 +1,17 @@
 //! Connecting: one probing connection that asks who answers, then a pool set up for that server.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use sea_orm::DatabaseConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
 
 use crate::address::Target;
+use crate::lifetime::{self, Lifetimes};
 use crate::tls::Tls;
 use crate::{Address, ConnectError, session};
 
@@ -169,6 +172,9 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
     Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
+/// For how long an idle connection is taken to be as it was.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
 async fn wire(
     wire: &PgConnectOptions,
     tls: &Tls,
@@ -196,16 +202,27 @@ async fn wire(
         session::accepted(&mut probe, session::settings(server, options)).await.map_err(refused)?;
     let _ = probe.close().await;
 
+    let lifetimes = Arc::new(Lifetimes::new(options.max_connections));
     let pool = PgPoolOptions::new()
         .max_connections(options.max_connections)
-        .max_lifetime(Duration::from_secs(30 * 60))
+        .max_lifetime(lifetime::MAX)
+        // Asks the server for nothing.
+        .after_release(move |_, about| {
+            let draw = |most| rand::rng().random_range(Duration::ZERO..=most);
+            let ends = lifetimes.ends(about.age, Instant::now(), draw);
+            Box::pin(std::future::ready(Ok(!ends)))
+        })
         .idle_timeout(Duration::from_secs(10 * 60))
         // While connections are refused the pool keeps trying in silence: no longer than this, for whoever asked has a
         // limit of his own, and a word to say about every retry.
         .acquire_timeout(options.connect_timeout)
-        // The pool has looked at a connection when it came back; what broke since shows in the first statement,
-        // and that is retried. A ping here would be one more round trip for every transaction.
+        // The pool has looked at a connection when it came back; what broke just now shows in the first statement,
+        // and that is retried. A ping here would be one more round trip for every transaction. But of those that have lain idle, a
+        // node that was lost has broken many at once, and each would cost an attempt and a pause.
         .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move { Ok(about.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) })
+        })
         .after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move { session::apply(connection, &settings).await })

@@ -10,6 +10,7 @@ mod address;
 mod connect;
 mod encryption;
 mod error;
+mod lifetime;
 mod session;
 mod tls;
 

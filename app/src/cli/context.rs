@@ -210,9 +210,8 @@ impl Context {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             attempts_max: self.global.max_attempts,
-            total_time: Duration::from_secs(self.global.retry_for),
             savepoint_restarts: self.global.savepoint_restarts,
-            ..Policy::default()
+            ..Policy::within(Duration::from_secs(self.global.retry_for))
         }
     }
 }

@@ -12,7 +12,7 @@ pub enum Class {
     Lost,
     /// 40003: the server itself does not know whether the statement completed.
     Ambiguous,
-    /// Too many connections, or still starting.
+    /// Too many connections, or still starting; on CockroachDB, what a statement needs cannot be reached.
     Unavailable,
     /// 0A000: a plan cached by this connection no longer fits the schema (or the feature is not there at all).
     StalePlan,
@@ -50,6 +50,9 @@ impl Class {
             "5" | "517" | "261" | "773" | "6" | "262" => Self::Conflict,
             "40003" => Self::Ambiguous,
             "53300" | "57P02" | "57P03" => Self::Unavailable,
+            // CockroachDB's: a range that has lost its copies, a connection between its nodes, and whatever came from its inside
+            // without a code. The last is what v20.2 says of a node that has just died ("unable to dial", "breaker open").
+            "58C00" | "58C01" | "XXUUU" => Self::Unavailable,
             "57P01" | "57P04" | "57P05" | "25P03" | "25P04" => Self::Lost,
             "0A000" => Self::StalePlan,
             "25P02" | "3B001" => Self::Aborted,

@@ -42,6 +42,16 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The default, for runs that may take so long. Of that, an answer is waited for no longer than leaves time to ask again: a
+    /// node that vanishes closes nothing, and the answer to a COMMIT may be one that never comes. But ten seconds always, for a
+    /// server may be slow.
+    #[must_use]
+    pub fn within(total_time: Duration) -> Self {
+        let policy = Self::default();
+        let share = (total_time * 3 / 5).max(Duration::from_secs(10));
+        Self { total_time, answer_deadline: share.min(policy.answer_deadline), ..policy }
+    }
+
     /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
     /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that those who collided do not meet again.
     #[must_use]
@@ -75,6 +85,15 @@ mod tests {
             prop_assert_eq!(policy.pause_bound(retry).as_micros(), bound);
             prop_assert!(policy.pause(retry, &mut rand::rng()).as_micros() <= bound);
         }
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_leaves_time_to_ask_again() {
+        for (total, deadline) in [(1, 10), (20, 12), (30, 18), (60, 35), (86_400, 35)] {
+            let policy = Policy::within(Duration::from_secs(total));
+            assert_eq!((policy.total_time.as_secs(), policy.answer_deadline.as_secs()), (total, deadline));
+        }
+        assert_eq!(Policy::within(Policy::default().total_time), Policy::default());
     }
 
     #[test]

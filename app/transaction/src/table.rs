@@ -139,7 +139,10 @@ mod tests {
                 [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown],
             ),
             (&["40003"], [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown]),
-            (&["53300", "57P02", "57P03"], [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown]),
+            (
+                &["53300", "57P02", "57P03", "58C00", "58C01", "XXUUU"],
+                [Anew, Anew, Unknown, Committed, Anew, Unknown, Unknown],
+            ),
             (&["0A000"], [Fail, Once, Unknown, Committed, Anew, Unknown, Unknown]),
             (
                 &["23503", "23514", "23502", "275", "787", "19", "1043"],

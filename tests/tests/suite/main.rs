@@ -14,6 +14,7 @@ mod import;
 mod init;
 mod migrations;
 mod model;
+mod nodes;
 mod plans;
 mod reader;
 mod relations;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ("audit", audit::tests()),
         ("plans", plans::tests()),
         ("crash", crash::tests()),
+        ("nodes", nodes::tests()),
         ("durability", durability::tests()),
         ("unknown", unknown::tests()),
         ("conflicts", conflicts::tests()),

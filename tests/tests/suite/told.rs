@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const APPLIED: &str = "seabank::bank::transfer: applied id=";
 pub(crate) struct Telling {
     child: Child,
     folder: TempDir,
+    /// How many bytes of what it says beside the answer have been looked through for news.
+    heard: u64,
 }
 
 /// A run that has ended by itself.
@@ -56,12 +59,24 @@ impl Telling {
         command.stdout(file("out")).stderr(file("errors"));
         prepare(&mut command);
         let child = command.spawn().expect("it can be started");
-        Self { child, folder }
+        Self { child, folder, heard: 0 }
     }
 
     /// The transfers of which it has said that they are applied.
     pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
         applied_in(&self.text("errors"))
+    }
+
+    /// How many transfers it has said to be applied since this was asked last.
+    pub(crate) fn news(&mut self) -> usize {
+        let file = File::open(self.folder.path().join("errors")).expect("it was made");
+        let length = file.metadata().expect("it is there").len();
+        let mut news = vec![0; (length - self.heard) as usize];
+        file.read_exact_at(&mut news, self.heard).expect("nothing is taken from it");
+        // What is half written is heard next time.
+        news.truncate(news.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        self.heard += news.len() as u64;
+        applied_in(&String::from_utf8_lossy(&news)).len()
     }
 
     /// Whether it has ended by itself.
@@ -84,6 +99,12 @@ impl Telling {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
         self.applied()
+    }
+
+    /// The end of what it has said beside the answer.
+    pub(crate) fn said(&self) -> String {
+        let text = self.text("errors");
+        text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// What ctrl-C does.

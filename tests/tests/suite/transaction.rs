@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use database::{Database, Options, Server};
+use database::{Address, Database, Options, Server, connect};
+use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DbErr};
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
 use tokio::sync::Barrier;
@@ -28,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         attempts_are_bounded on WIRE,
         write_skew_is_tried_again on WIRE,
         a_connection_lost_in_the_body_is_tried_again on &[Server::Postgres],
+        connections_that_broke_while_idle_cost_no_attempt on WIRE,
         a_lost_answer_to_commit_is_unknown,
         a_lost_answer_to_a_read_is_no_matter,
         a_runner_sends_begin_the_body_and_commit,
@@ -335,6 +337,36 @@ async fn a_connection_lost_in_the_body_is_tried_again(server: &TestServer) {
         .await
         .expect("the second attempt has a new connection");
     assert_eq!((tries.into_inner(), log.count().await), (2, 1));
+}
+
+/// As many as a lost node leaves in a pool that has lain idle.
+async fn connections_that_broke_while_idle_cost_no_attempt(server: &TestServer) {
+    const CONNECTIONS: u32 = 8;
+    let test = server.empty_database().await;
+    let proxy = test.proxy().await;
+    let address = Address::parse(&proxy.url(test.url())).expect("a URL");
+    let options = Options { max_connections: CONNECTIONS, ..Options::default() };
+    let database = connect(&address, &options).await.expect("the proxy leads there");
+    let runner = Runner::new(database.clone(), Policy::default());
+    let all_at_once = Barrier::new(CONNECTIONS as usize);
+    let meet = async || {
+        let body = async |_: &Tx| {
+            all_at_once.wait().await;
+            Ok::<_, DbErr>(())
+        };
+        runner.run("meet", body).await
+    };
+    for met in join_all((0..CONNECTIONS).map(|_| meet())).await {
+        met.expect("each has a connection");
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(database.connection.get_postgres_connection_pool().num_idle(), CONNECTIONS as usize);
+    proxy.cut_idle();
+    // It cuts when it gets to it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let select = runner.run("select", async |tx| tx.execute_unprepared("SELECT 1").await.map(drop)).await;
+    select.expect("a new connection does");
+    assert_eq!(runner.counts().retries, 0);
 }
 
 async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {

@@ -4,22 +4,26 @@
 //! What is here holds guarantee 2 of the README where it is hardest: the server is gone for good while a COMMIT is on its way.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use database::Server;
 use serde_json::Value;
-use tests::{OwnServer, Test, TestDatabase, TestServer, scalar, tests};
+use tests::{Fault, OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
 use crate::books::{balances, execute, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
 use crate::told::{Telling, Told, follow};
 
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_transfer_whose_commit_has_no_answer_is_settled_by_its_command on &[Server::Postgres],
         each_unknown_transfer_of_a_run_is_named on &[Server::Postgres],
-        a_run_whose_server_stays_away_names_what_is_unknown on &[Server::Postgres, Server::Cockroach],
+        a_commit_that_is_never_answered_is_asked_for_in_time on WIRE,
+        a_run_whose_server_stays_away_names_what_is_unknown on WIRE,
     ]
 }
 
@@ -129,6 +133,32 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     let landed = recorded.len() as u64;
     assert!(landed <= unknown.len() as u64 + told.count("applied"), "nothing landed that was not told");
     assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
+    assert_whole(&test);
+}
+
+/// A node vanishes: nothing passes any more, and nobody is told. A new connection asks another.
+async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServer) {
+    let test = server.database().await;
+    open_rich_accounts(&test.connect().await).await;
+    let transfer = ["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "20"];
+    for delivered in [true, false] {
+        let proxy = test.proxy().await;
+        let mut struck = false;
+        proxy.arm(move |request| {
+            let strikes = !struck && request.text == "COMMIT";
+            struck |= strikes;
+            strikes.then_some(Fault::Silent { delivered })
+        });
+        let url = proxy.url(test.url());
+        let through = |command: &mut Command| {
+            command.env("DATABASE_URL", url);
+        };
+        let told = Telling::start_with(&test, &transfer, through).end().await;
+        assert_eq!((told.code, told.count("applied"), told.count("retries")), (Some(0), 1, 1), "{told:?}");
+        // The server ends what it still waits for, before the bank is looked at.
+        proxy.settle().await;
+    }
+    assert_eq!(recorded(&test.connect().await).await.len(), 2);
     assert_whole(&test);
 }
 

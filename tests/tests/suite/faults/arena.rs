@@ -1,6 +1,5 @@
 //! What the cells share on a server: tables for each slot, and the look behind their backs.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use database::{Database, Options, Server};
@@ -16,8 +15,7 @@ const QUIET_MAX: Duration = Duration::from_secs(10);
 /// A database with `ids_K` and `counters_K` for each slot K. Cells of one slot take turns, so that none meets another.
 pub(super) struct Arena {
     pub(super) server: Server,
-    pub(super) address: SocketAddr,
-    bank: TestDatabase,
+    pub(super) bank: TestDatabase,
     direct: Database,
 }
 
@@ -44,10 +42,7 @@ impl Arena {
     pub(super) async fn new(server: &TestServer, slots: usize) -> Self {
         let bank = server.empty_database().await;
         let direct = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
-        let url = Url::parse(bank.url()).expect("the harness makes good URLs");
-        let address =
-            url.socket_addrs(|| None).expect("its host is a number").pop().expect("a server has an address");
-        let arena = Self { server: server.server, address, bank, direct };
+        let arena = Self { server: server.server, bank, direct };
         for slot in 0..slots {
             arena.execute(&format!("CREATE TABLE ids_{slot} (id BIGINT PRIMARY KEY)")).await;
             let columns = "id BIGINT PRIMARY KEY, n BIGINT NOT NULL DEFAULT 0, m BIGINT NOT NULL DEFAULT 0";

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use sea_orm::EntityTrait;
 use seabank::bank::transfer::{By, Order, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
-use tests::{Cut, Fault, Kind, Proxy, Request, TestServer};
+use tests::{Cut, Fault, Kind, Request, TestServer};
 use tokio_util::bytes::Bytes;
 use transaction::Policy;
 use uuid::Uuid;
@@ -99,9 +99,7 @@ pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: 
          SELECT i, 1000000, 1000000 FROM generate_series(1, {ACCOUNTS}) AS g (i)"
     );
     execute(&direct, &accounts).await;
-    let url = url::Url::parse(test.url()).expect("the harness makes good URLs");
-    let address = url.socket_addrs(|| None).expect("a number").pop().expect("an address");
-    let proxy = Proxy::faulty(address).await.expect("a port is free");
+    let proxy = test.proxy().await;
     let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
     let max_connections = u32::try_from(CONCURRENCY).expect("a small number");
     let options = Options { max_connections, ..Options::default() };

@@ -143,7 +143,7 @@ fn words(told: Told, held: i64) -> &'static str {
 impl Cell {
     /// Plays it on the slot's tables, with a proxy and a pool of its own.
     pub(super) async fn play(&self, arena: &Arena, slot: usize, number: i64) -> Ended {
-        let proxy = Proxy::faulty(arena.address).await.expect("a port is free");
+        let proxy = arena.bank.proxy().await;
         let name = format!("cell_{number}");
         let database = self.pool(&proxy.url(&arena.url(&name))).await;
         let runner = Runner::new(database.clone(), self.policy());

@@ -1,0 +1,191 @@
+//! A cluster of three nodes of CockroachDB, one of which may be lost at a time: killed, drained, started again.
+//!
+//! Every range has a copy on each, so the two that are left hold a majority of every range. What it leaves to others: whom a
+//! client speaks to ([`Balancer`](crate::Balancer)), and what it makes of a loss.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ::database::{Address, Database, Options, connect};
+use sea_orm::{ConnectionTrait, DbErr};
+
+use crate::node::{Node, Store, failed};
+use crate::own::{BANK, bank_on};
+use crate::{Backend, Balancer, StartError, TestDatabase, scalar_in};
+
+const NODES: usize = 3;
+
+/// The longest that the cluster is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// Ranges that have not a copy on each of three nodes that are alive.
+const NOT_WHOLE: &str = "SELECT count(*) FROM crdb_internal.ranges_no_leases AS r WHERE 3 > \
+     (SELECT count(*) FROM crdb_internal.gossip_nodes AS n WHERE n.is_live AND n.node_id = ANY (r.replicas))";
+
+/// Nodes that have not looked at all their ranges since the last of them was started, which each does every ten seconds; and ranges that
+/// one has found then to want a copy, or a majority of them.
+const NOT_FOUND_WHOLE: &str = "SELECT (SELECT count(*) FROM crdb_internal.kv_node_status \
+     WHERE updated_at < (SELECT max(started_at) + INTERVAL '15s' FROM crdb_internal.kv_node_status)) + \
+     (SELECT sum((metrics->>'ranges.underreplicated')::DECIMAL + (metrics->>'ranges.unavailable')::DECIMAL)::INT \
+     FROM crdb_internal.kv_store_status)";
+
+/// The nodes, by their place from 0 on.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    join: String,
+    /// What the cluster calls them.
+    ids: Vec<i64>,
+}
+
+impl Cluster {
+    /// Starts three nodes on disk and makes one cluster of them; waits until every range has three copies.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system or a node's output says.
+    pub async fn start(program: &Path) -> Result<Self, StartError> {
+        let nodes = (0..NODES).map(|_| Node::new(program, Store::Disk)).collect::<Result<Vec<_>, _>>()?;
+        let addresses: Vec<String> = nodes.iter().map(|node| node.sql().to_string()).collect();
+        let join = format!("--join={}", addresses.join(","));
+        let mut cluster = Self { nodes, join, ids: Vec::new() };
+        for node in 0..NODES {
+            cluster.spawn(node)?;
+        }
+        cluster.init().await?;
+        for node in &mut cluster.nodes {
+            let database = node.ready().await?;
+            let id = scalar_in(&database.connection, "SELECT crdb_internal.node_id()").await;
+            cluster.ids.push(id.map_err(|error| failed(error.to_string()))?);
+        }
+        cluster.is_whole().await;
+        Ok(cluster)
+    }
+
+    fn spawn(&mut self, node: usize) -> Result<(), StartError> {
+        // Small ones: all three share one machine.
+        self.nodes[node].spawn(&["start", &self.join, "--cache=64MiB", "--max-sql-memory=64MiB"])
+    }
+
+    /// Once, as soon as the first node takes it.
+    async fn init(&self) -> Result<(), StartError> {
+        let started = Instant::now();
+        loop {
+            let mut command = self.nodes[0].command();
+            command.args(["init", "--insecure", &format!("--host={}", self.nodes[0].sql())]);
+            let answer = command.output().map_err(|error| failed(error.to_string()))?;
+            let text = String::from_utf8_lossy(&answer.stderr);
+            if answer.status.success() || text.contains("already been initialized") {
+                return Ok(());
+            }
+            if started.elapsed() > WAIT_MAX {
+                return Err(failed(format!("init: {text}")));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A balancer before its nodes.
+    ///
+    /// # Errors
+    ///
+    /// Where no port is free.
+    pub async fn balancer(&self) -> std::io::Result<Balancer> {
+        let backends = self.nodes.iter().map(|node| Backend { address: node.sql(), health: node.http() });
+        Balancer::start(backends.collect()).await
+    }
+
+    /// A bank on it, its schema migrated, through a balancer.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be made.
+    pub async fn bank(&self, balancer: &Balancer) -> TestDatabase {
+        let admin = self.session().await.expect("a node answers");
+        bank_on(&admin, balancer.url(&self.nodes[0].url(BANK))).await
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// SIGTERM: it drains, which tells its sessions 57P01, and ends; waits until it has.
+    pub async fn drain(&mut self, node: usize) {
+        self.nodes[node].drain().await;
+    }
+
+    /// Starts one again on the store it has, and waits until every range has three live copies.
+    ///
+    /// # Errors
+    ///
+    /// What the node's output says.
+    pub async fn start_again(&mut self, node: usize) -> Result<(), StartError> {
+        self.spawn(node)?;
+        self.nodes[node].ready().await?;
+        self.is_whole().await;
+        Ok(())
+    }
+
+    /// Waits until the others take a node for dead.
+    ///
+    /// # Panics
+    ///
+    /// Where they do not.
+    pub async fn is_missed(&self, node: usize) {
+        let id = self.ids[node];
+        let live =
+            format!("SELECT count(*) FROM crdb_internal.gossip_nodes WHERE is_live AND node_id = {id}");
+        self.falls_to_zero(&live).await;
+    }
+
+    /// The node that holds the lease of the bank's accounts; of the first of their ranges, where there are several.
+    ///
+    /// # Panics
+    ///
+    /// Where that cannot be found out.
+    pub async fn leaseholder(&self) -> usize {
+        let session = self.session().await.expect("a node answers");
+        let ranges = |details| {
+            format!("SELECT lease_holder FROM [SHOW RANGES FROM TABLE {BANK}.accounts{details}] LIMIT 1")
+        };
+        // Since v23.1 it says so only when it is asked for details, and before it cannot be.
+        let id = match scalar_in(&session.connection, &ranges(" WITH DETAILS")).await {
+            Err(_) => scalar_in(&session.connection, &ranges("")).await,
+            found => found,
+        };
+        let id = id.expect("a range has a leaseholder");
+        self.ids.iter().position(|it| *it == id).expect("it is one of them")
+    }
+
+    /// Waits until every range has a copy on each node and all are alive, and the nodes themselves have found it so.
+    async fn is_whole(&self) {
+        self.falls_to_zero(NOT_WHOLE).await;
+        self.falls_to_zero(NOT_FOUND_WHOLE).await;
+    }
+
+    /// Waits until a count is 0.
+    async fn falls_to_zero(&self, count: &str) {
+        let started = Instant::now();
+        loop {
+            let found = async { scalar_in(&self.session().await?.connection, count).await };
+            let found = found.await;
+            if matches!(found, Ok(0)) {
+                return;
+            }
+            assert!(started.elapsed() < WAIT_MAX, "{found:?} after {WAIT_MAX:?}: {count}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A session on the first node that runs.
+    async fn session(&self) -> Result<Database, DbErr> {
+        let node = self.nodes.iter().find(|node| node.runs()).expect("one runs");
+        let address = Address::parse(&node.url("defaultdb")).expect("the harness makes good URLs");
+        let session = connect(&address, &Options::analysis()).await;
+        let session = session.map_err(|error| DbErr::Custom(error.to_string()))?;
+        // Newer versions have to be asked before they tell of their insides; older ones do not know the word.
+        let _ = session.connection.execute_unprepared("SET allow_unsafe_internals = true").await;
+        Ok(session)
+    }
+}

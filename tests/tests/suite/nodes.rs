@@ -1,0 +1,186 @@
+//! Losing a node: with a pool through a balancer it costs retries, and no errors. One run of `seabank workload` goes on while nodes
+//! are killed, or drained, and started again; or, on PostgreSQL, while its one server is restarted.
+//!
+//! Each says how long nothing may be applied, so each runs alone. Crashes of the only node are in `crash`, lost answers in `faults`.
+#![expect(clippy::print_stdout, reason = "how long each loss was felt is to be seen")]
+
+use std::time::{Duration, Instant};
+
+use database::{Options, Server};
+use seabank::bank::transfer::Style;
+use tests::{Balancer, Cluster, Cockroach, OwnServer, Test, TestDatabase, TestServer, tests};
+
+use crate::books::recorded;
+use crate::crash::{assert_whole, open_rich_accounts};
+use crate::told::Telling;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![alone:
+        a_killed_node_costs_retries_and_no_errors on &[Server::Cockroach],
+        a_draining_node_is_left on &[Server::Cockroach],
+        a_restarted_server_costs_retries_and_no_errors on &[Server::Postgres],
+    ]
+}
+
+/// How long nothing may be applied. A node of CockroachDB is dead for the others after 9 s.
+const STALL_MAX: Duration = Duration::from_secs(15);
+
+/// So many transfers are applied by a run that is well on its way.
+const WELL: usize = 200;
+
+/// 16 workers, continuous audits, half a minute for each transfer; until it is interrupted.
+const WORKLOAD: [&str; 11] = [
+    "workload",
+    "--duration",
+    "1h",
+    "--concurrency",
+    "16",
+    "--audit-every",
+    "200ms",
+    "--retry-for",
+    "30",
+    "--max-attempts",
+    "1000",
+];
+
+/// A run of the workload.
+struct Load<'a> {
+    test: &'a TestDatabase,
+    style: Style,
+    telling: Telling,
+    applied: usize,
+}
+
+impl<'a> Load<'a> {
+    /// Starts it; waits until it is well on its way.
+    async fn start(test: &'a TestDatabase, style: Style) -> Self {
+        let arguments = [&WORKLOAD[..], &["--style", style.name()]].concat();
+        let mut load = Self { test, style, telling: Telling::start(test, &arguments), applied: 0 };
+        load.telling.has_applied(WELL).await;
+        load
+    }
+
+    /// Loses something and has it back; prints how long at most nothing was applied, until it is well on its way again.
+    async fn outlives(&mut self, what: &str, loss: impl Future<Output = ()>) {
+        let mut loss = std::pin::pin!(loss);
+        let (mut is_back, mut stall, mut since_back) = (false, Duration::ZERO, 0);
+        let (started, mut last, before) = (Instant::now(), Instant::now(), self.applied);
+        loop {
+            tokio::select! {
+                () = &mut loss, if !is_back => is_back = true,
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+            let news = self.telling.news();
+            stall = stall.max(last.elapsed());
+            assert!(stall <= STALL_MAX, "{what}: nothing was applied for {stall:?}");
+            if self.telling.has_ended() {
+                panic!("{what}: the run has ended: {}", self.telling.said());
+            }
+            if news > 0 {
+                (last, self.applied) = (Instant::now(), self.applied + news);
+                since_back += if is_back { news } else { 0 };
+                if since_back >= WELL {
+                    break;
+                }
+            }
+        }
+        let (stall, took) = (stall.as_secs_f64(), started.elapsed().as_secs_f64());
+        println!(
+            "{}: {what}: {} applied in {took:.1} s, nothing for {stall:.1} s",
+            self.style.name(),
+            self.applied - before
+        );
+    }
+
+    /// Interrupts it: of all its transfers none has failed, none is unknown, and every audit was right.
+    async fn ends_well(self) {
+        self.telling.interrupt();
+        let told = self.telling.end().await;
+        println!("{}: {}", self.style.name(), told.answer);
+        assert_eq!(told.code, Some(130), "{told:?}");
+        assert_eq!(
+            (told.count("failed"), told.count("unknown"), told.count("skipped")),
+            (0, 0, 0),
+            "{told:?}"
+        );
+        assert!(told.answer["audit"]["ok"] == true && told.count("audits") > 1, "{told:?}");
+        assert!(told.count("retries") > 0, "nothing was lost: {told:?}");
+        let there = recorded(&self.test.connect_with(&Options::analysis()).await).await;
+        assert!(told.applied.is_subset(&there), "reported applied, and missing");
+        assert_whole(self.test);
+    }
+}
+
+/// A cluster of its own and what stands before it; `None` where there is only a server that belongs to others.
+async fn cluster() -> Option<(Cluster, Balancer, TestDatabase)> {
+    let cluster = Cluster::start(&Cockroach::program()?).await.expect("it starts");
+    let balancer = cluster.balancer().await.expect("a port is free");
+    let test = cluster.bank(&balancer).await;
+    open_rich_accounts(&test.connect().await).await;
+    Some((cluster, balancer, test))
+}
+
+/// The node that most of its sessions are on, then the one that has the accounts' lease, in turn; the next when every range has
+/// three live copies again.
+async fn a_killed_node_costs_retries_and_no_errors(_: &TestServer) {
+    let Some((mut cluster, balancer, test)) = cluster().await else { return };
+    let mut load = Load::start(&test, Style::Builder).await;
+    for kill in 1..=10 {
+        let (role, node) = match kill % 2 {
+            1 => ("gateway", balancer.busiest()),
+            _ => ("leaseholder", cluster.leaseholder().await),
+        };
+        let what =
+            format!("kill {kill}, the {role}, of connections {:?} node {node}", balancer.connections());
+        let loss = async {
+            cluster.kill(node);
+            cluster.is_missed(node).await;
+            cluster.start_again(node).await.expect("it starts again");
+        };
+        load.outlives(&what, loss).await;
+    }
+    load.ends_well().await;
+}
+
+/// Every node once, under each of the other styles.
+async fn a_draining_node_is_left(_: &TestServer) {
+    let Some((mut cluster, balancer, test)) = cluster().await else { return };
+    for style in [Style::Single, Style::Orm] {
+        let mut load = Load::start(&test, style).await;
+        for node in 0..3 {
+            let what = format!("a drain, of connections {:?} node {node}", balancer.connections());
+            let loss = async {
+                cluster.drain(node).await;
+                cluster.start_again(node).await.expect("it starts again");
+            };
+            load.outlives(&what, loss).await;
+        }
+        load.ends_well().await;
+    }
+}
+
+/// Told to end fast, which its sessions are told, and to end at once, in turn.
+async fn a_restarted_server_costs_retries_and_no_errors(server: &TestServer) {
+    let Some(own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let test = own.bank().await;
+    open_rich_accounts(&test.connect().await).await;
+    let OwnServer::Postgres(mut own) = own else { unreachable!("it is tried on PostgreSQL") };
+    let styles = [Style::Builder, Style::Single];
+    for style in styles {
+        let mut load = Load::start(&test, style).await;
+        for restart in 1..=10 / styles.len() {
+            let fast = restart % 2 == 1;
+            let what = format!("restart {restart}, {}", if fast { "fast" } else { "at once" });
+            let loss = async {
+                if fast {
+                    own.stop_fast().await;
+                } else {
+                    own.stop_at_once();
+                }
+                own.restart().await.expect("it starts again");
+            };
+            load.outlives(&what, loss).await;
+        }
+        load.ends_well().await;
+    }
+}
