@@ -45,6 +45,17 @@ impl Cluster {
     ///
     /// What the operating system or a node's output says.
     pub async fn start(program: &Path) -> Result<Self, StartError> {
+        let mut cluster = Self::start_apart(program)?;
+        cluster.form().await?;
+        Ok(cluster)
+    }
+
+    /// Starts three nodes on disk that wait to be made a cluster.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn start_apart(program: &Path) -> Result<Self, StartError> {
         let nodes = (0..NODES).map(|_| Node::new(program, Store::Disk)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = nodes.iter().map(|node| node.sql().to_string()).collect();
         let join = format!("--join={}", addresses.join(","));
@@ -52,14 +63,23 @@ impl Cluster {
         for node in 0..NODES {
             cluster.spawn(node)?;
         }
-        cluster.init().await?;
-        for node in &mut cluster.nodes {
+        Ok(cluster)
+    }
+
+    /// Makes one cluster of them; waits until every range has three copies.
+    ///
+    /// # Errors
+    ///
+    /// What a node's output says.
+    pub async fn form(&mut self) -> Result<(), StartError> {
+        self.init().await?;
+        for node in &mut self.nodes {
             let database = node.ready().await?;
             let id = scalar_in(&database.connection, "SELECT crdb_internal.node_id()").await;
-            cluster.ids.push(id.map_err(|error| failed(error.to_string()))?);
+            self.ids.push(id.map_err(|error| failed(error.to_string()))?);
         }
-        cluster.is_whole().await;
-        Ok(cluster)
+        self.is_whole().await;
+        Ok(())
     }
 
     fn spawn(&mut self, node: usize) -> Result<(), StartError> {
@@ -95,6 +115,12 @@ impl Cluster {
         Balancer::start(backends.collect()).await
     }
 
+    /// Where a database is, asked of one node.
+    #[must_use]
+    pub fn url(&self, node: usize, database: &str) -> String {
+        self.nodes[node].url(database)
+    }
+
     /// A bank on it, its schema migrated, through a balancer.
     ///
     /// # Panics
@@ -102,7 +128,7 @@ impl Cluster {
     /// Where it cannot be made.
     pub async fn bank(&self, balancer: &Balancer) -> TestDatabase {
         let admin = self.session().await.expect("a node answers");
-        bank_on(&admin, balancer.url(&self.nodes[0].url(BANK))).await
+        bank_on(&admin, balancer.url(&self.url(0, BANK))).await
     }
 
     /// `kill -9`.
@@ -115,14 +141,20 @@ impl Cluster {
         self.nodes[node].drain().await;
     }
 
-    /// Starts one again on the store it has, and waits until every range has three live copies.
+    /// Starts those that are missing again on the stores they have, and waits until every range has three live copies.
     ///
     /// # Errors
     ///
-    /// What the node's output says.
-    pub async fn start_again(&mut self, node: usize) -> Result<(), StartError> {
-        self.spawn(node)?;
-        self.nodes[node].ready().await?;
+    /// What a node's output says.
+    pub async fn start_again(&mut self) -> Result<(), StartError> {
+        for node in 0..NODES {
+            if !self.nodes[node].runs() {
+                self.spawn(node)?;
+            }
+        }
+        for node in &mut self.nodes {
+            node.ready().await?;
+        }
         self.is_whole().await;
         Ok(())
     }

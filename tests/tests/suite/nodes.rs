@@ -10,14 +10,16 @@ use database::{Options, Server};
 use seabank::bank::transfer::Style;
 use tests::{Balancer, Cluster, Cockroach, OwnServer, Test, TestDatabase, TestServer, tests};
 
-use crate::books::recorded;
+use crate::books::{everything, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
 use crate::told::Telling;
+use crate::wrong_input::fails;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![alone:
         a_killed_node_costs_retries_and_no_errors on &[Server::Cockroach],
         a_draining_node_is_left on &[Server::Cockroach],
+        a_cluster_that_cannot_answer_is_5_and_loses_nothing on &[Server::Cockroach],
         a_restarted_server_costs_retries_and_no_errors on &[Server::Postgres],
     ]
 }
@@ -135,7 +137,7 @@ async fn a_killed_node_costs_retries_and_no_errors(_: &TestServer) {
         let loss = async {
             cluster.kill(node);
             cluster.is_missed(node).await;
-            cluster.start_again(node).await.expect("it starts again");
+            cluster.start_again().await.expect("it starts again");
         };
         load.outlives(&what, loss).await;
     }
@@ -151,12 +153,39 @@ async fn a_draining_node_is_left(_: &TestServer) {
             let what = format!("a drain, of connections {:?} node {node}", balancer.connections());
             let loss = async {
                 cluster.drain(node).await;
-                cluster.start_again(node).await.expect("it starts again");
+                cluster.start_again().await.expect("it starts again");
             };
             load.outlives(&what, loss).await;
         }
         load.ends_well().await;
     }
+}
+
+/// Before it is made one, and when most of its nodes are lost: told by a node, and by a balancer that finds none ready.
+async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer) {
+    let Some(program) = Cockroach::program() else { return };
+    let mut cluster = Cluster::start_apart(&program).expect("it starts");
+    let balancer = cluster.balancer().await.expect("a port is free");
+    let elsewhere = server.database().await;
+    let by_node = cluster.url(0, elsewhere.name.as_str());
+    let by_balancer = balancer.url(&by_node);
+    fails(&elsewhere, &["audit", "--database-url", &by_node], 5, &["within 8 s", "cockroach init"]);
+    fails(&elsewhere, &["audit", "--database-url", &by_balancer], 5, &["start a node that is ready"]);
+
+    cluster.form().await.expect("it becomes a cluster");
+    let test = cluster.bank(&balancer).await;
+    let database = test.connect().await;
+    open_rich_accounts(&database).await;
+    let before = everything(&database).await;
+    let by_node = cluster.url(0, test.name.as_str());
+    cluster.kill(1);
+    cluster.kill(2);
+    for command in ["seed", "transfer"] {
+        fails(&test, &[command, "--database-url", &by_node], 5, &["within 8 s", "most of its nodes"]);
+    }
+    cluster.start_again().await.expect("they start again");
+    assert!(everything(&test.connect().await).await == before);
+    assert_whole(&test);
 }
 
 /// Told to end fast, which its sessions are told, and to end at once, in turn.
