@@ -30,7 +30,8 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            attempts_max: 100,
+            // Time ends first: with full pauses these take four minutes.
+            attempts_max: 1000,
             total_time: Duration::from_secs(60),
             answer_deadline: Duration::from_secs(35),
             pause_first: Duration::from_millis(2),

@@ -31,19 +31,8 @@ const STALL_MAX: Duration = Duration::from_secs(15);
 const WELL: usize = 200;
 
 /// 16 workers, continuous audits, half a minute for each transfer; until it is interrupted.
-const WORKLOAD: [&str; 11] = [
-    "workload",
-    "--duration",
-    "1h",
-    "--concurrency",
-    "16",
-    "--audit-every",
-    "200ms",
-    "--retry-for",
-    "30",
-    "--max-attempts",
-    "1000",
-];
+const WORKLOAD: [&str; 9] =
+    ["workload", "--duration", "1h", "--concurrency", "16", "--audit-every", "200ms", "--retry-for", "30"];
 
 /// A run of the workload.
 struct Load<'a> {

@@ -27,6 +27,7 @@ const EXPECTED: &str = "
 57P01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
 57P03                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
 53300                           A       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
+58C01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
 57014                           -t      A      N     N         N     N       N      R/U0    R/U0   A       R           N        R     R      R
 25P02                           -t      -t     N     N         N     N       N      N       N      A       R           N        R     R      R
 0A000                           -t      A      N     N         R     R       R      R/U0    R/U0   A       R           N        R     R      R
