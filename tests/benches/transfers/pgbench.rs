@@ -18,13 +18,31 @@ fn program() -> PathBuf {
     beside.unwrap_or_else(|| "pgbench".into())
 }
 
+/// How it sends a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// As a text, read and planned anew each time: how it comes.
+    Simple,
+    /// Prepared once, as ours are.
+    Prepared,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
 /// Runs a script; answers with transactions a second.
-pub(crate) fn run(test: &TestDatabase, script: &str, clients: u32) -> f64 {
+pub(crate) fn run(test: &TestDatabase, script: &str, clients: u32, protocol: Protocol) -> f64 {
     let folder = TempDir::with_prefix("seabank-pgbench-").expect("a folder can be made");
     let file = folder.path().join("script.sql");
     fs::write(&file, script).expect("it can be written");
     let mut command = Command::new(program());
-    command.args(["--no-vacuum", "--protocol", "prepared", "--max-tries", "0"]);
+    command.args(["--no-vacuum", "--protocol", protocol.name(), "--max-tries", "0"]);
     command.args(["--client", &clients.to_string(), "--jobs", &clients.min(2).to_string()]);
     command.args(["--time", &TIME.as_secs().to_string()]).arg("--file").arg(&file);
     command.arg(test.url().replacen("cockroachdb://", "postgresql://", 1)).env("PGOPTIONS", SESSION);

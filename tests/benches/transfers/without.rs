@@ -5,6 +5,7 @@ use tests::TestServer;
 
 use crate::bank::{bank, execute};
 use crate::figures::{ratio, show};
+use crate::pgbench::Protocol::Prepared;
 use crate::{ACCOUNTS, ROUNDS, pgbench, script};
 
 /// What is left out, and how.
@@ -50,7 +51,7 @@ pub(crate) async fn measure(server: &TestServer) {
         let mut figures: Vec<Vec<f64>> = ways.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
             for ((_, test, script), figures) in ways.iter().zip(&mut figures) {
-                figures.push(pgbench::run(test, script, clients));
+                figures.push(pgbench::run(test, script, clients, Prepared));
             }
         }
         for ((name, ..), figures) in ways.iter().zip(&figures) {
