@@ -12,7 +12,7 @@ mod rights;
 use database::{Address, Database, reason, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use serde::Serialize;
-use transaction::{Error, Policy, Runner};
+use transaction::{Error, Policy, Runner, Tx};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,7 +35,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
-    /// What to do about it; not where all is well.
+    /// What to do about it; not where all is well, nor where `found` says it, which it does where no server answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
     /// What was measured, in milliseconds, where it is a time.
@@ -67,23 +67,23 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     add("server", Ok(server(address, database)));
     add("tls", protection::tls(address).await);
     add("isolation", protection::isolation(&runner).await);
-    add("durability", protection::durability(database).await);
+    add("durability", protection::durability(&runner).await);
     let schema = rights::schema(database).await;
     let migrated = schema.as_ref().is_ok_and(|state| state.verdict == Verdict::Ok);
     add("migrations", schema);
     add("rights", rights::rights(&runner, migrated).await);
     add("round_trip", pace::round_trip(&runner).await);
-    add("clock", pace::clock(database).await);
-    add("nodes", capacity::nodes(database).await);
-    add("pool", capacity::pool(patient).await);
+    add("clock", pace::clock(&runner).await);
+    add("nodes", capacity::nodes(&runner).await);
+    add("pool", capacity::pool(&runner, patient).await);
     add("retry", retry::provoked(database, &runner).await);
 }
 
-/// Where no server answers there is but one finding: why.
+/// Where no server answers there is but one finding: why, and what to do.
 #[must_use]
 pub fn no_connection(line: &str) -> Finding {
-    let (found, remedy) = line.rsplit_once([':', ';']).unwrap_or((line, "see that it is there"));
-    Finding::new("connection", Ok(State::fail(found, remedy.trim())))
+    let state = State { verdict: Verdict::Fail, ..State::ok(line) };
+    Finding::new("connection", Ok(state))
 }
 
 fn server(address: &Address, database: &Database) -> State {
@@ -157,6 +157,11 @@ impl Finding {
         });
         Self { check, verdict, found, remedy, milliseconds }
     }
+}
+
+/// The one row of a query, outside any transaction; waited for no longer than the policy says.
+async fn ask(runner: &Runner, sql: &str) -> Result<QueryResult, Error<DbErr>> {
+    runner.query("doctor", async |tx: &Tx| row(tx, sql).await).await
 }
 
 /// The one row of a query.

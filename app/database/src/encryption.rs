@@ -5,7 +5,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::address::Target;
 use crate::tls::Tls;
-use crate::{Address, ConnectError};
+use crate::{Address, ConnectError, Options};
 
 /// What protects a session between the program and the server, from nothing to everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,12 +43,16 @@ pub async fn encryption(address: &Address) -> Result<Option<Encryption>, Connect
 }
 
 async fn takes_tls(options: &PgConnectOptions, tls: &Tls, address: &Address) -> Result<bool, ConnectError> {
-    match PgConnection::connect_with(&options.clone().ssl_mode(PgSslMode::Require)).await {
-        Ok(session) => {
-            let _ = session.close().await;
-            Ok(true)
-        }
-        Err(sqlx::Error::Tls(_)) => Ok(false),
-        Err(error) => Err(ConnectError::of(address, tls, &error)),
+    let options = options.clone().ssl_mode(PgSslMode::Require);
+    let after = Options::default().connect_timeout;
+    let asking = async {
+        let session = PgConnection::connect_with(&options).await?;
+        session.close().await
+    };
+    match tokio::time::timeout(after, asking).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(sqlx::Error::Tls(_))) => Ok(false),
+        Ok(Err(error)) => Err(ConnectError::of(address, tls, &error)),
+        Err(_) => Err(ConnectError::TimedOut { address: address.clone(), after }),
     }
 }

@@ -1,26 +1,27 @@
 //! Whether the server can do what the bank is going to ask of it at once.
 
-use database::{Database, Server};
+use database::Server;
+use transaction::Runner;
 
-use super::{Patient, State, Unseen, row};
+use super::{Patient, State, Unseen, ask};
 
 /// Active connections for each processor, all nodes and all programs together:
 /// <https://www.cockroachlabs.com/docs/stable/connection-pooling>.
 const CONNECTIONS_PER_CORE: u32 = 4;
 
 /// The nodes of a cluster, and whether all of them are there.
-pub(super) async fn nodes(database: &Database) -> Result<State, Unseen> {
-    match database.server {
+pub(super) async fn nodes(runner: &Runner) -> Result<State, Unseen> {
+    match runner.server() {
         Server::Sqlite => return Ok(State::ok("none: a file of this machine")),
         Server::Postgres => {
-            let row = row(&database.connection, "SELECT count(*) FROM pg_stat_replication").await?;
+            let row = ask(runner, "SELECT count(*) FROM pg_stat_replication").await?;
             let standbys: i64 = row.try_get_by_index(0)?;
             return Ok(State::ok(format!("one that takes writes, {standbys} that follow it")));
         }
         Server::Cockroach => {}
     }
     let sql = "SELECT count(*), count(*) FILTER (WHERE is_live) FROM crdb_internal.gossip_nodes";
-    let row = row(&database.connection, sql).await?;
+    let row = ask(runner, sql).await?;
     let (all, live): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let found = format!("{live} of {all} are live");
     Ok(match all {
@@ -34,17 +35,17 @@ pub(super) async fn nodes(database: &Database) -> Result<State, Unseen> {
 }
 
 /// The pool's size against the server's processors and, on PostgreSQL, against the connections it has to give.
-pub(super) async fn pool(patient: &Patient) -> Result<State, Unseen> {
-    let Patient { database, connections, .. } = patient;
-    if database.server == Server::Sqlite {
+pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Unseen> {
+    let connections = &patient.connections;
+    if runner.server() == Server::Sqlite {
         return Ok(State::ok(format!("{connections} connections, of which one writes at a time")));
     }
-    if database.server == Server::Postgres
-        && let Some(state) = too_many_for_postgres(database, *connections).await?
+    if runner.server() == Server::Postgres
+        && let Some(state) = too_many_for_postgres(runner, *connections).await?
     {
         return Ok(state);
     }
-    let Some(cores) = cores(patient).await? else {
+    let Some(cores) = cores(runner, patient).await? else {
         return Ok(State::warn(
             format!("{connections} connections, for nobody here knows how many processors"),
             "say it with --server-cores N, of all nodes together",
@@ -64,11 +65,11 @@ pub(super) async fn pool(patient: &Patient) -> Result<State, Unseen> {
     })
 }
 
-async fn too_many_for_postgres(database: &Database, connections: u32) -> Result<Option<State>, Unseen> {
+async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Option<State>, Unseen> {
     let sql = "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8, \
                (SELECT count(*) FROM pg_stat_activity \
                 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
-    let row = row(&database.connection, sql).await?;
+    let row = ask(runner, sql).await?;
     let (most, others): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     if i64::from(connections) <= most - others {
         return Ok(None);
@@ -78,13 +79,13 @@ async fn too_many_for_postgres(database: &Database, connections: u32) -> Result<
 }
 
 /// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.
-async fn cores(patient: &Patient) -> Result<Option<u32>, Unseen> {
+async fn cores(runner: &Runner, patient: &Patient) -> Result<Option<u32>, Unseen> {
     if patient.server_cores.is_some() {
         return Ok(patient.server_cores);
     }
     // PostgreSQL: whoever may read the server's files. CockroachDB: how busy a node is, counted by processor and as a part
     // of all it has; as an administrator, and from some seconds after its start.
-    let sql = match patient.database.server {
+    let sql = match runner.server() {
         Server::Cockroach => {
             "SELECT CAST(round(sum(((metrics->>'sys.cpu.user.percent')::FLOAT8 + (metrics->>'sys.cpu.sys.percent')::FLOAT8) \
              / nullif((metrics->>'sys.cpu.combined.percent-normalized')::FLOAT8, 0))) AS TEXT) FROM crdb_internal.kv_node_status"
@@ -94,7 +95,7 @@ async fn cores(patient: &Patient) -> Result<Option<u32>, Unseen> {
              THEN pg_read_file('/sys/devices/system/cpu/online', 0, 1000, true) END"
         }
     };
-    let told = match row(&patient.database.connection, sql).await {
+    let told = match ask(runner, sql).await {
         Ok(row) => row.try_get_by_index::<Option<String>>(0)?,
         Err(error) => {
             tracing::debug!(%error, "the server does not say how many processors it has");

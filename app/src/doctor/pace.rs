@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use database::{Database, Server};
-use transaction::{Runner, Tx};
+use database::Server;
+use transaction::Runner;
 
-use super::{State, Unseen, row};
+use super::{State, Unseen, ask};
 
 /// How often each is measured.
 const TIMES: usize = 20;
@@ -20,7 +20,7 @@ pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
     let mut took = Vec::new();
     for _ in 0..=TIMES {
         let started = Instant::now();
-        worker.query("round trip", async |tx: &Tx| row(tx, "SELECT 1").await.map(drop)).await?;
+        ask(&worker, "SELECT 1").await?;
         took.push(started.elapsed());
     }
     let mut took = took.split_off(1);
@@ -40,15 +40,16 @@ pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
 }
 
 /// The server's clock against this machine's, by the quickest of some answers.
-pub(super) async fn clock(database: &Database) -> Result<State, Unseen> {
-    if database.server == Server::Sqlite {
+pub(super) async fn clock(runner: &Runner) -> Result<State, Unseen> {
+    if runner.server() == Server::Sqlite {
         return Ok(State::ok("this machine's own").measured(0.0));
     }
     let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+    let worker = runner.for_one_of(1);
     let mut best: Option<(Duration, f64)> = None;
     for _ in 0..TIMES {
         let (before, started) = (SystemTime::now(), Instant::now());
-        let theirs: i64 = row(&database.connection, sql).await?.try_get_by_index(0)?;
+        let theirs: i64 = ask(&worker, sql).await?.try_get_by_index(0)?;
         let took = started.elapsed();
         let ours = (before + took / 2).duration_since(UNIX_EPOCH).unwrap_or_default();
         let difference = theirs as f64 / 1e3 - ours.as_secs_f64() * 1e3;

@@ -1,10 +1,9 @@
 //! What protects the bank's transactions: on their way, from each other, and from a power cut.
 
-use database::{Address, Database, Encryption, Server};
-use sea_orm::DbErr;
+use database::{Address, Encryption, Server};
 use transaction::{Runner, Tx};
 
-use super::{State, Unseen, row};
+use super::{State, Unseen, ask, row};
 
 const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 
@@ -65,19 +64,19 @@ const POSTGRES: [(&str, &[&str], &str); 3] = [
 ];
 
 /// What is synced before a COMMIT is answered.
-pub(super) async fn durability(database: &Database) -> Result<State, Unseen> {
-    match database.server {
-        Server::Sqlite => sqlite(database).await,
-        Server::Postgres => postgres(database).await,
-        Server::Cockroach => cockroach(database).await,
+pub(super) async fn durability(runner: &Runner) -> Result<State, Unseen> {
+    match runner.server() {
+        Server::Sqlite => sqlite(runner).await,
+        Server::Postgres => postgres(runner).await,
+        Server::Cockroach => cockroach(runner).await,
     }
 }
 
-async fn postgres(database: &Database) -> Result<State, Unseen> {
+async fn postgres(runner: &Runner) -> Result<State, Unseen> {
     let mut found = Vec::new();
     let mut bad = None;
     for (name, good, means) in POSTGRES {
-        let value: String = text(database, &format!("SHOW {name}")).await?;
+        let value: String = text(runner, &format!("SHOW {name}")).await?;
         if bad.is_none() && !good.contains(&value.as_str()) {
             bad = Some((name, means));
         }
@@ -92,9 +91,9 @@ async fn postgres(database: &Database) -> Result<State, Unseen> {
     })
 }
 
-async fn sqlite(database: &Database) -> Result<State, Unseen> {
-    let synchronous: i64 = row(&database.connection, "PRAGMA synchronous").await?.try_get_by_index(0)?;
-    let journal = text(database, "PRAGMA journal_mode").await?;
+async fn sqlite(runner: &Runner) -> Result<State, Unseen> {
+    let synchronous: i64 = ask(runner, "PRAGMA synchronous").await?.try_get_by_index(0)?;
+    let journal = text(runner, "PRAGMA journal_mode").await?;
     let found = format!("journal_mode {journal}, synchronous {synchronous}");
     // 2 is FULL, 3 EXTRA.
     Ok(if synchronous >= 2 && journal != "off" && journal != "memory" {
@@ -108,10 +107,10 @@ async fn sqlite(database: &Database) -> Result<State, Unseen> {
 }
 
 /// The one setting whose name has changed between versions.
-async fn cockroach(database: &Database) -> Result<State, Unseen> {
+async fn cockroach(runner: &Runner) -> Result<State, Unseen> {
     let sql = "SELECT value FROM crdb_internal.cluster_settings WHERE variable IN \
                ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";
-    Ok(if text(database, sql).await? == "false" {
+    Ok(if text(runner, sql).await? == "false" {
         State::ok("every node syncs its log before a COMMIT is answered")
     } else {
         State::fail(
@@ -121,6 +120,6 @@ async fn cockroach(database: &Database) -> Result<State, Unseen> {
     })
 }
 
-async fn text(database: &Database, sql: &str) -> Result<String, DbErr> {
-    row(&database.connection, sql).await?.try_get_by_index(0)
+async fn text(runner: &Runner, sql: &str) -> Result<String, Unseen> {
+    Ok(ask(runner, sql).await?.try_get_by_index(0)?)
 }
