@@ -175,6 +175,9 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 /// For how long an idle connection is taken to be as it was.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
+/// How long it is waited for then: a node that vanished never answers, and a new connection takes less.
+const PING_MAX: Duration = Duration::from_secs(2);
+
 async fn wire(
     wire: &PgConnectOptions,
     tls: &Tls,
@@ -221,7 +224,13 @@ async fn wire(
         // node that was lost has broken many at once, and each would cost an attempt and a pause.
         .test_before_acquire(false)
         .before_acquire(|connection, about| {
-            Box::pin(async move { Ok(about.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) })
+            Box::pin(async move {
+                if about.idle_for < TRUSTED_IDLE {
+                    return Ok(true);
+                }
+                let answer = tokio::time::timeout(PING_MAX, connection.ping()).await;
+                Ok(matches!(answer, Ok(Ok(()))))
+            })
         })
         .after_connect(move |connection, _| {
             let settings = settings.clone();
