@@ -140,7 +140,9 @@ impl Bank {
         let rows = (&import, PhantomData::<R>);
         let sum = |loaded: &Loaded<Placed>| progress(&import.state().sum(loaded));
         let loaded = load(&self.runner, &rows, loading, import.chunks(receiver), sum).await;
-        self.rows_added(R::TABLE.name).await;
+        if loaded.is_ok() {
+            self.rows_added(R::TABLE.name).await;
+        }
         import.conclude::<R>(loaded, loading.stop.is_cancelled())
     }
 }
