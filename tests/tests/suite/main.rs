@@ -10,6 +10,7 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod files;
 mod import;
 mod init;
 mod migrations;
@@ -17,6 +18,7 @@ mod model;
 mod nodes;
 mod plans;
 mod reader;
+mod rejects;
 mod relations;
 mod report;
 mod savepoint;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ("seed", seed::tests()),
         ("bulk", bulk::tests()),
         ("import", import::tests()),
+        ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),

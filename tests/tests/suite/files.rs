@@ -1,0 +1,53 @@
+//! Files for `import`, and what it answers to them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::TestDatabase;
+
+/// Where a test's files are; it goes with the test.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::with_prefix("seabank-import-").expect("a folder can be made"))
+    }
+
+    /// Where a file of this name is, or would be.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file of this text.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), text).expect("it can be written");
+        self.path(name)
+    }
+}
+
+/// Imports a file through the binary: how it ended, and its answer.
+pub(crate) fn import(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
+    let output = test
+        .seabank()
+        .arg("import")
+        .arg(file)
+        .args(more)
+        .args(["--format", "json"])
+        .output()
+        .expect("it runs");
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output, answer)
+}
+
+/// A number of the answer.
+pub(crate) fn count(answer: &Value, key: &str) -> u64 {
+    answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {answer}"))
+}
+
+/// Accounts from 1 on, the balance of each ten times its number.
+pub(crate) fn accounts(count: u64) -> String {
+    (1..=count).fold("id,balance\n".to_owned(), |text, id| text + &format!("{id},{}\n", id * 10))
+}
