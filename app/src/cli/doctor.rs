@@ -11,7 +11,7 @@ use crate::doctor::{self, Finding, Patient, Verdict};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many processors the server has, all nodes together; without this it is asked, as far as it answers
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     server_cores: Option<u32>,
 }
 

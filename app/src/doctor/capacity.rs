@@ -51,7 +51,7 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
             "say it with --server-cores N, of all nodes together",
         ));
     };
-    let most = cores * CONNECTIONS_PER_CORE;
+    let most = cores.saturating_mul(CONNECTIONS_PER_CORE);
     let found = format!("{connections} connections for {cores} processors");
     Ok(if *connections <= most {
         State::ok(found)
@@ -124,7 +124,7 @@ fn in_list(text: &str) -> Option<u32> {
     }
     let parts = text.split(',').map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        (last.parse::<u32>().ok()? + 1).checked_sub(first.parse().ok()?)
+        last.parse::<u32>().ok()?.checked_add(1)?.checked_sub(first.parse().ok()?)
     });
     parts.sum()
 }
@@ -140,6 +140,8 @@ mod tests {
             ("2.0", Some(2)),
             ("0-1\n", Some(2)),
             ("0-3,8-11", Some(8)),
+            ("0-4294967295", None),
+            ("3-1", None),
             ("", None),
             ("0", None),
             ("none", None),
