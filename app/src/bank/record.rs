@@ -251,3 +251,52 @@ fn moment(name: &str, text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map_err(|_| format!("the {name} {} is not a time like 2026-01-31T12:00:00Z", Shown(text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::csv::Reader;
+
+    /// The rows of a file, as they would be stored.
+    fn rows<R: Record>(text: &[u8]) -> Vec<String> {
+        let mut reader = Reader::new(text);
+        let header = reader.next_line().expect("memory can be read").and_then(|line| line.fields.ok());
+        let columns = header.and_then(|fields| fields_of::<R>(&fields)).expect("a header");
+        let mut rows = Vec::new();
+        while let Some(line) = reader.next_line().expect("memory can be read") {
+            let fields = line.fields.ok().filter(|fields| fields.count() == columns);
+            if let Some(row) = fields.and_then(|fields| R::parse(line.number, &fields).ok()) {
+                let mut text = Vec::new();
+                row.write(',', &mut text);
+                rows.push(String::from_utf8(text).expect("it is text"));
+            }
+        }
+        rows
+    }
+
+    fn assert_no_other_rows<R: Record>(text: &str) {
+        let whole = rows::<R>(text.as_bytes());
+        assert_eq!(whole.len(), text.lines().count() - 1, "{text}");
+        for end in text.find('\n').expect("a header") + 1..text.len() {
+            let cut = &text[..end];
+            for row in rows::<R>(cut.as_bytes()) {
+                assert!(whole.contains(&row), "{row:?} of {cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_anywhere_has_no_other_rows() {
+        for text in [
+            "id,balance\n-1,5000\n22,\"70\"\n",
+            "id,balance\r\n1,\"5000\"\r\n22,7000\r\n",
+            "id,balance,opening_balance\n1,5000,4000\n2,\"6000\",\"7000\"\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31T12:00:00.123Z\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,\"2026-01-31T12:00:00+01:30\"\n",
+        ] {
+            assert_no_other_rows::<Account>(text);
+        }
+        let id = "00000000-0000-0000-0000-000000000001";
+        assert_no_other_rows::<Transfer>(&format!("id,source_id,target_id,amount\n{id},1,2,5000\n"));
+    }
+}
