@@ -8,16 +8,20 @@ pub mod csv;
 pub mod export;
 pub mod import;
 pub mod load;
+mod moment;
 mod money;
 pub mod points;
 mod record;
+mod row;
 pub mod seed;
 pub mod server_side;
 mod statistics;
 pub mod transfer;
 pub mod workload;
 
+pub use moment::rfc3339;
 pub use money::{AccountId, Amount, AmountError};
+pub use row::{Holding, Movement};
 
 use std::time::Duration;
 

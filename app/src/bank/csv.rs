@@ -55,7 +55,9 @@ pub enum Unreadable {
     #[error("a quote is not closed: the line may have been cut off, or the value has a line break in it")]
     OpenQuote,
     /// It is the last line, and its last value may have lost digits.
-    #[error("the last line does not end: the file may have been cut off; where it is whole, end it with a line break")]
+    #[error(
+        "the last line does not end: the file may have been cut off; where it is whole, end it with a line break"
+    )]
     CutOff,
 }
 

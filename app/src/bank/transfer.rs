@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use many::{Ended, Many, Unsuccessful};
 
-use super::{AccountId, Amount, Bank, ReadError};
+use super::{AccountId, Amount, Bank, Movement, ReadError};
 
 /// How much to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,10 +291,8 @@ impl Bank {
     /// # Errors
     ///
     /// A [`ReadError`].
-    pub async fn transfer_by_id(&self, id: Uuid) -> Result<Option<transfers::Model>, ReadError> {
-        self.runner
-            .query("look up transfer", async |tx| transfers::Entity::find_by_id(id).one(tx).await)
-            .await
+    pub async fn transfer_by_id(&self, id: Uuid) -> Result<Option<Movement>, ReadError> {
+        self.runner.query("look up transfer", async |tx| recorded(tx, id).await).await
     }
 
     /// What an error of the database says of the order.
@@ -328,8 +326,13 @@ impl Bank {
     }
 }
 
+/// What is recorded under an id.
+async fn recorded(tx: &Tx, id: Uuid) -> Result<Option<Movement>, DbErr> {
+    transfers::Entity::find_by_id(id).into_partial_model().one(tx).await
+}
+
 /// Answers from the recorded transfer, where it agrees with every field the caller gave.
-fn answer(tx: &Tx, order: &Order, recorded: &transfers::Model) -> Result<Receipt, Refusal> {
+fn answer(tx: &Tx, order: &Order, recorded: &Movement) -> Result<Receipt, Refusal> {
     let given = [
         (Field::Source, order.wish.source.map(|id| id.0), recorded.source_id),
         (Field::Target, order.wish.target.map(|id| id.0), recorded.target_id),

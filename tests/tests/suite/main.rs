@@ -24,6 +24,7 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod strange;
 mod tls;
 mod told;
 mod transaction;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ("import", import::tests()),
         ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),
+        ("strange", strange::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
         ("plans", plans::tests()),
