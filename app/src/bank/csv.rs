@@ -52,8 +52,10 @@ pub enum Unreadable {
     #[error("the line is not UTF-8")]
     NotUtf8,
     /// A quote in it is not closed.
-    #[error("a quote is not closed: the line may have been cut off, or the value has a line break in it")]
-    OpenQuote,
+    #[error(
+        "a quote is not closed, and the number of fields is {0} up to the end of the line: it may have been cut off"
+    )]
+    OpenQuote(usize),
     /// It is the last line, and its last value may have lost digits.
     #[error(
         "the last line does not end: the file may have been cut off; where it is whole, end it with a line break"
@@ -141,17 +143,16 @@ impl<R: BufRead> Reader<R> {
             if self.line.is_empty() {
                 continue;
             }
-            let fields = if !ends && self.line.last().is_some_and(u8::is_ascii_digit) && self.number > 1 {
-                Err(Unreadable::CutOff)
-            } else {
-                split(&mut self.parser, &self.line, &mut self.text, &mut self.ends).and_then(
-                    |(length, fields)| {
-                        let text =
-                            std::str::from_utf8(&self.text[..length]).map_err(|_| Unreadable::NotUtf8)?;
-                        Ok(Fields { text, ends: &self.ends[..fields] })
-                    },
-                )
-            };
+            let cut_off = !ends && self.number > 1 && self.line.last().is_some_and(u8::is_ascii_digit);
+            let fields = split(&mut self.parser, &self.line, &mut self.text, &mut self.ends).and_then(
+                |(length, fields)| {
+                    if cut_off {
+                        return Err(Unreadable::CutOff);
+                    }
+                    let text = std::str::from_utf8(&self.text[..length]).map_err(|_| Unreadable::NotUtf8)?;
+                    Ok(Fields { text, ends: &self.ends[..fields] })
+                },
+            );
             return Ok(Some(Line { number: self.number, bytes: &self.line, fields }));
         }
     }
@@ -181,7 +182,7 @@ fn split(
         length += output;
         fields += ended;
         match result {
-            ReadRecordResult::InputEmpty if last => return Err(Unreadable::OpenQuote),
+            ReadRecordResult::InputEmpty if last => return Err(Unreadable::OpenQuote(fields + 1)),
             ReadRecordResult::InputEmpty => {}
             ReadRecordResult::Record | ReadRecordResult::End => return Ok((length, fields)),
             ReadRecordResult::OutputEndsFull => return Err(Unreadable::TooManyFields),
@@ -257,10 +258,10 @@ mod tests {
     #[test]
     fn an_open_quote_spoils_its_own_line_only() {
         let lines = read(b"id,balance\n1,\"50\n2,60\n\"3,70\n4,\"8\"\"0\n");
-        let open = || Err(Unreadable::OpenQuote);
+        let open = |fields| Err(Unreadable::OpenQuote(fields));
         let row = |fields: [&str; 2]| Ok(fields.map(str::to_owned).to_vec());
         let expected =
-            [(1, row(["id", "balance"])), (2, open()), (3, row(["2", "60"])), (4, open()), (5, open())];
+            [(1, row(["id", "balance"])), (2, open(2)), (3, row(["2", "60"])), (4, open(1)), (5, open(2))];
         assert_eq!(lines, expected);
         assert_eq!(read(b"id,balance\n1,\"50\"")[1].1, row(["1", "50"]), "a closed quote ends its value");
         assert_eq!(read(b"id,balance\n1,50")[1].1, Err(Unreadable::CutOff));
