@@ -10,6 +10,7 @@ pub mod import;
 pub mod load;
 mod moment;
 mod money;
+mod panic;
 pub mod points;
 mod record;
 mod row;
@@ -21,6 +22,7 @@ pub mod workload;
 
 pub use moment::rfc3339;
 pub use money::{AccountId, Amount, AmountError};
+pub use panic::Panicked;
 pub use row::{Holding, Movement};
 
 use std::time::Duration;

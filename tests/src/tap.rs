@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
@@ -28,6 +29,8 @@ pub struct Tap {
 struct Wire {
     sent: Vec<Statement>,
     losses: VecDeque<Loss>,
+    /// The statement to panic at begins so.
+    panics_at: Option<&'static str>,
 }
 
 impl Tap {
@@ -41,6 +44,13 @@ impl Tap {
     #[must_use]
     pub fn losing(self, losses: &[Loss]) -> Self {
         self.wire().losses.extend(losses);
+        self
+    }
+
+    /// Panics instead of sending a statement that begins so, as the driver does where it cannot decode an answer.
+    #[must_use]
+    pub fn panicking_at(self, verb: &'static str) -> Self {
+        self.wire().panics_at = Some(verb);
         self
     }
 
@@ -63,7 +73,16 @@ impl Tap {
 
     fn text(&self, sql: &str) {
         let backend = self.database.connection.get_database_backend();
-        self.wire().sent.push(Statement::from_string(backend, sql));
+        self.keep(Statement::from_string(backend, sql));
+    }
+
+    fn keep(&self, statement: Statement) {
+        let panics = self.wire().panics_at.is_some_and(|verb| statement.sql.starts_with(verb));
+        if panics {
+            // Without the hook, which would print it.
+            resume_unwind(Box::new(format!("at {}, on purpose", statement.sql)));
+        }
+        self.wire().sent.push(statement);
     }
 }
 
@@ -109,7 +128,7 @@ impl Session for TappedSession {
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
-        self.tap.wire().sent.push(statement.clone());
+        self.tap.keep(statement.clone());
         self.session.execute(statement).await
     }
 
@@ -119,7 +138,7 @@ impl Session for TappedSession {
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tap.wire().sent.push(statement.clone());
+        self.tap.keep(statement.clone());
         let commits = !self.open && statement.sql.contains("INSERT INTO");
         let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
         let answer =
@@ -128,7 +147,7 @@ impl Session for TappedSession {
     }
 
     async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tap.wire().sent.push(statement.clone());
+        self.tap.keep(statement.clone());
         self.session.query_all(statement).await
     }
 

@@ -80,5 +80,6 @@ pub(super) fn drawing(error: &DrawError) -> Failure {
     match error {
         DrawError::TooFewAccounts => Failure::new(Exit::Failed, "too_few_accounts", error.to_string()),
         DrawError::Read(error) => reading(error),
+        DrawError::Panicked(panicked) => Failure::new(Exit::Failed, "panicked", panicked.to_string()),
     }
 }

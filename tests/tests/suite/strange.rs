@@ -1,9 +1,18 @@
 //! What others may have put into a bank: times that cannot be represented, and account numbers of every size.
 
+use std::time::Duration;
+
 use database::{Database, Server};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, Statement};
+use seabank::bank::transfer::{Many, Order, Style, Unsuccessful, Wish};
+use seabank::bank::workload::{Skew, Workload};
+use seabank::bank::{AccountId, Bank};
 use serde_json::Value;
-use tests::{Test, TestDatabase, TestServer, tests};
+use tests::{Tap, Test, TestDatabase, TestServer, tests};
+use tokio_util::sync::CancellationToken;
+use transaction::{Error, Policy};
 use uuid::Uuid;
 
 use crate::books::{balances, execute, insert_account};
@@ -16,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_time_that_is_out_of_range_is_rejected_by_its_line,
         a_time_that_cannot_be_read_stops_only_who_shows_it,
         every_account_number_works_everywhere,
+        a_task_that_panics_is_told_with_the_totals,
     ]
 }
 
@@ -196,5 +206,63 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
     }
     let exported = test.seabank().args(["export", "accounts"]).output().expect("it runs");
     assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 9);
+    assert_whole(&test);
+}
+
+async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    for account in 1..=4 {
+        insert_account(&database, account, 100).await;
+    }
+    let panicking = |verb| Bank::on(Tap::new(&database).panicking_at(verb), Policy::default());
+    let order = Order::new(Uuid::new_v4(), AccountId(1), AccountId(2), Wish::default());
+    let outcome = panicking("UPDATE").transfer(order, Style::Builder).await;
+    assert!(matches!(outcome, Err(Error::Unknown { .. })), "{outcome:?}");
+
+    let many = Many {
+        count: 3,
+        concurrency: 2,
+        run: Uuid::new_v4(),
+        wish: Wish::default(),
+        style: Style::Builder,
+        rng_seed: 1,
+    };
+    let mut endings =
+        panicking("UPDATE").transfer_many(many, CancellationToken::new()).await.expect("a reading");
+    let mut told = 0;
+    while let Some(ended) = endings.recv().await {
+        let unknown = matches!(ended.outcome, Err(Unsuccessful::Transfer(Error::Unknown { .. })));
+        assert!(unknown, "{ended:?}");
+        told += 1;
+    }
+    assert_eq!(told, 3);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let drawn = panicking("SELECT").order(Uuid::new_v4(), Wish::default(), Some(&(1..=4)), &mut rng).await;
+    assert!(drawn.is_err_and(|error| error.to_string().contains("panicked")));
+
+    let load = Workload {
+        run: Uuid::new_v4(),
+        style: Style::Builder,
+        amount: None,
+        accounts: 4,
+        skew: Skew::Even,
+        rng_seed: 1,
+        concurrency: 2,
+        duration: None,
+        max_ops: Some(5),
+        rate: None,
+        ramp: Duration::ZERO,
+        audit_every: Some(Duration::from_millis(10)),
+        audit_as_of: None,
+        tolerate_errors: true,
+    };
+    let auditor = Bank::new(&test.connect_for_analysis().await, Policy::default());
+    let stop = CancellationToken::new();
+    let ended = panicking("UPDATE").load(&auditor, load, Duration::from_secs(1), stop, |_| ()).await;
+    let ended = ended.expect("four accounts");
+    assert_eq!((ended.total.endings.unknown, ended.total.endings.transfers), (5, 0));
+    assert!(ended.first_error.is_some());
+    assert_eq!(balances(&database).await, [(1, 100), (2, 100), (3, 100), (4, 100)]);
     assert_whole(&test);
 }
