@@ -26,7 +26,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, async_trai
 
 pub use error::Error;
 pub use run::{Command, Report, run, up};
-pub use state::{pending, status, total};
+pub use state::{pending, status, total, unapplied};
 
 /// The same schema without its foreign keys: the entities are generated from it, and joins are tested on it.
 #[derive(Debug)]

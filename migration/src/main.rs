@@ -1,7 +1,7 @@
 //! `cargo run -p migration -- up|down|status|fresh|refresh|reset`, and what `sea-orm-cli migrate` calls.
 //!
 //! Answers go to standard output; an error is one line on standard error. Exit codes: 0 done, 2 wrong usage, 5 no
-//! server, no database or no rights, 1 anything else. The work is the library's.
+//! server, no database or no rights, 130 interrupted, 1 anything else. The work is the library's.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of this crate that prints")]
 
 use std::error::Error;
@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use database::{Address, Database, EMBEDDED_URL, Options, Server};
+use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use migration::{Command, Migrator, Report};
 use sea_orm_cli::MigrateSubcommands;
-use terminal::{Exit, Failure, Logging, load_env, parse, start_logging};
+use terminal::{Exit, Failure, Logging, interrupted, interruption, load_env, parse, start_logging};
 
 /// Applies and rolls back the schema of the bank.
 #[derive(Parser)]
@@ -65,12 +65,26 @@ fn migrate(cli: &Cli) -> Result<(), Failure> {
                 .map_err(other);
         }
     };
-    block_on(async {
-        let database = connect(cli).await?;
-        let report = migration::run::<Migrator>(&database, command).await?;
-        tell(command, &report);
-        Ok(())
-    })
+    block_on(change(cli, command))
+}
+
+async fn change(cli: &Cli, command: Command) -> Result<(), Failure> {
+    let creates = matches!(command, Command::Up(_) | Command::Fresh | Command::Refresh);
+    let Some(database) = connect(cli, creates).await? else {
+        tell(command, &Report::default());
+        return Ok(());
+    };
+    let interruption = interruption(|| {})?;
+    let changed = tokio::select! {
+        changed = migration::run::<Migrator>(&database, command) => changed.map_err(Failure::from),
+        () = interruption.cancelled() => Err(interrupted(match database.server {
+            Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
+            Server::Postgres | Server::Sqlite => "nothing was changed",
+        })),
+    };
+    database.close().await;
+    tell(command, &changed?);
+    Ok(())
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -81,21 +95,33 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         .block_on(work)
 }
 
-async fn connect(cli: &Cli) -> Result<Database, Failure> {
+/// Connects; `None` where there is no SQLite file, and none is to be created.
+async fn connect(cli: &Cli, create: bool) -> Result<Option<Database>, Failure> {
     let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
-    let database = database::connect(&address, &Options::analysis()).await?;
+    let database = match database::connect(&address, &Options { create, ..Options::analysis() }).await {
+        Err(ConnectError::MissingFile { .. }) => return Ok(None),
+        connected => connected?,
+    };
     match cli.database_schema.as_deref() {
         Some(schema) if schema != "public" && database.server != Server::Sqlite => {
             Err(Failure::usage(format!(
                 "the schema \"{schema}\" cannot be used: only `public` can; for a bank of its own use a database of its own"
             )))
         }
-        _ => Ok(database),
+        _ => Ok(Some(database)),
     }
 }
 
 async fn status(cli: &Cli) -> Result<(), Failure> {
-    for (name, applied) in migration::status(&connect(cli).await?).await? {
+    let statuses = match connect(cli, false).await? {
+        Some(database) => {
+            let statuses = migration::status(&database).await;
+            database.close().await;
+            statuses?
+        }
+        None => migration::unapplied(),
+    };
+    for (name, applied) in statuses {
         println!("{:<8} {name}", if applied { "Applied" } else { "Pending" });
     }
     Ok(())

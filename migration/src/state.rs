@@ -14,6 +14,12 @@ pub fn total() -> usize {
     Migrator::migrations().len()
 }
 
+/// Every migration in order, with none applied: the [`status`] of a database that is not there.
+#[must_use]
+pub fn unapplied() -> Vec<(String, bool)> {
+    Migrator::migrations().iter().map(|each| (each.name().to_owned(), false)).collect()
+}
+
 /// The names of the migrations that the database lacks, in the order in which they would be applied.
 ///
 /// # Errors

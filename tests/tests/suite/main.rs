@@ -10,6 +10,7 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod file;
 mod files;
 mod import;
 mod init;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         ("strange", strange::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
+        ("file", file::tests()),
         ("plans", plans::tests()),
         ("crash", crash::tests()),
         ("nodes", nodes::tests()),
