@@ -5,10 +5,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of this crate that prints")]
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser};
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use migration::{Command, Migrator, Report};
 use sea_orm_cli::MigrateSubcommands;
@@ -30,9 +32,16 @@ struct Cli {
     #[arg(short = 'u', long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
+    /// Let `fresh` drop all tables without being asked
+    #[arg(short, long, global = true, env = YES, value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    yes: bool,
+
     #[command(subcommand)]
     command: Option<MigrateSubcommands>,
 }
+
+/// For whoever calls this by `sea-orm-cli migrate fresh`, which has no `--yes`.
+const YES: &str = "MIGRATION_YES";
 
 fn main() -> ExitCode {
     let failure = match load_env().and_then(|()| parse::<Cli>(std::env::args_os())) {
@@ -74,17 +83,24 @@ async fn change(cli: &Cli, command: Command) -> Result<(), Failure> {
         tell(command, &Report::default());
         return Ok(());
     };
+    let changed = confirm_and_change(cli, &database, command).await;
+    database.close().await;
+    tell(command, &changed?);
+    Ok(())
+}
+
+async fn confirm_and_change(cli: &Cli, database: &Database, command: Command) -> Result<Report, Failure> {
+    if command == Command::Fresh && !cli.yes {
+        confirm(database).await?;
+    }
     let interruption = interruption(|| {})?;
-    let changed = tokio::select! {
-        changed = migration::run::<Migrator>(&database, command) => changed.map_err(Failure::from),
+    tokio::select! {
+        changed = migration::run::<Migrator>(database, command) => Ok(changed?),
         () = interruption.cancelled() => Err(interrupted(match database.server {
             Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
             Server::Postgres | Server::Sqlite => "nothing was changed",
         })),
-    };
-    database.close().await;
-    tell(command, &changed?);
-    Ok(())
+    }
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -93,6 +109,27 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         .build()
         .map_err(|error| other(error.into()))?
         .block_on(work)
+}
+
+/// Asks whether all tables may be dropped: they may not all be the bank's.
+async fn confirm(database: &Database) -> Result<(), Failure> {
+    let tables = migration::droppable(database).await?;
+    let (count, list) = (tables.len(), tables.join(", "));
+    if count == 0 {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "`fresh` drops every table with all of its rows, here {count} ({list}): give --yes, or set {YES}=1, if that is meant"
+        )));
+    }
+    eprint!("`fresh` drops {count} tables with all of their rows: {list}.\nType yes to go on: ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && answer.trim().eq_ignore_ascii_case("yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "not_confirmed", "nothing was dropped: the answer was not yes"))
 }
 
 /// Connects; `None` where there is no SQLite file, and none is to be created.

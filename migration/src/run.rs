@@ -30,6 +30,21 @@ pub enum Command {
     Reset,
 }
 
+impl Command {
+    /// The migrations that it applies or rolls back.
+    fn concerned(self, status: Vec<(String, bool)>) -> Vec<String> {
+        let with = |wanted: bool| status.iter().filter(move |(_, applied)| *applied == wanted);
+        let at_most = |num: Option<u32>| num.map_or(usize::MAX, |num| num as usize);
+        let concerned: Vec<&(String, bool)> = match self {
+            Self::Up(num) => with(false).take(at_most(num)).collect(),
+            Self::Down(num) => with(true).rev().take(at_most(num)).collect(),
+            Self::Fresh | Self::Refresh => status.iter().collect(),
+            Self::Reset => with(true).collect(),
+        };
+        concerned.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// What a command changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -58,12 +73,14 @@ pub async fn up(database: &Database) -> Result<usize, Error> {
 pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Result<Report, Error> {
     // Fresh drops even what it does not know.
     if command != Command::Fresh {
-        let pending = state::status_of::<M>(database).await?.iter().any(|(_, applied)| !applied);
-        if matches!(command, Command::Up(_)) && !pending {
+        let concerned = command.concerned(state::status_of::<M>(database).await?);
+        if matches!(command, Command::Up(_)) && concerned.is_empty() {
             // Nothing to write, so no turn to wait for, and no right to create is needed.
             return Ok(Report::default());
         }
+        state::refuse_others(database, &concerned).await?;
     }
+    state::refuse_elsewhere(database).await?;
     let started = Instant::now();
     let mut task = Task { command, before: None, dropped: Vec::new() };
     for attempt in 1.. {
@@ -134,32 +151,47 @@ impl Task {
     /// All tables of the current schema but the one that says whose turn it is. Not SeaORM's own: that drops every
     /// type as well, and CockroachDB cannot.
     async fn drop_tables<C: ConnectionTrait>(&mut self, connection: &C) -> Result<(), DbErr> {
-        let sqlite = connection.get_database_backend() == DbBackend::Sqlite;
-        if sqlite {
+        if connection.get_database_backend() == DbBackend::Sqlite {
             // In a transaction the keys cannot be switched off, only looked at when all is done.
             connection.execute_unprepared("PRAGMA defer_foreign_keys = ON").await?;
         }
-        let list = if sqlite {
-            Query::select()
-                .column("name")
-                .from("sqlite_master")
-                .and_where(Expr::col("type").eq("table"))
-                .and_where(Expr::col("name").not_like(LikeExpr::new("sqlite~_%").escape('~')))
-                .take()
-        } else {
-            Query::select()
-                .column("table_name")
-                .from(("information_schema", "tables"))
-                .and_where(Expr::col("table_schema").eq(Expr::cust("current_schema()")))
-                .and_where(Expr::col("table_type").eq("BASE TABLE"))
-                .and_where(Expr::col("table_name").ne(turn::LOCK_TABLE))
-                .take()
-        };
-        for row in connection.query_all(&list).await? {
-            let name: String = row.try_get_by_index(0)?;
+        for name in tables(connection).await? {
             connection.execute(&Table::drop().table(name.clone()).if_exists().cascade().take()).await?;
             self.dropped.push(name);
         }
         Ok(())
     }
+}
+
+/// The tables that [`Command::Fresh`] drops, whoever made them.
+///
+/// # Errors
+///
+/// As [`up`].
+pub async fn droppable(database: &Database) -> Result<Vec<String>, Error> {
+    match tables(&database.connection).await {
+        Ok(tables) => Ok(tables),
+        Err(error) => Err(Error::of(database, error).await),
+    }
+}
+
+/// All tables of the current schema but the one that says whose turn it is.
+async fn tables(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
+    let list = if connection.get_database_backend() == DbBackend::Sqlite {
+        Query::select()
+            .column("name")
+            .from("sqlite_master")
+            .and_where(Expr::col("type").eq("table"))
+            .and_where(Expr::col("name").not_like(LikeExpr::new("sqlite~_%").escape('~')))
+            .take()
+    } else {
+        Query::select()
+            .column("table_name")
+            .from(("information_schema", "tables"))
+            .and_where(Expr::col("table_schema").eq(Expr::cust("current_schema()")))
+            .and_where(Expr::col("table_type").eq("BASE TABLE"))
+            .and_where(Expr::col("table_name").ne(turn::LOCK_TABLE))
+            .take()
+    };
+    connection.query_all(&list).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }

@@ -17,6 +17,7 @@ mod init;
 mod migrations;
 mod model;
 mod nodes;
+mod others;
 mod plans;
 mod reader;
 mod rejects;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
+        ("others", others::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),
         ("savepoint", savepoint::tests()),

@@ -123,7 +123,7 @@ async fn every_command_restores_the_schema(server: &TestServer) {
     migrate(&test, &["up"]);
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE somebody_elses (id BIGINT PRIMARY KEY)").await;
-    let fresh = migrate(&test, &["fresh"]);
+    let fresh = migrate(&test, &["fresh", "--yes"]);
     assert!(fresh.contains("Dropped table somebody_elses"), "{fresh}");
     assert!(!is_there(&database, "somebody_elses").await);
     is_complete(&test).await;
@@ -153,7 +153,7 @@ async fn four_at_once_all_end_well(server: &TestServer) {
 async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
     for _ in 0..3 {
         let test = server.database().await;
-        all_end_well(&test, &[&["fresh"], &["up"], &["refresh"]]);
+        all_end_well(&test, &[&["fresh", "--yes"], &["up"], &["refresh"]]);
         is_complete(&test).await;
     }
 }
