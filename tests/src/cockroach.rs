@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use ::database::{Address, Database, Options, connect};
+use ::database::{Database, Options};
 use url::Url;
 
 use crate::StartError;
 use crate::node::{Node, Store, failed};
+use crate::patience::connect_patiently;
 use crate::process::in_path;
 
 /// A server; stopped when it goes out of scope, if it was started here.
@@ -96,8 +97,8 @@ impl Cockroach {
 
     /// A server that is there already, by the URL of one of its databases.
     async fn existing(url: &str) -> Result<Self, StartError> {
-        let address = Address::parse(url).map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
-        connect(&address, &Options::default()).await.map_err(|error| failed(error.to_string()))?;
+        let found = connect_patiently(url, &Options::default()).await;
+        found.map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
         let url = Url::parse(url).map_err(|error| failed(error.to_string()))?;
         Ok(Self { node: None, url })
     }

@@ -1,9 +1,10 @@
 //! A server that one test has for itself, because it crashes it: nobody else's databases are on it.
 
-use ::database::{Address, Database, Options, Server, connect};
+use ::database::{Database, Options, Server};
 use sea_orm::ConnectionTrait;
 
 use crate::cockroach::Source;
+use crate::patience::connect_patiently;
 use crate::{Cockroach, Postgres, StartError, TestDatabase};
 
 /// The name of the bank on such a server.
@@ -60,8 +61,8 @@ impl OwnServer {
     /// Where there is none to be had.
     pub async fn admin(&self) -> Database {
         let home = if matches!(self, Self::Postgres(_)) { "postgres" } else { "defaultdb" };
-        let address = Address::parse(&self.url(home)).expect("the harness makes good URLs");
-        connect(&address, &Options::analysis()).await.unwrap_or_else(|error| panic!("{error}"))
+        let session = connect_patiently(&self.url(home), &Options::analysis()).await;
+        session.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Ends it as hard as can be while its data stays usable at once: PostgreSQL's immediate stop, `kill -9` of the node.

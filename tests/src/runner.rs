@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::database::Server;
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::RwLock;
 
+use crate::children::Children;
 use crate::server::Found;
-use crate::{Browser, TestServer};
+use crate::{Browser, TestServer, binaries, limit};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -28,9 +31,14 @@ pub struct Test {
     pub on: &'static [Server],
     /// Whether no other may run meanwhile: for those that say how long something may take.
     pub alone: bool,
+    /// How long it may take, once it is its turn.
+    pub limit: Duration,
     /// What is done.
     pub body: Body,
 }
+
+/// How long servers that a test has left in use may take to end.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`.
 ///
@@ -39,17 +47,30 @@ pub struct Test {
 /// Where no runtime can be had.
 #[must_use]
 pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
+    run_on(EVERY, suites)
+}
+
+/// The same on some servers.
+///
+/// # Panics
+///
+/// Where no runtime can be had.
+#[must_use]
+pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     let arguments = Arguments::from_args();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
-    let runtime = Arc::new(runtime);
-    let coverage = match Coverage::find(EVERY) {
+    let runtime = Runtime::new().expect("a runtime can be had");
+    let coverage = match Coverage::find(servers) {
         Ok(coverage) => coverage,
         Err(line) => return fail(&line),
     };
     if arguments.list {
         let servers = coverage.found.iter().map(|(server, _)| (*server, None)).collect::<Vec<_>>();
-        return libtest_mimic::run(&arguments, trials(&servers, suites, &runtime)).exit_code();
+        return libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle())).exit_code();
     }
+    // Before the limit of the first test that needs them begins.
+    binaries::folder();
+    // This thread starts the servers.
+    let processes = Children::of_this_thread();
     let servers = match runtime.block_on(start(&coverage)) {
         Ok(servers) => servers,
         Err(line) => return fail(&line),
@@ -58,13 +79,23 @@ pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
     println!("{text}");
     let conclusion = {
         let servers: Vec<_> = servers.iter().map(|it| (it.server, Some(Arc::clone(it)))).collect();
-        libtest_mimic::run(&arguments, trials(&servers, suites, &runtime))
+        libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle()))
     };
     println!("{text}");
+    let mut in_use = false;
     // Databases that are being dropped, then the servers.
     for server in servers {
-        runtime.block_on(Arc::into_inner(server).expect("every test has ended").stop());
+        match Arc::try_unwrap(server) {
+            Ok(server) => runtime.block_on(server.stop()),
+            // By a test whose thread was left behind.
+            Err(_) => in_use = true,
+        }
     }
+    if in_use {
+        processes.end("QUIT", STOP_MAX);
+    }
+    // It would wait for ever for a thread that was left behind.
+    runtime.shutdown_background();
     conclusion.exit_code()
 }
 
@@ -139,7 +170,7 @@ async fn start(coverage: &Coverage) -> Result<Vec<Arc<TestServer>>, String> {
 fn trials(
     servers: &[(Server, Option<Arc<TestServer>>)],
     suites: &[(&str, Vec<Test>)],
-    runtime: &Arc<tokio::runtime::Runtime>,
+    runtime: &Handle,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
     // Held by one that runs alone, shared by all others.
@@ -147,21 +178,19 @@ fn trials(
     for (server, started) in servers {
         for (suite, tests) in suites {
             for test in tests.iter().filter(|test| test.on.contains(server)) {
-                let (started, runtime, floor) = (started.clone(), Arc::clone(runtime), Arc::clone(&floor));
-                let Test { body, alone, .. } = *test;
+                let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
+                let Test { body, alone, limit, .. } = *test;
                 let name = format!("{}::{suite}::{}", short(*server), test.name);
-                trials.push(Trial::test(name, move || {
+                trials.push(Trial::test(name.clone(), move || {
                     let server = started.ok_or_else(|| Failed::from("only listed"))?;
-                    runtime.block_on(async {
-                        if alone {
-                            let _floor = floor.write().await;
-                            body(&server).await;
-                        } else {
-                            let _floor = floor.read().await;
-                            body(&server).await;
-                        }
-                    });
-                    Ok(())
+                    let test = || limit::run(&name, limit, &runtime, async move { body(&server).await });
+                    if alone {
+                        let _floor = runtime.block_on(floor.write());
+                        test()
+                    } else {
+                        let _floor = runtime.block_on(floor.read());
+                        test()
+                    }
                 }));
             }
         }

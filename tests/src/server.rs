@@ -4,12 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ::database::{Address, Database, Options, Server, connect};
+use ::database::{Database, Options, Server};
 use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::cockroach::Source;
+use crate::patience::connect_patiently;
 use crate::{Cockroach, Postgres, StartError, TestDatabase};
 
 const TEMPLATE: &str = "seabank_template";
@@ -109,8 +110,8 @@ impl TestServer {
         if let Store::Postgres { admin, .. } = &self.store {
             execute(admin, &format!("CREATE DATABASE {TEMPLATE}")).await;
         }
-        let address = Address::parse(&self.url(TEMPLATE)).map_err(|error| error.to_string())?;
-        let template = connect(&address, &Options::analysis()).await.map_err(|error| error.to_string())?;
+        let template = connect_patiently(&self.url(TEMPLATE), &Options::analysis()).await;
+        let template = template.map_err(|error| error.to_string())?;
         migration::up(&template).await.map_err(|error| error.to_string())?;
         let version = template.version.clone();
         // Its last session has to go before it can be copied.
@@ -195,8 +196,7 @@ impl TestServer {
 
 /// A session for making and dropping databases. One: PostgreSQL copies a template for one at a time.
 async fn admin(server: &'static str, url: &str) -> Result<Database, StartError> {
-    let address = Address::parse(url).map_err(|error| failed(server, error.to_string()))?;
-    connect(&address, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
+    connect_patiently(url, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
 }
 
 async fn execute(admin: &Database, sql: &str) {

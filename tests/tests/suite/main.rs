@@ -11,6 +11,7 @@ mod durability;
 mod entities;
 mod faults;
 mod files;
+mod harness;
 mod import;
 mod init;
 mod migrations;
@@ -36,6 +37,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::run(&[
+        ("harness", harness::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),

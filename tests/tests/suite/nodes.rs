@@ -17,10 +17,10 @@ use crate::wrong_input::fails;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![alone:
-        a_killed_node_costs_retries_and_no_errors on &[Server::Cockroach],
-        a_draining_node_is_left on &[Server::Cockroach],
-        a_cluster_that_cannot_answer_is_5_and_loses_nothing on &[Server::Cockroach],
-        a_restarted_server_costs_retries_and_no_errors on &[Server::Postgres],
+        a_killed_node_costs_retries_and_no_errors within 1800 s on &[Server::Cockroach],
+        a_draining_node_is_left within 900 s on &[Server::Cockroach],
+        a_cluster_that_cannot_answer_is_5_and_loses_nothing within 600 s on &[Server::Cockroach],
+        a_restarted_server_costs_retries_and_no_errors within 600 s on &[Server::Postgres],
     ]
 }
 
