@@ -2,8 +2,8 @@
 //! every server that can be had.
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
-//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. Chromium looks at pages
-//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
+//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `COCKROACH_BINARY` may name several programs, separated by `:`; the
+//! tests run on each, and the names of tests name the version. Chromium looks at pages where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
 //! those of `tests![alone: …]` run while no other does, for they say how long something may take. A test that exceeds its
 //! limit ([`LIMIT`], or what it declares) fails by its name, and the others go on:
 //!
@@ -31,6 +31,7 @@ mod cluster;
 mod cockroach;
 mod database;
 mod disk;
+mod found;
 mod limit;
 mod node;
 mod own;
@@ -52,6 +53,7 @@ pub use cluster::Cluster;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
+pub use found::Found;
 pub use limit::LIMIT;
 pub use own::OwnServer;
 pub use postgres::Postgres;

@@ -13,8 +13,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::RwLock;
 
 use crate::children::Children;
-use crate::server::Found;
-use crate::{Browser, TestServer, binaries, limit};
+use crate::found::short;
+use crate::{Browser, Found, TestServer, binaries, limit};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -40,7 +40,8 @@ pub struct Test {
 /// How long servers that a test has left in use may take to end.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`.
+/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`, where
+/// `server` also says the version if there are several of a kind.
 ///
 /// # Panics
 ///
@@ -64,7 +65,7 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
         Err(line) => return fail(&line),
     };
     if arguments.list {
-        let servers = coverage.found.iter().map(|(server, _)| (*server, None)).collect::<Vec<_>>();
+        let servers: Vec<_> = coverage.found.iter().map(|it| (it.clone(), None)).collect();
         return libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle())).exit_code();
     }
     // Before the limit of the first test that needs them begins.
@@ -78,7 +79,8 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     let text = coverage.text(&servers);
     println!("{text}");
     let conclusion = {
-        let servers: Vec<_> = servers.iter().map(|it| (it.server, Some(Arc::clone(it)))).collect();
+        let found = coverage.found.iter().cloned();
+        let servers: Vec<_> = found.zip(servers.iter().cloned().map(Some)).collect();
         libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle()))
     };
     println!("{text}");
@@ -106,7 +108,7 @@ fn fail(line: &str) -> ExitCode {
 
 /// Which servers there are to try things on.
 struct Coverage {
-    found: Vec<(Server, Found)>,
+    found: Vec<Found>,
     missing: Vec<(Server, &'static str)>,
     browser: Option<Browser>,
 }
@@ -119,8 +121,8 @@ impl Coverage {
     fn find(servers: &[Server]) -> Result<Self, String> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for server in servers {
-            match Found::look_for(*server) {
-                Ok(it) => found.push((*server, it)),
+            match Found::all(*server) {
+                Ok(all) => found.extend(all),
                 Err(remedy) => missing.push((*server, remedy)),
             }
         }
@@ -147,13 +149,13 @@ impl Coverage {
     fn text(&self, servers: &[Arc<TestServer>]) -> String {
         let mut text = String::from("servers:");
         for server in servers {
-            let _ = write!(text, "\n  {:<12} {}", server.server.to_string(), server.version);
+            let _ = write!(text, "\n  {:<18} {}", server.to_string(), server.version);
         }
         for (server, remedy) in &self.missing {
-            let _ = write!(text, "\n  {:<12} NOT COVERED: {remedy}", server.to_string());
+            let _ = write!(text, "\n  {:<18} NOT COVERED: {remedy}", server.to_string());
         }
         if self.browser.is_none() {
-            let _ = write!(text, "\n  {BROWSER:<12} NOT COVERED: {}", Browser::REMEDY);
+            let _ = write!(text, "\n  {BROWSER:<18} NOT COVERED: {}", Browser::REMEDY);
         }
         text
     }
@@ -161,26 +163,26 @@ impl Coverage {
 
 async fn start(coverage: &Coverage) -> Result<Vec<Arc<TestServer>>, String> {
     let mut servers = Vec::new();
-    for (_, found) in &coverage.found {
+    for found in &coverage.found {
         servers.push(Arc::new(TestServer::start(found).await.map_err(|error| error.to_string())?));
     }
     Ok(servers)
 }
 
 fn trials(
-    servers: &[(Server, Option<Arc<TestServer>>)],
+    servers: &[(Found, Option<Arc<TestServer>>)],
     suites: &[(&str, Vec<Test>)],
     runtime: &Handle,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
     // Held by one that runs alone, shared by all others.
     let floor = Arc::new(RwLock::new(()));
-    for (server, started) in servers {
+    for (found, started) in servers {
         for (suite, tests) in suites {
-            for test in tests.iter().filter(|test| test.on.contains(server)) {
+            for test in tests.iter().filter(|test| test.on.contains(&found.server)) {
                 let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
                 let Test { body, alone, limit, .. } = *test;
-                let name = format!("{}::{suite}::{}", short(*server), test.name);
+                let name = format!("{}::{suite}::{}", found.name(), test.name);
                 trials.push(Trial::test(name.clone(), move || {
                     let server = started.ok_or_else(|| Failed::from("only listed"))?;
                     let test = || limit::run(&name, limit, &runtime, async move { body(&server).await });
@@ -196,12 +198,4 @@ fn trials(
         }
     }
     trials
-}
-
-fn short(server: Server) -> &'static str {
-    match server {
-        Server::Sqlite => "sqlite",
-        Server::Postgres => "postgres",
-        Server::Cockroach => "cockroachdb",
-    }
 }
