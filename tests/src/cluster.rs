@@ -6,17 +6,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ::database::{Address, Database, Options, connect};
+use ::database::{Database, Options};
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::node::{Node, Store, failed};
 use crate::own::{BANK, bank_on};
+use crate::patience::{PATIENCE, connect_patiently};
 use crate::{Backend, Balancer, StartError, TestDatabase, scalar_in};
 
 const NODES: usize = 3;
-
-/// The longest that the cluster is waited for.
-const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Ranges that have not a copy on each of three nodes that are alive.
 const NOT_WHOLE: &str = "SELECT count(*) FROM crdb_internal.ranges_no_leases AS r WHERE 3 > \
@@ -98,7 +96,7 @@ impl Cluster {
             if answer.status.success() || text.contains("already been initialized") {
                 return Ok(());
             }
-            if started.elapsed() > WAIT_MAX {
+            if started.elapsed() > PATIENCE {
                 return Err(failed(format!("init: {text}")));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -205,7 +203,7 @@ impl Cluster {
             if matches!(found, Ok(0)) {
                 return;
             }
-            assert!(started.elapsed() < WAIT_MAX, "{found:?} after {WAIT_MAX:?}: {count}");
+            assert!(started.elapsed() < PATIENCE, "{found:?} after {PATIENCE:?}: {count}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -213,8 +211,7 @@ impl Cluster {
     /// A session on the first node that runs.
     async fn session(&self) -> Result<Database, DbErr> {
         let node = self.nodes.iter().find(|node| node.runs()).expect("one runs");
-        let address = Address::parse(&node.url("defaultdb")).expect("the harness makes good URLs");
-        let session = connect(&address, &Options::analysis()).await;
+        let session = connect_patiently(&node.url("defaultdb"), &Options::analysis()).await;
         let session = session.map_err(|error| DbErr::Custom(error.to_string()))?;
         // Newer versions have to be asked before they tell of their insides; older ones do not know the word.
         let _ = session.connection.execute_unprepared("SET allow_unsafe_internals = true").await;

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use ::database::{Address, Database, Options, connect};
+use ::database::{Database, Options};
 use url::Url;
 
 use crate::StartError;
 use crate::node::{Node, Store, failed};
+use crate::patience::connect_patiently;
 use crate::process::in_path;
 
 /// A server; stopped when it goes out of scope, if it was started here.
@@ -25,22 +26,23 @@ pub(crate) enum Source {
 }
 
 impl Cockroach {
-    /// `TEST_COCKROACH_URL`, then `COCKROACH_BINARY`, then PATH.
-    pub(crate) fn find() -> Option<Source> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        variable("TEST_COCKROACH_URL")
-            .map(Source::Url)
-            .or_else(|| variable("COCKROACH_BINARY").map(|path| Source::Program(path.into())))
-            .or_else(|| in_path("cockroach").map(Source::Program))
+    /// `TEST_COCKROACH_URL`, then each of `COCKROACH_BINARY`, then PATH.
+    pub(crate) fn find() -> Vec<Source> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(url) = variable("TEST_COCKROACH_URL") {
+            return vec![Source::Url(url.to_string_lossy().into_owned())];
+        }
+        let Some(programs) = variable("COCKROACH_BINARY") else {
+            return in_path("cockroach").map(Source::Program).into_iter().collect();
+        };
+        let programs = std::env::split_paths(&programs).filter(|path| !path.as_os_str().is_empty());
+        programs.map(Source::Program).collect()
     }
 
-    /// The program, where that is where servers come from.
+    /// The program that it was started from; `None` where it was not started here.
     #[must_use]
-    pub fn program() -> Option<PathBuf> {
-        match Self::find()? {
-            Source::Program(program) => Some(program),
-            Source::Url(_) => None,
-        }
+    pub fn program(&self) -> Option<&Path> {
+        self.node.as_ref().map(Node::program)
     }
 
     pub(crate) async fn from(source: &Source) -> Result<Self, StartError> {
@@ -96,8 +98,8 @@ impl Cockroach {
 
     /// A server that is there already, by the URL of one of its databases.
     async fn existing(url: &str) -> Result<Self, StartError> {
-        let address = Address::parse(url).map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
-        connect(&address, &Options::default()).await.map_err(|error| failed(error.to_string()))?;
+        let found = connect_patiently(url, &Options::default()).await;
+        found.map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
         let url = Url::parse(url).map_err(|error| failed(error.to_string()))?;
         Ok(Self { node: None, url })
     }

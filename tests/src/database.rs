@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use ::database::{Address, Database, Options, Server, connect};
+use ::database::{Database, Options, Server};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use transaction::{Policy, Runner, Tx};
 use url::Url;
 
+use crate::patience::connect_patiently;
 use crate::{Proxy, command};
 
 /// A database that one test has for itself; it goes when the test ends.
@@ -51,14 +52,13 @@ impl TestDatabase {
         self.connect_with(&Options::analysis()).await
     }
 
-    /// A pool on it.
+    /// A pool on it, which waits patiently for its connections.
     ///
     /// # Panics
     ///
     /// Where it cannot be had.
     pub async fn connect_with(&self, options: &Options) -> Database {
-        let address = Address::parse(&self.url).expect("the harness makes good URLs");
-        connect(&address, options).await.unwrap_or_else(|error| panic!("{error}"))
+        connect_patiently(&self.url, options).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A proxy before its server, which passes everything on until it is told otherwise.

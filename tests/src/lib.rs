@@ -2,9 +2,10 @@
 //! every server that can be had.
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
-//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. Chromium looks at pages
-//! where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
-//! those of `tests![alone: …]` run while no other does, for they say how long something may take:
+//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `COCKROACH_BINARY` may name several programs, separated by `:`; the
+//! tests run on each, and the names of tests name the version. Chromium looks at pages where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
+//! those of `tests![alone: …]` run while no other does, for they say how long something may take. A test that exceeds its
+//! limit ([`LIMIT`], or what it declares) fails by its name, and the others go on:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
@@ -25,12 +26,16 @@ mod balancer;
 mod binaries;
 mod browser;
 mod certificates;
+mod children;
 mod cluster;
 mod cockroach;
 mod database;
 mod disk;
+mod found;
+mod limit;
 mod node;
 mod own;
+mod patience;
 mod postgres;
 mod process;
 mod proxy;
@@ -48,10 +53,12 @@ pub use cluster::Cluster;
 pub use cockroach::Cockroach;
 pub use database::{TestDatabase, scalar, scalar_in};
 pub use disk::FaultyDisk;
+pub use found::Found;
+pub use limit::LIMIT;
 pub use own::OwnServer;
 pub use postgres::Postgres;
 pub use proxy::{Cut, Fault, Kind, Proxy, Request};
-pub use runner::{Body, EVERY, Test, run};
+pub use runner::{Body, EVERY, Test, run, run_on};
 pub use secure::SecureCockroach;
 pub use server::TestServer;
 pub use tap::{Loss, Tap};
@@ -65,17 +72,21 @@ pub struct StartError {
     reason: String,
 }
 
-/// The tests of a suite by name, each on every server or `on` some: `tests![one, two on &[Server::Postgres]]`. Those of
+/// The tests of a suite by name, each on every server or `on` some, and with the usual [`LIMIT`] or one of its own:
+/// `tests![one, two on &[Server::Postgres], three within 900 s, four within 900 s on &[Server::Postgres]]`. Those of
 /// `tests![alone: one, two]` run while no other does.
 #[macro_export]
 macro_rules! tests {
     (@on) => { $crate::EVERY };
     (@on $servers:expr) => { $servers };
-    (@alone $alone:literal $($name:ident $(on $servers:expr)?),* $(,)?) => {
+    (@limit) => { $crate::LIMIT };
+    (@limit $seconds:literal) => { ::std::time::Duration::from_secs($seconds) };
+    (@alone $alone:literal $($name:ident $(within $seconds:literal s)? $(on $servers:expr)?),* $(,)?) => {
         vec![$($crate::Test {
             name: stringify!($name),
             on: $crate::tests!(@on $($servers)?),
             alone: $alone,
+            limit: $crate::tests!(@limit $($seconds)?),
             body: |server| Box::pin($name(server)),
         }),*]
     };

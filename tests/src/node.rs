@@ -89,6 +89,11 @@ impl Node {
         }
     }
 
+    /// What it is started from.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The program, to be told something else than to be this node.
     pub(crate) fn command(&self) -> Command {
         command(&self.program, self.folder.path())

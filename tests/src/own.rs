@@ -1,10 +1,10 @@
 //! A server that one test has for itself, because it crashes it: nobody else's databases are on it.
 
-use ::database::{Address, Database, Options, Server, connect};
+use ::database::{Database, Options, Server};
 use sea_orm::ConnectionTrait;
 
-use crate::cockroach::Source;
-use crate::{Cockroach, Postgres, StartError, TestDatabase};
+use crate::patience::connect_patiently;
+use crate::{Cockroach, Postgres, StartError, TestDatabase, TestServer};
 
 /// The name of the bank on such a server.
 pub(crate) const BANK: &str = "seabank_crash";
@@ -19,7 +19,7 @@ pub enum OwnServer {
 }
 
 impl OwnServer {
-    /// Starts one; `None` where there is no program to start, only a server that belongs to others.
+    /// Starts another one like the server that the test runs on; `None` where that was not started here and belongs to others.
     ///
     /// # Errors
     ///
@@ -28,20 +28,16 @@ impl OwnServer {
     /// # Panics
     ///
     /// On SQLite, which has no server.
-    pub async fn start(server: Server) -> Result<Option<Self>, StartError> {
-        match server {
-            Server::Sqlite => panic!("SQLite has no server"),
-            Server::Postgres => match Postgres::find() {
-                Some(programs) => Postgres::start(&programs).await.map(|it| Some(Self::Postgres(it))),
-                None => Ok(None),
-            },
-            Server::Cockroach => match Cockroach::find() {
-                Some(Source::Program(program)) => {
-                    Cockroach::start_on_disk(&program).await.map(|it| Some(Self::Cockroach(it)))
-                }
-                _ => Ok(None),
-            },
-        }
+    pub async fn start(like: &TestServer) -> Result<Option<Self>, StartError> {
+        let Some(program) = like.program() else {
+            assert!(like.server != Server::Sqlite, "SQLite has no server");
+            return Ok(None);
+        };
+        let own = match like.server {
+            Server::Cockroach => Self::Cockroach(Cockroach::start_on_disk(program).await?),
+            Server::Sqlite | Server::Postgres => Self::Postgres(Postgres::start(program).await?),
+        };
+        Ok(Some(own))
     }
 
     /// A bank on it, its schema migrated.
@@ -60,8 +56,8 @@ impl OwnServer {
     /// Where there is none to be had.
     pub async fn admin(&self) -> Database {
         let home = if matches!(self, Self::Postgres(_)) { "postgres" } else { "defaultdb" };
-        let address = Address::parse(&self.url(home)).expect("the harness makes good URLs");
-        connect(&address, &Options::analysis()).await.unwrap_or_else(|error| panic!("{error}"))
+        let session = connect_patiently(&self.url(home), &Options::analysis()).await;
+        session.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Ends it as hard as can be while its data stays usable at once: PostgreSQL's immediate stop, `kill -9` of the node.

@@ -148,6 +148,12 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
+    /// The folder of the programs that it was started from.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -6,9 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use ::database::{Address, Database, Options, connect};
+use ::database::{Address, ConnectError, Database, Options, connect};
 
-const READY_MAX: Duration = Duration::from_secs(60);
+use crate::patience::{PATIENCE, connect_patiently};
+
+/// How long the first try of a session may take; each further one twice as long.
+const TRY_MAX: Duration = Duration::from_secs(2);
+
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to end well.
 const END_MAX: Duration = Duration::from_secs(90);
@@ -33,18 +37,22 @@ impl Process {
     /// Waits until a session can be had at `url`.
     pub(crate) async fn ready(&mut self, url: &str) -> Result<Database, String> {
         let address = Address::parse(url).map_err(|error| error.to_string())?;
-        let options = Options { connect_timeout: Duration::from_secs(2), ..Options::default() };
+        let mut options = Options { connect_timeout: TRY_MAX, ..Options::default() };
         let started = Instant::now();
         loop {
             let error = match connect(&address, &options).await {
-                Ok(database) => return Ok(database),
+                // Its pool has no more patience than this try.
+                Ok(_) => return connect_patiently(url, &Options::default()).await.map_err(|e| e.to_string()),
                 Err(error) => error,
             };
+            if matches!(error, ConnectError::TimedOut { .. }) {
+                options.connect_timeout *= 2;
+            }
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("it ended ({status}): {}", self.last_lines()));
             }
-            if started.elapsed() > READY_MAX {
-                return Err(format!("not ready after {READY_MAX:?} ({error}): {}", self.last_lines()));
+            if started.elapsed() > PATIENCE {
+                return Err(format!("not ready after {PATIENCE:?} ({error}): {}", self.last_lines()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::database::Server;
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::RwLock;
 
-use crate::server::Found;
-use crate::{Browser, TestServer};
+use crate::children::Children;
+use crate::found::short;
+use crate::{Browser, Found, TestServer, binaries, limit};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -28,28 +31,47 @@ pub struct Test {
     pub on: &'static [Server],
     /// Whether no other may run meanwhile: for those that say how long something may take.
     pub alone: bool,
+    /// How long it may take, once it is its turn.
+    pub limit: Duration,
     /// What is done.
     pub body: Body,
 }
 
-/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`.
+/// How long servers that a test has left in use may take to end.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`, where
+/// `server` also says the version if there are several of a kind.
 ///
 /// # Panics
 ///
 /// Where no runtime can be had.
 #[must_use]
 pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
+    run_on(EVERY, suites)
+}
+
+/// The same on some servers.
+///
+/// # Panics
+///
+/// Where no runtime can be had.
+#[must_use]
+pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     let arguments = Arguments::from_args();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
-    let runtime = Arc::new(runtime);
-    let coverage = match Coverage::find(EVERY) {
+    let runtime = Runtime::new().expect("a runtime can be had");
+    let coverage = match Coverage::find(servers) {
         Ok(coverage) => coverage,
         Err(line) => return fail(&line),
     };
     if arguments.list {
-        let servers = coverage.found.iter().map(|(server, _)| (*server, None)).collect::<Vec<_>>();
-        return libtest_mimic::run(&arguments, trials(&servers, suites, &runtime)).exit_code();
+        let servers: Vec<_> = coverage.found.iter().map(|it| (it.clone(), None)).collect();
+        return libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle())).exit_code();
     }
+    // Before the limit of the first test that needs them begins.
+    binaries::folder();
+    // This thread starts the servers.
+    let processes = Children::of_this_thread();
     let servers = match runtime.block_on(start(&coverage)) {
         Ok(servers) => servers,
         Err(line) => return fail(&line),
@@ -57,14 +79,25 @@ pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
     let text = coverage.text(&servers);
     println!("{text}");
     let conclusion = {
-        let servers: Vec<_> = servers.iter().map(|it| (it.server, Some(Arc::clone(it)))).collect();
-        libtest_mimic::run(&arguments, trials(&servers, suites, &runtime))
+        let found = coverage.found.iter().cloned();
+        let servers: Vec<_> = found.zip(servers.iter().cloned().map(Some)).collect();
+        libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle()))
     };
     println!("{text}");
+    let mut in_use = false;
     // Databases that are being dropped, then the servers.
     for server in servers {
-        runtime.block_on(Arc::into_inner(server).expect("every test has ended").stop());
+        match Arc::try_unwrap(server) {
+            Ok(server) => runtime.block_on(server.stop()),
+            // By a test whose thread was left behind.
+            Err(_) => in_use = true,
+        }
     }
+    if in_use {
+        processes.end("QUIT", STOP_MAX);
+    }
+    // It would wait for ever for a thread that was left behind.
+    runtime.shutdown_background();
     conclusion.exit_code()
 }
 
@@ -75,7 +108,7 @@ fn fail(line: &str) -> ExitCode {
 
 /// Which servers there are to try things on.
 struct Coverage {
-    found: Vec<(Server, Found)>,
+    found: Vec<Found>,
     missing: Vec<(Server, &'static str)>,
     browser: Option<Browser>,
 }
@@ -88,8 +121,8 @@ impl Coverage {
     fn find(servers: &[Server]) -> Result<Self, String> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for server in servers {
-            match Found::look_for(*server) {
-                Ok(it) => found.push((*server, it)),
+            match Found::all(*server) {
+                Ok(all) => found.extend(all),
                 Err(remedy) => missing.push((*server, remedy)),
             }
         }
@@ -116,13 +149,13 @@ impl Coverage {
     fn text(&self, servers: &[Arc<TestServer>]) -> String {
         let mut text = String::from("servers:");
         for server in servers {
-            let _ = write!(text, "\n  {:<12} {}", server.server.to_string(), server.version);
+            let _ = write!(text, "\n  {:<18} {}", server.to_string(), server.version);
         }
         for (server, remedy) in &self.missing {
-            let _ = write!(text, "\n  {:<12} NOT COVERED: {remedy}", server.to_string());
+            let _ = write!(text, "\n  {:<18} NOT COVERED: {remedy}", server.to_string());
         }
         if self.browser.is_none() {
-            let _ = write!(text, "\n  {BROWSER:<12} NOT COVERED: {}", Browser::REMEDY);
+            let _ = write!(text, "\n  {BROWSER:<18} NOT COVERED: {}", Browser::REMEDY);
         }
         text
     }
@@ -130,49 +163,39 @@ impl Coverage {
 
 async fn start(coverage: &Coverage) -> Result<Vec<Arc<TestServer>>, String> {
     let mut servers = Vec::new();
-    for (_, found) in &coverage.found {
+    for found in &coverage.found {
         servers.push(Arc::new(TestServer::start(found).await.map_err(|error| error.to_string())?));
     }
     Ok(servers)
 }
 
 fn trials(
-    servers: &[(Server, Option<Arc<TestServer>>)],
+    servers: &[(Found, Option<Arc<TestServer>>)],
     suites: &[(&str, Vec<Test>)],
-    runtime: &Arc<tokio::runtime::Runtime>,
+    runtime: &Handle,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
     // Held by one that runs alone, shared by all others.
     let floor = Arc::new(RwLock::new(()));
-    for (server, started) in servers {
+    for (found, started) in servers {
         for (suite, tests) in suites {
-            for test in tests.iter().filter(|test| test.on.contains(server)) {
-                let (started, runtime, floor) = (started.clone(), Arc::clone(runtime), Arc::clone(&floor));
-                let Test { body, alone, .. } = *test;
-                let name = format!("{}::{suite}::{}", short(*server), test.name);
-                trials.push(Trial::test(name, move || {
+            for test in tests.iter().filter(|test| test.on.contains(&found.server)) {
+                let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
+                let Test { body, alone, limit, .. } = *test;
+                let name = format!("{}::{suite}::{}", found.name(), test.name);
+                trials.push(Trial::test(name.clone(), move || {
                     let server = started.ok_or_else(|| Failed::from("only listed"))?;
-                    runtime.block_on(async {
-                        if alone {
-                            let _floor = floor.write().await;
-                            body(&server).await;
-                        } else {
-                            let _floor = floor.read().await;
-                            body(&server).await;
-                        }
-                    });
-                    Ok(())
+                    let test = || limit::run(&name, limit, &runtime, async move { body(&server).await });
+                    if alone {
+                        let _floor = runtime.block_on(floor.write());
+                        test()
+                    } else {
+                        let _floor = runtime.block_on(floor.read());
+                        test()
+                    }
                 }));
             }
         }
     }
     trials
-}
-
-fn short(server: Server) -> &'static str {
-    match server {
-        Server::Sqlite => "sqlite",
-        Server::Postgres => "postgres",
-        Server::Cockroach => "cockroachdb",
-    }
 }

@@ -1,16 +1,18 @@
 //! One server of the run, and databases on it.
 
+use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ::database::{Address, Database, Options, Server, connect};
+use ::database::{Database, Options, Server};
 use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::cockroach::Source;
-use crate::{Cockroach, Postgres, StartError, TestDatabase};
+use crate::found::Origin;
+use crate::patience::connect_patiently;
+use crate::{Cockroach, Found, Postgres, StartError, TestDatabase};
 
 const TEMPLATE: &str = "seabank_template";
 
@@ -21,6 +23,7 @@ pub struct TestServer {
     pub server: Server,
     /// In its own words.
     pub version: String,
+    found: Found,
     store: Store,
     /// PostgreSQL copies a template for one at a time.
     copying: Mutex<()>,
@@ -34,67 +37,54 @@ enum Store {
     Cockroach { admin: Database, server: Cockroach },
 }
 
-/// A server that could be started.
-#[derive(Clone, Debug)]
-pub(crate) enum Found {
-    Sqlite,
-    Postgres(PathBuf),
-    Cockroach(Source),
-}
-
-impl Found {
-    /// Looks for a server, or says how it could be had.
-    pub(crate) fn look_for(server: Server) -> Result<Self, &'static str> {
-        match server {
-            Server::Sqlite => Ok(Self::Sqlite),
-            Server::Postgres => Postgres::find()
-                .map(Self::Postgres)
-                .ok_or("install it (initdb and postgres), or put their folder on PATH"),
-            Server::Cockroach => Cockroach::find()
-                .map(Self::Cockroach)
-                .ok_or("set COCKROACH_BINARY or TEST_COCKROACH_URL, or put cockroach on PATH"),
-        }
-    }
-}
-
 impl TestServer {
-    /// A server of this kind, if one can be had; else why not.
+    /// Starts one that was found.
     ///
     /// # Errors
     ///
-    /// One line.
-    pub async fn open(server: Server) -> Result<Self, String> {
-        let found = Found::look_for(server).map_err(|how| format!("no {server} here: {how}"))?;
-        Self::start(&found).await.map_err(|error| error.to_string())
-    }
-
-    pub(crate) async fn start(found: &Found) -> Result<Self, StartError> {
-        let (server, store) = match found {
-            Found::Sqlite => {
+    /// What the server says.
+    pub async fn start(found: &Found) -> Result<Self, StartError> {
+        let store = match &found.origin {
+            Origin::Sqlite => {
                 let folder = TempDir::with_prefix("seabank-sqlite-")
                     .map_err(|error| failed("SQLite", error.to_string()))?;
-                (Server::Sqlite, Store::Files(folder))
+                Store::Files(folder)
             }
-            Found::Postgres(programs) => {
+            Origin::Postgres(programs) => {
                 let server = Postgres::start(programs).await?;
-                let admin = admin("PostgreSQL", &server.url("postgres")).await?;
-                (Server::Postgres, Store::Postgres { admin, server })
+                Store::Postgres { admin: admin("PostgreSQL", &server.url("postgres")).await?, server }
             }
-            Found::Cockroach(source) => {
+            Origin::Cockroach(source) => {
                 let server = Cockroach::from(source).await?;
-                let admin = admin("CockroachDB", &server.url(None)).await?;
-                (admin.server, Store::Cockroach { admin, server })
+                Store::Cockroach { admin: admin("CockroachDB", &server.url(None)).await?, server }
             }
         };
         let started = Self {
-            server,
+            server: found.server,
             version: String::new(),
+            found: found.clone(),
             store,
             copying: Mutex::default(),
             made: AtomicU32::new(0),
         };
         let version = started.prepare().await.map_err(|reason| failed("the server", reason))?;
         Ok(Self { version, ..started })
+    }
+
+    /// How the names of its tests begin.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.found.name()
+    }
+
+    /// What it was started from: the program of CockroachDB, the folder of PostgreSQL's; `None` where it was not started here.
+    #[must_use]
+    pub fn program(&self) -> Option<&Path> {
+        match &self.store {
+            Store::Files(_) => None,
+            Store::Postgres { server, .. } => Some(server.programs()),
+            Store::Cockroach { server, .. } => server.program(),
+        }
     }
 
     /// Migrates the template; answers with the server's version.
@@ -109,8 +99,8 @@ impl TestServer {
         if let Store::Postgres { admin, .. } = &self.store {
             execute(admin, &format!("CREATE DATABASE {TEMPLATE}")).await;
         }
-        let address = Address::parse(&self.url(TEMPLATE)).map_err(|error| error.to_string())?;
-        let template = connect(&address, &Options::analysis()).await.map_err(|error| error.to_string())?;
+        let template = connect_patiently(&self.url(TEMPLATE), &Options::analysis()).await;
+        let template = template.map_err(|error| error.to_string())?;
         migration::up(&template).await.map_err(|error| error.to_string())?;
         let version = template.version.clone();
         // Its last session has to go before it can be copied.
@@ -193,10 +183,16 @@ impl TestServer {
     }
 }
 
+/// As in `CockroachDB v20.2`, where there are several of its kind, else as in `PostgreSQL`.
+impl fmt::Display for TestServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.found.fmt(f)
+    }
+}
+
 /// A session for making and dropping databases. One: PostgreSQL copies a template for one at a time.
 async fn admin(server: &'static str, url: &str) -> Result<Database, StartError> {
-    let address = Address::parse(url).map_err(|error| failed(server, error.to_string()))?;
-    connect(&address, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
+    connect_patiently(url, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
 }
 
 async fn execute(admin: &Database, sql: &str) {

@@ -16,6 +16,8 @@ mod peer;
 mod program;
 mod size;
 mod speed;
+#[path = "../started.rs"]
+mod started;
 
 /// How often each is measured.
 const ROUNDS: usize = 3;

@@ -16,6 +16,7 @@ use transaction::Policy;
 use crate::figures::name;
 use crate::program::run;
 use crate::speed::fresh;
+use crate::started;
 
 /// With how many rows memory is compared.
 const FEW: u64 = 100_000;
@@ -26,23 +27,23 @@ const FEW_ACCOUNTS: u64 = 10_000;
 const TRANSFERS: usize = 3000;
 
 pub(crate) async fn measure(many: u64) {
-    let server = match TestServer::open(Server::Postgres).await {
-        Ok(server) => server,
-        Err(reason) => return println!("NOT MEASURED: {reason}"),
-    };
+    started::each(Server::Postgres, "size", async |server| measure_on(&server, many).await).await;
+}
+
+async fn measure_on(server: &TestServer, many: u64) {
     println!(
         "\nthe most memory at once, in MB, on {}, with {FEW} rows and with {many}",
         name(&server.version)
     );
-    let (few, _) = memory(&server, FEW).await;
-    let (much, large) = memory(&server, many).await;
+    let (few, _) = memory(server, FEW).await;
+    let (much, large) = memory(server, many).await;
     for ((command, few), (_, much)) in few.into_iter().zip(much) {
         let megabytes = |bytes: u64| bytes as f64 / 1_048_576.0;
         let ratio = much as f64 / few as f64;
         println!("{command:<44} {:>9.1} {:>9.1} {ratio:>9.2}", megabytes(few), megabytes(much));
     }
 
-    let small = fresh(&server).await;
+    let small = fresh(server).await;
     seed(&small, FEW_ACCOUNTS);
     println!(
         "\na transfer's median, drawn accounts, taking turns, with {FEW_ACCOUNTS} accounts and with {many}"

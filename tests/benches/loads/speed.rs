@@ -11,7 +11,7 @@ use tests::{TestDatabase, TestServer};
 use crate::figures::{name, ratio, show};
 use crate::peer::Peer;
 use crate::program::run;
-use crate::{ROUNDS, csv};
+use crate::{ROUNDS, csv, started};
 
 /// So many of the rows are enough to see how slow a peer is.
 const OF_PEER: u64 = 10;
@@ -23,15 +23,15 @@ pub(crate) async fn measure(rows: u64) {
     let folder = TempDir::with_prefix("seabank-loads-").expect("a folder can be made");
     // A node in memory, on these machines: it is slower, and keeps all of it.
     for (server, rows) in [(Server::Postgres, rows), (Server::Cockroach, rows / 5)] {
-        match TestServer::open(server).await {
-            Ok(server) => import_beside_copy(&server, folder.path(), rows).await,
-            Err(reason) => println!("NOT MEASURED: {reason}"),
-        }
+        let measure = async |server| import_beside_copy(&server, folder.path(), rows).await;
+        started::each(server, "import", measure).await;
     }
-    match (TestServer::open(Server::Postgres).await, Peer::install()) {
-        (Ok(server), Ok(peer)) => draws_beside_sqlalchemy(&server, &peer, rows).await,
-        (Err(reason), _) => println!("NOT MEASURED: {reason}"),
-        (_, Err(reason)) => println!("NOT MEASURED: SQLAlchemy cannot be installed: {reason}"),
+    match Peer::install() {
+        Ok(peer) => {
+            let measure = async |server| draws_beside_sqlalchemy(&server, &peer, rows).await;
+            started::each(Server::Postgres, "seed and points", measure).await;
+        }
+        Err(reason) => println!("NOT MEASURED: SQLAlchemy cannot be installed: {reason}"),
     }
 }
 

@@ -24,13 +24,14 @@ mod pgbench;
 #[path = "../program.rs"]
 mod program;
 mod script;
+#[path = "../started.rs"]
+mod started;
 mod without;
 mod workload;
 
 use std::time::Duration;
 
 use database::Server;
-use tests::TestServer;
 
 /// How often each is measured.
 const ROUNDS: usize = 3;
@@ -59,21 +60,17 @@ async fn main() {
     let (sections, servers) = (SECTIONS.iter().any(|it| named(it)), SERVERS.iter().any(|it| named(it.0)));
     for (_, server) in SERVERS.into_iter().filter(|it| !servers || named(it.0)) {
         for section in SECTIONS.into_iter().filter(|it| !sections || named(it)) {
-            // A new one each time: what one section has written is not the next one's burden.
-            let server = match TestServer::open(server).await {
-                Ok(server) => server,
-                Err(reason) => {
-                    println!("NOT MEASURED: {section}: {reason}");
-                    continue;
+            // New ones each time: what one section has written is not the next one's burden.
+            started::each(server, section, async |server| {
+                println!("\n{section}: {}", figures::name(&server.version));
+                match section {
+                    "peers" => peers::measure(&server).await,
+                    "contention" => contention::measure(&server).await,
+                    "without" => without::measure(&server).await,
+                    _ => memory::measure(&server).await,
                 }
-            };
-            println!("\n{section}: {}", figures::name(&server.version));
-            match section {
-                "peers" => peers::measure(&server).await,
-                "contention" => contention::measure(&server).await,
-                "without" => without::measure(&server).await,
-                _ => memory::measure(&server).await,
-            }
+            })
+            .await;
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) async fn measure(server: &TestServer) {
     let (builder, single) =
         (script::of(&test, Style::Builder, ACCOUNTS).await, script::of(&test, Style::Single, ACCOUNTS).await);
     let (clients, workload) = match server.server {
-        Server::Cockroach => (&[1, 16][..], Some(Workload::init(&test))),
+        Server::Cockroach => (&[1, 16][..], Some(Workload::init(server, &test))),
         Server::Sqlite | Server::Postgres => (&[1, 8, 32][..], None),
     };
     if let Some(Err(reason)) = &workload {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use tests::{Cockroach, TestDatabase};
+use tests::{TestDatabase, TestServer};
 
 use crate::{ACCOUNTS, TIME};
 
@@ -15,8 +15,8 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Makes its tables; says why not where it has none.
-    pub(crate) fn init(test: &TestDatabase) -> Result<Self, String> {
-        let program = Cockroach::program().ok_or("the server's program is not known")?;
+    pub(crate) fn init(server: &TestServer, test: &TestDatabase) -> Result<Self, String> {
+        let program = server.program().ok_or("the server's program is not known")?.to_owned();
         let url = test.url().replacen("cockroachdb://", "postgres://", 1);
         let url = url.replacen(&format!("/{}?", test.name), "/bank?", 1);
         let peer = Self { program, url };

@@ -50,8 +50,8 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     assert_eq!(scalar(&database, "SELECT value FROM counter WHERE id = 1").await, TASKS * EACH);
     let counts = runner.counts();
     println!(
-        "{}: a counter, {TASKS} tasks, {EACH} times each: {} attempts, {} retries {:?}, {:.1?} of pauses in all",
-        server.server, counts.attempts, counts.retries, counts.retries_by_sqlstate, counts.paused
+        "{server}: a counter, {TASKS} tasks, {EACH} times each: {} attempts, {} retries {:?}, {:.1?} of pauses in all",
+        counts.attempts, counts.retries, counts.retries_by_sqlstate, counts.paused
     );
     assert_eq!(counts.attempts, counts.transactions + counts.retries);
     assert_eq!(counts.unknown, 0);
@@ -94,7 +94,7 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
             ["transfer", "--count", "160", "--amount", "1", "--concurrency", "16", "--format", "json"];
         let output = test.seabank().args(transfer).args(["--style", style]).output().expect("it runs");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
-        println!("{}: 16 workers, 2 accounts, {style}: {answer}", server.server);
+        println!("{server}: 16 workers, 2 accounts, {style}: {answer}");
         assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
         assert_whole(&test);
     }

@@ -110,7 +110,7 @@ pub(crate) fn assert_completed(told: &Told, count: u64) {
 
 /// In every style; between crash and return a connection is refused, and then the server says that it is starting.
 async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     for style in Style::on(server.server).map(Style::name) {

@@ -167,7 +167,7 @@ async fn transactions_that_are_read_only_by_default_are_found(server: &TestServe
 }
 
 async fn a_server_that_does_not_sync_is_found(server: &TestServer) {
-    let own = OwnServer::start(server.server).await.expect("it starts").expect("there is a program");
+    let own = OwnServer::start(server).await.expect("it starts").expect("there is a program");
     let test = own.bank().await;
     assert_eq!(Examined::of(&test, &["--server-cores", "64"]).failed(), [""; 0]);
     let admin = own.admin().await;

@@ -22,7 +22,7 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        every_fault_at_every_point_ends_as_declared on WIRE,
-        no_lost_answer_applies_a_transfer_twice_or_loses_it on WIRE,
+        every_fault_at_every_point_ends_as_declared within 600 s on WIRE,
+        no_lost_answer_applies_a_transfer_twice_or_loses_it within 1800 s on WIRE,
     ]
 }

@@ -12,6 +12,7 @@ mod entities;
 mod faults;
 mod file;
 mod files;
+mod harness;
 mod import;
 mod init;
 mod migrations;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::run(&[
+        ("harness", harness::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),

@@ -12,7 +12,8 @@ use tests::{Test, TestDatabase, TestServer, tests};
 use crate::books::{execute, insert_account, insert_transfer};
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![
+    let timed = tests![alone: a_server_that_says_nothing_is_5_within_10_s];
+    let others = tests![
         up_applies_everything_once,
         every_command_restores_the_schema,
         the_flags_of_sea_orm_cli_work,
@@ -24,11 +25,11 @@ pub(crate) fn tests() -> Vec<Test> {
         a_schema_without_foreign_keys_takes_any_transfer,
         wrong_usage_is_2,
         no_server_is_5,
-        a_server_that_says_nothing_is_5_within_10_s,
         no_database_is_5 on &[Server::Postgres, Server::Cockroach],
         no_rights_is_5 on &[Server::Postgres],
         a_newer_schema_is_5,
-    ]
+    ];
+    [timed, others].concat()
 }
 
 const TABLES: [&str; 4] = ["accounts", "transfers", "points", "batches"];

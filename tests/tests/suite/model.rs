@@ -88,7 +88,7 @@ async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer)
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(rand::random());
     }
-    println!("{}: {cases} cases against the model, PROPTEST_RNG_SEED={}", server.server, config.rng_seed);
+    println!("{server}: {cases} cases against the model, PROPTEST_RNG_SEED={}", config.rng_seed);
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         TestRunner::new(config).run(&case(), |case| runtime.block_on(check(&database, &case)))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use database::{Options, Server};
 use seabank::bank::transfer::Style;
-use tests::{Balancer, Cluster, Cockroach, OwnServer, Test, TestDatabase, TestServer, tests};
+use tests::{Balancer, Cluster, OwnServer, Test, TestDatabase, TestServer, tests};
 
 use crate::books::{everything, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
@@ -17,10 +17,10 @@ use crate::wrong_input::fails;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![alone:
-        a_killed_node_costs_retries_and_no_errors on &[Server::Cockroach],
-        a_draining_node_is_left on &[Server::Cockroach],
-        a_cluster_that_cannot_answer_is_5_and_loses_nothing on &[Server::Cockroach],
-        a_restarted_server_costs_retries_and_no_errors on &[Server::Postgres],
+        a_killed_node_costs_retries_and_no_errors within 1800 s on &[Server::Cockroach],
+        a_draining_node_is_left within 900 s on &[Server::Cockroach],
+        a_cluster_that_cannot_answer_is_5_and_loses_nothing within 600 s on &[Server::Cockroach],
+        a_restarted_server_costs_retries_and_no_errors within 600 s on &[Server::Postgres],
     ]
 }
 
@@ -103,8 +103,8 @@ impl<'a> Load<'a> {
 }
 
 /// A cluster of its own and what stands before it; `None` where there is only a server that belongs to others.
-async fn cluster() -> Option<(Cluster, Balancer, TestDatabase)> {
-    let cluster = Cluster::start(&Cockroach::program()?).await.expect("it starts");
+async fn cluster(server: &TestServer) -> Option<(Cluster, Balancer, TestDatabase)> {
+    let cluster = Cluster::start(server.program()?).await.expect("it starts");
     let balancer = cluster.balancer().await.expect("a port is free");
     let test = cluster.bank(&balancer).await;
     open_rich_accounts(&test.connect().await).await;
@@ -113,8 +113,8 @@ async fn cluster() -> Option<(Cluster, Balancer, TestDatabase)> {
 
 /// The node that most of its sessions are on, then the one that has the accounts' lease, in turn; the next when every range has
 /// three live copies again.
-async fn a_killed_node_costs_retries_and_no_errors(_: &TestServer) {
-    let Some((mut cluster, balancer, test)) = cluster().await else { return };
+async fn a_killed_node_costs_retries_and_no_errors(server: &TestServer) {
+    let Some((mut cluster, balancer, test)) = cluster(server).await else { return };
     let mut load = Load::start(&test, Style::Builder).await;
     for kill in 1..=10 {
         let (role, node) = match kill % 2 {
@@ -134,8 +134,8 @@ async fn a_killed_node_costs_retries_and_no_errors(_: &TestServer) {
 }
 
 /// Every node once, under each of the other styles.
-async fn a_draining_node_is_left(_: &TestServer) {
-    let Some((mut cluster, balancer, test)) = cluster().await else { return };
+async fn a_draining_node_is_left(server: &TestServer) {
+    let Some((mut cluster, balancer, test)) = cluster(server).await else { return };
     for style in [Style::Single, Style::Orm] {
         let mut load = Load::start(&test, style).await;
         for node in 0..3 {
@@ -152,8 +152,8 @@ async fn a_draining_node_is_left(_: &TestServer) {
 
 /// Before it is made one, and when most of its nodes are lost: told by a node, and by a balancer that finds none ready.
 async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer) {
-    let Some(program) = Cockroach::program() else { return };
-    let mut cluster = Cluster::start_apart(&program).expect("it starts");
+    let Some(program) = server.program() else { return };
+    let mut cluster = Cluster::start_apart(program).expect("it starts");
     let balancer = cluster.balancer().await.expect("a port is free");
     let elsewhere = server.database().await;
     let by_node = cluster.url(0, elsewhere.name.as_str());
@@ -179,7 +179,7 @@ async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer
 
 /// Told to end fast, which its sessions are told, and to end at once, in turn.
 async fn a_restarted_server_costs_retries_and_no_errors(server: &TestServer) {
-    let Some(own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let OwnServer::Postgres(mut own) = own else { unreachable!("it is tried on PostgreSQL") };

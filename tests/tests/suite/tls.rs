@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use database::{Address, Options, Server, connect};
-use tests::{
-    Certificates, Cockroach, Postgres, SecureCockroach, Test, TestDatabase, TestServer, command, tests,
-};
+use tests::{Certificates, Postgres, SecureCockroach, Test, TestDatabase, TestServer, command, tests};
 use url::Url;
 
 use crate::books::execute;
@@ -111,8 +109,8 @@ hostnossl all all      127.0.0.1/32 reject
 
 impl Secure {
     async fn open(run: &TestServer) -> (Self, Bank) {
-        let programs = Postgres::find().expect("the run has found one");
-        let server = Postgres::start(&programs).await.unwrap_or_else(|error| panic!("{error}"));
+        let programs = run.program().expect("the run has started one");
+        let server = Postgres::start(programs).await.unwrap_or_else(|error| panic!("{error}"));
         let mut secure = Self { server, certificates: Certificates::make("carrier") };
         secure.present("server").await;
         let (admin, url) = (secure.server.url("postgres"), secure.server.url("bank"));
@@ -275,8 +273,8 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
 
 async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
     // Where there is only a server that belongs to others, its certificates are theirs, too.
-    let Some(program) = Cockroach::program() else { return };
-    let node = SecureCockroach::start(&program).await.unwrap_or_else(|error| panic!("{error}"));
+    let Some(program) = run.program() else { return };
+    let node = SecureCockroach::start(program).await.unwrap_or_else(|error| panic!("{error}"));
     let bank = Bank::open(run, &node.url("defaultdb"), node.url("bank"), node.certificates()).await;
     let verified = "localhost?sslmode=verify-full&sslrootcert={ca.crt}";
     let teller = format!("teller@{verified}");

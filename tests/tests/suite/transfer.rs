@@ -316,7 +316,7 @@ async fn many_concurrent_transfers(server: &TestServer, style: Style) {
     let count = |key: &str| answer[key].as_u64().unwrap_or_else(|| panic!("{key}: {answer}"));
     assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");
     assert_eq!((count("failed"), count("unknown")), (0, 0), "{answer}");
-    println!("{}: 2000 transfers, 32 at once, 4 accounts: {answer}", server.server);
+    println!("{server}: 2000 transfers, 32 at once, 4 accounts: {answer}");
     // SQLite's writers take turns, and on CockroachDB they queue for the locks that are taken first.
     if server.server == Server::Postgres {
         assert!(count("retries") > 0, "32 at once on 4 accounts never met: {answer}");

@@ -63,7 +63,7 @@ const HOLDS: [Hold; 2] = [
 ];
 
 async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     for hold in HOLDS {
@@ -115,7 +115,7 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
 }
 
 async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
@@ -222,7 +222,7 @@ fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
 
 async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
     const COUNT: u64 = 300;
-    let Some(mut own) = OwnServer::start(server.server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];

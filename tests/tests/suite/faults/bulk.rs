@@ -91,7 +91,7 @@ fn draw(rng: &mut ChaCha8Rng) -> Order {
 /// In the end each is told applied, by this run, and is in the database once.
 pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: &TestServer) {
     let seed = rand::random();
-    println!("{}: {TRANSFERS} transfers with lost answers, seed {seed}", server.server);
+    println!("{server}: {TRANSFERS} transfers with lost answers, seed {seed}");
     let test = server.database().await;
     let direct = test.connect().await;
     let accounts = format!(
@@ -141,10 +141,9 @@ pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: 
     let (losses, counts) = (losses.lock().unwrap_or_else(PoisonError::into_inner), bank.counts());
     let Counts { before_sending, after_applied, in_reply, of_later_attempts } = losses.counts;
     println!(
-        "{}: {} told applied, {} recorded, {} otherwise; answers lost: {before_sending} before the COMMIT was sent, \
+        "{server}: {} told applied, {} recorded, {} otherwise; answers lost: {before_sending} before the COMMIT was sent, \
          {after_applied} after it was applied, {in_reply} in the middle, {of_later_attempts} of them of later attempts; \
          {} attempts, {} retries; {seconds:.1} s",
-        server.server,
         applied.len(),
         recorded.len(),
         otherwise.len(),

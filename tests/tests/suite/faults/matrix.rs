@@ -55,7 +55,7 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
         (0..cells.len()).filter(|it| cells[*it].contract == Contract::Idempotent).collect();
     order.sort_by_key(|it| (cells[*it].point as usize, *it));
     let (mut wrong, mut nothing, mut right) = (0, 0, 0);
-    let mut text = format!("fault matrix on {}: {}\n", server.server, server.version);
+    let mut text = format!("fault matrix on {server}: {}\n", server.version);
     let _ = writeln!(text, "{:<27} {:<31} {:<22} other body", "point", "fault", "idempotent body");
     let mut left_out = None;
     for first in order {
@@ -100,8 +100,7 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
     }
     let _ = write!(
         text,
-        "{}: {} cells: {right} as declared, {wrong} WRONG, {nothing} mean nothing there; {:.1} s",
-        server.server,
+        "{server}: {} cells: {right} as declared, {wrong} WRONG, {nothing} mean nothing there; {:.1} s",
         cells.len(),
         started.elapsed().as_secs_f64()
     );

@@ -1,0 +1,18 @@
+//! The servers of a benchmark: every one of a kind, one after the other.
+
+use database::Server;
+use tests::{Found, TestServer};
+
+/// Starts each of a kind, runs `measure` on it and stops it; says of each that it cannot be had.
+pub(crate) async fn each(server: Server, what: &str, measure: impl AsyncFn(TestServer)) {
+    let found = match Found::all(server) {
+        Ok(found) => found,
+        Err(remedy) => return println!("NOT MEASURED: {what}: no {server} here: {remedy}"),
+    };
+    for found in found {
+        match TestServer::start(&found).await {
+            Ok(server) => measure(server).await,
+            Err(error) => println!("NOT MEASURED: {what}: {error}"),
+        }
+    }
+}
