@@ -99,6 +99,15 @@ pub(crate) async fn find_index(
     name: &str,
     table: &str,
 ) -> Result<Option<Found>, DbErr> {
+    // Only CockroachDB lets a table have the name of an index. This comes first: what is seen here and gone, or come since,
+    // is another migrator's work.
+    if server != Server::Cockroach {
+        match find(connection, server, name).await? {
+            Some(Found::Other(kind)) if kind == AN_INDEX => {}
+            Some(Found::Table(_) | Found::Index(_)) => return Ok(Some(Found::Other("a table".to_owned()))),
+            other => return Ok(other),
+        }
+    }
     let indexed = if server == Server::Sqlite { SQLITE_INDEX } else { INDEX };
     let mut columns = Vec::new();
     for row in rows(connection, indexed, name).await? {
@@ -106,21 +115,13 @@ pub(crate) async fn find_index(
         if of == table {
             columns.push(row.try_get("", "name")?);
         } else if server != Server::Cockroach {
-            return Ok(Some(Found::Other(format!("an index of the table {of}"))));
+            return Ok(Some(Found::Other(format!("{AN_INDEX} of the table {of}"))));
         }
     }
-    if !columns.is_empty() {
-        return Ok(Some(Found::Index(columns)));
-    }
-    // Only CockroachDB lets a table have the name of an index.
-    if server == Server::Cockroach {
-        return Ok(None);
-    }
-    Ok(find(connection, server, name).await?.map(|found| match found {
-        Found::Table(_) | Found::Index(_) => Found::Other("a table".to_owned()),
-        other => other,
-    }))
+    Ok((!columns.is_empty()).then_some(Found::Index(columns)))
 }
+
+const AN_INDEX: &str = "an index";
 
 /// The column of a row; `None` where its table has none.
 fn column(row: &QueryResult) -> Result<Option<Column>, DbErr> {
@@ -138,7 +139,7 @@ fn words(kind: &str) -> &str {
     match kind {
         "v" | "view" => "a view",
         "m" => "a materialized view",
-        "i" | "I" | "index" => "an index",
+        "i" | "I" | "index" => AN_INDEX,
         "S" => "a sequence",
         "f" => "a foreign table",
         "c" | "type" => "a type",

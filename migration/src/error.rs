@@ -116,7 +116,7 @@ impl Error {
 ///
 /// Our own commands take turns; this is for all the others: the stock migrator, an app that holds a lock on a
 /// table, CockroachDB's retries.
-pub(crate) fn is_contention(error: &DbErr) -> bool {
+fn is_contention(error: &DbErr) -> bool {
     matches!(
         sqlstate(error).as_deref(),
         Some(

@@ -9,7 +9,6 @@ use sea_orm_migration::prelude::{Expr, ExprTrait, LikeExpr, Query, Table};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{IntoSchemaManagerConnection, MigratorTrait};
 
-use crate::error::is_contention;
 use crate::{Error, Migrator, state, turn};
 
 const ATTEMPTS_MAX: u32 = 20;
@@ -71,31 +70,42 @@ pub async fn up(database: &Database) -> Result<usize, Error> {
 ///
 /// As [`up`].
 pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Result<Report, Error> {
-    // Fresh drops even what it does not know.
-    if command != Command::Fresh {
-        let concerned = command.concerned(state::status_of::<M>(database).await?);
-        if matches!(command, Command::Up(_)) && concerned.is_empty() {
-            // Nothing to write, so no turn to wait for, and no right to create is needed.
-            return Ok(Report::default());
-        }
-        state::refuse_others(database, &concerned).await?;
-    }
-    state::refuse_elsewhere(database).await?;
     let started = Instant::now();
     let mut task = Task { command, before: None, dropped: Vec::new() };
     for attempt in 1.. {
-        let error = match turn::take::<M>(database, &mut task).await {
+        let error = match attempt_once::<M>(database, &mut task).await {
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !is_contention(&error) {
-            return Err(Error::of(database, error).await);
+        let busy = matches!(error, Error::Busy { .. });
+        if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !busy {
+            return Err(error);
         }
         let wait = Duration::from_millis(rand::rng().random_range(10..=250));
         tracing::info!(attempt, %error, ?wait, "somebody else is at the schema: trying again");
         tokio::time::sleep(wait).await;
     }
     unreachable!("the loop ends with its last attempt")
+}
+
+/// Looks before it changes anything, then takes the turn.
+async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, Error> {
+    if task.before.is_none() {
+        // Fresh drops even what it does not know.
+        if task.command != Command::Fresh {
+            let concerned = task.command.concerned(state::status_of::<M>(database).await?);
+            if matches!(task.command, Command::Up(_)) && concerned.is_empty() {
+                // Nothing to write, so no turn to wait for, and no right to create is needed.
+                return Ok(Report::default());
+            }
+            state::refuse_others(database, &concerned).await?;
+        }
+        state::refuse_elsewhere(database).await?;
+    }
+    match turn::take::<M>(database, task).await {
+        Ok(report) => Ok(report),
+        Err(error) => Err(Error::of(database, error).await),
+    }
 }
 
 /// A command, and what has to be remembered of it from one attempt to the next: on CockroachDB each statement stays.

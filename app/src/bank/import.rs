@@ -105,7 +105,7 @@ impl Bank {
         let nothing = |error| (error, Imported::default());
         let (header, reader) = tokio::select! {
             header = header => header
-                .expect("reading does not panic")
+                .map_err(|panicked| nothing(ImportError::Unreadable(panicked.into())))?
                 .map_err(|reason| nothing(ImportError::Header(reason)))?,
             () = loading.stop.cancelled() => return Ok(Imported::default()),
         };

@@ -145,7 +145,10 @@ async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer)
         Server::Postgres => "'infinity'",
         Server::Cockroach => "'12000-01-01 00:00:00'",
     };
-    for table in ["accounts", "transfers"] {
+    let run = Uuid::new_v4().to_string();
+    let points = ["points", "--count", "5", "--run", &run, "--rng-seed", "1"];
+    seabank(&test, &points, 0);
+    for table in ["accounts", "transfers", "batches"] {
         execute(&database, &format!("UPDATE {table} SET created_at = {strange} WHERE 1 = 1")).await;
     }
     for style in ["builder", "orm", "single"] {
@@ -162,6 +165,7 @@ async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer)
         seabank(&test, &["workload", "--max-ops", "20", "--style", style], 0);
     }
     seabank(&test, &["accounts"], 0);
+    assert_eq!(count(&seabank(&test, &points, 0), "found"), 5);
     let folder = Folder::new();
     let file = folder.write("again.csv", format!("id,source_id,target_id,amount\n{},1,2,1\n", id(1)));
     assert_eq!(count(&import(&test, &file, &[]).1, "present"), 1);
