@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     let format = Format::asked_for(&arguments);
     let answer = match load_env().and_then(|()| parse::<Cli>(arguments)) {
         Ok(Some(cli)) => {
-            start_logging(Logging { default: "error", echo: cli.global.echo });
+            start_logging(Logging { default: "error,sqlx=off", echo: cli.global.echo });
             run(cli)
         }
         Ok(None) => return ExitCode::SUCCESS,

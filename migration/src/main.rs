@@ -57,7 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn migrate(cli: &Cli) -> Result<(), Failure> {
-    let default = if cli.verbose { "debug" } else { "warn,sqlx::postgres::notice=error" };
+    // The driver's own lines, of slow statements and notices, are for whoever asks for them.
+    let default = if cli.verbose { "debug" } else { "warn,sqlx=off" };
     start_logging(Logging { default, echo: false });
 
     let command = match &cli.command {
