@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 }
 
 /// What headers there are.
-pub(crate) const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
+const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
     id,source_id,target_id,amount[,created_at] for transfers";
 
 /// Reads the first line.

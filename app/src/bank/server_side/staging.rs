@@ -31,6 +31,29 @@ impl Staging {
         Self { name: format!("import_{}", Uuid::new_v4().simple()), columns: String::new() }
     }
 
+    /// The name of the table beside it that the file's first lines are imported to.
+    pub(super) fn lines_name(&self) -> String {
+        format!("{}_lines", self.name)
+    }
+
+    /// Makes that.
+    pub(super) async fn create_lines(&self, tx: &Tx) -> Result<(), DbErr> {
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} (line TEXT)", self.lines_name());
+        tx.execute_unprepared(&sql).await.map(drop)
+    }
+
+    /// The first lines, as many as are asked for and there are.
+    pub(super) async fn lines(&self, tx: &Tx, limit: u32) -> Result<String, DbErr> {
+        // IMPORT numbers rows without a key in the file's order.
+        let sql = format!(
+            "SELECT coalesce(line, '') AS line FROM {} ORDER BY rowid LIMIT {limit}",
+            self.lines_name()
+        );
+        let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get("", "line")).collect::<Result<_, _>>()?;
+        Ok(lines.join("\n"))
+    }
+
     /// Makes it. Every column but the key may be empty: IMPORT asks that of columns that a file has no fields for.
     pub(super) async fn create(&self, tx: &Tx) -> Result<(), DbErr> {
         let columns = "id INT8 PRIMARY KEY, balance INT8, opening_balance INT8, created_at TIMESTAMPTZ";
@@ -38,9 +61,10 @@ impl Staging {
         tx.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// Ends it.
+    /// Ends both.
     pub(super) async fn drop(&self, tx: &Tx) -> Result<(), DbErr> {
-        tx.execute_unprepared(&format!("DROP TABLE IF EXISTS {}", self.name)).await.map(drop)
+        let sql = format!("DROP TABLE IF EXISTS {}, {}", self.name, self.lines_name());
+        tx.execute_unprepared(&sql).await.map(drop)
     }
 
     /// Why there is a row that is no account, where there is one.
