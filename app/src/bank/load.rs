@@ -66,6 +66,14 @@ pub(crate) struct Chunk<R> {
     pub(crate) rows: Vec<R>,
 }
 
+impl<R> Chunk<R> {
+    /// Names a chunk by its place and its content: the same chunk of a file that was mended elsewhere has the same name, and
+    /// another chunk never has.
+    pub(crate) fn of_content(place: u64, content: &[u8], rows: Vec<R>) -> Self {
+        Self { name: format!("{place}/{}", Uuid::new_v5(&Uuid::nil(), content)), rows }
+    }
+}
+
 /// Rows in chunks of so many, in their order.
 pub(crate) fn chunks<R>(
     mut rows: impl Iterator<Item = R>,

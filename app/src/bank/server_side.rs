@@ -243,14 +243,16 @@ impl ServerSide<'_> {
         size: NonZero<usize>,
         broken: &Mutex<Option<ReadError>>,
     ) -> impl Stream<Item = Chunk<i64>> {
-        stream::unfold(None, move |after| async move {
-            let keys =
-                self.bank.runner.query("keys", async |tx| self.staging.keys(tx, after, size.get()).await);
-            match keys.await {
-                Ok(rows) => {
-                    let (first, last) = (*rows.first()?, *rows.last()?);
-                    Some((Chunk { name: format!("{first}-{last}-{}", rows.len()), rows }, Some(last)))
-                }
+        stream::unfold((0, None), move |(place, after)| async move {
+            let chunk = self
+                .bank
+                .runner
+                .query("chunk", async |tx| self.staging.chunk(tx, place, after, size.get()).await);
+            match chunk.await {
+                Ok(chunk) => chunk.map(|chunk| {
+                    let last = chunk.rows.last().copied();
+                    (chunk, (place + 1, last))
+                }),
                 Err(error) => {
                     *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     None

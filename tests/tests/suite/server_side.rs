@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         the_server_reads_a_file on COCKROACH,
         a_bank_that_is_exported_is_read_by_the_server on COCKROACH,
         what_is_there_is_left_and_the_rest_added on COCKROACH,
+        a_mended_file_is_completed_under_its_run on COCKROACH,
         what_cannot_be_added_changes_nothing on COCKROACH,
         a_server_that_takes_neither_option_nor_table_gets_chunks on COCKROACH,
         an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
@@ -117,6 +118,36 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     let run = answer["run"].as_str().expect("an id");
     let (_, again) = import(&test, &file.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(counts(&again), [0, 300, 0, 3].map(Some), "{again}");
+    assert_clean(&test, &database).await;
+}
+
+/// Whatever is mended inside a chunk: its first and last account and how many it has are the same.
+async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let text = |balance: i64, wrong: i64, right: i64| {
+        let ids = (1..=300).map(|id| if id * 2 == wrong { right } else { id * 2 });
+        ids.fold("id,balance\n".to_owned(), |text, id| text + &format!("{id},{balance}\n"))
+    };
+    let (wrong, mended) = (web(text(10, 0, 0)).await, web(text(10, 250, 251)).await);
+    let (_, answer) = import(&test, &wrong.url("a.csv"), &["--chunk", "100"]);
+    let run = answer["run"].as_str().expect("an id");
+    let (output, answer) = import(&test, &mended.url("a.csv"), &["--chunk", "100", "--run", run]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let counts = ["rows", "found", "present", "chunks"].map(|key| answer[key].as_u64());
+    assert_eq!(counts, [1, 200, 99, 3].map(Some), "{answer}");
+    let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
+    assert_eq!((there.len(), there.contains(&251)), (301, true));
+
+    // Another balance of an account that is in place is a conflict.
+    let other = web(text(20, 250, 251)).await;
+    let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = answer["error"].as_str().expect("a line");
+    assert!(
+        error.contains("account 2 is there already, with an opening balance of 10 and not 20"),
+        "{error}"
+    );
     assert_clean(&test, &database).await;
 }
 

@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use transaction::Tx;
 use uuid::Uuid;
 
-use crate::bank::load::{Load, LoadError, Loaded};
+use crate::bank::load::{Chunk, Load, LoadError, Loaded};
 
 /// A table of this import's own.
 pub(super) struct Staging {
@@ -117,12 +117,29 @@ impl Staging {
         Ok(Standing { rows, present, in_the_way })
     }
 
-    /// The keys of its rows after one, so many, in their order.
-    pub(super) async fn keys(&self, tx: &Tx, after: Option<i64>, limit: usize) -> Result<Vec<i64>, DbErr> {
+    /// The chunk of so many rows after a key, in the order of their keys; `None` where there are no more.
+    pub(super) async fn chunk(
+        &self,
+        tx: &Tx,
+        place: u64,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Option<Chunk<i64>>, DbErr> {
+        let Self { name, columns } = self;
         let after = after.map_or_else(String::new, |after| format!(" WHERE id > {after}"));
-        let sql = format!("SELECT id FROM {}{after} ORDER BY id LIMIT {limit}", self.name);
+        let fields: Vec<String> = columns.split(", ").map(|column| format!("{column}::STRING")).collect();
+        let sql = format!(
+            "SELECT id, concat_ws(',', {}) AS text FROM {name}{after} ORDER BY id LIMIT {limit}",
+            fields.join(", ")
+        );
         let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
-        rows.iter().map(|row| row.try_get("", "id")).collect()
+        let (mut keys, mut content) = (Vec::with_capacity(rows.len()), String::new());
+        for row in rows {
+            keys.push(row.try_get("", "id")?);
+            content += &row.try_get::<String>("", "text")?;
+            content.push('\n');
+        }
+        Ok((!keys.is_empty()).then(|| Chunk::of_content(place, content.as_bytes(), keys)))
     }
 }
 
