@@ -157,7 +157,7 @@ fn head(sql: &str) -> Result<Vec<String>, String> {
     let mut rest = sql;
     while words.len() < 3 {
         rest = skip(rest, words.is_empty())?;
-        let end = rest.find(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' && c != '$');
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '$');
         let word = &rest[..end.unwrap_or(rest.len())];
         if word.is_empty() || !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             break;
@@ -226,6 +226,8 @@ mod tests {
             "\u{a0}COMMIT",
             "\u{feff}COMMIT",
             "\x0bCOMMIT",
+            "END\u{a0}",
+            "COMMIT\u{feff}",
             "SELECT '\0'",
             "\"COMMIT\"",
             "",

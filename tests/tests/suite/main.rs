@@ -17,6 +17,7 @@ mod migrations;
 mod model;
 mod nodes;
 mod plans;
+mod pools;
 mod reader;
 mod rejects;
 mod relations;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
         ("entities", entities::tests()),
+        ("pools", pools::tests()),
         ("transaction", transaction::tests()),
         ("savepoint", savepoint::tests()),
         ("faults", faults::tests()),
