@@ -150,6 +150,8 @@ impl Runner {
                     Err(failure) => match frame.decide(&failure) {
                         Verdict::Committed => {
                             tracing::warn!(error = %failure.error, "applied, with an error after the commit");
+                            // Nobody knows what is left open on this connection.
+                            slot = None;
                             Step::Applied(value)
                         }
                         // What was found is applied, but nobody has acknowledged it to this run.

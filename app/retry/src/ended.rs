@@ -122,8 +122,12 @@ impl fmt::Display for Ended {
 
 fn text(name: &str, kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
     let codes = codes(attempts);
-    let body =
-        body.filter(|body| *body != first).map(|body| format!("; its body said: {body}")).unwrap_or_default();
+    // Mostly it is the database's error once more, wrapped.
+    let said = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
+    let body = body
+        .filter(|body| !body.contains(&said))
+        .map(|body| format!("; its body said: {body}"))
+        .unwrap_or_default();
     match kind {
         Kind::Refused => format!("transaction \"{name}\" was refused: {first}"),
         Kind::Failed => format!("transaction \"{name}\" failed: {first}{codes}{body}"),

@@ -189,4 +189,9 @@ impl Worker {
     {
         self.runner.read(name, body).await
     }
+
+    /// The worker's own runner, for everything else. Of runs at the same time one has the kept connection.
+    pub fn runner(&mut self) -> &Runner {
+        &self.runner
+    }
 }
