@@ -179,6 +179,7 @@ impl Runner {
         };
         if let Some(why) = self.policy.unsupported(version.server) {
             self.source.release(session, false);
+            run.unsupported = true;
             return Err(Failure {
                 phase: Phase::Begin,
                 error: DbErr::Custom(why.to_owned()),

@@ -132,7 +132,9 @@ pub fn reason(error: &DbErr) -> String {
     text.replace('\n', " ")
 }
 
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+/// The driver's error behind a [`DbErr`], where there is one.
+#[must_use]
+pub fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(e))
         | DbErr::Exec(RuntimeErr::SqlxError(e))

@@ -60,7 +60,8 @@ impl Ended {
         body: Option<String>,
         attempts: Vec<Attempt>,
     ) -> Self {
-        let text = text(name, kind, &reason(&first), body.as_deref(), &attempts);
+        let prefix = format!("transaction \"{name}\": ");
+        let text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
         Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
     }
 
@@ -98,6 +99,12 @@ impl Ended {
         self.0.body.as_deref()
     }
 
+    /// What its text says after the name of the run.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.0.text.get(self.0.name.len() + "transaction \"\": ".len()..).unwrap_or_default()
+    }
+
     /// The failed attempts, in order.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
@@ -120,7 +127,7 @@ impl fmt::Display for Ended {
     }
 }
 
-fn text(name: &str, kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
+fn summary(kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
     let codes = codes(attempts);
     // Mostly it is the database's error once more, wrapped.
     let said = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
@@ -129,11 +136,11 @@ fn text(name: &str, kind: Kind, first: &str, body: Option<&str>, attempts: &[Att
         .map(|body| format!("; its body said: {body}"))
         .unwrap_or_default();
     match kind {
-        Kind::Refused => format!("transaction \"{name}\" was refused: {first}"),
-        Kind::Failed => format!("transaction \"{name}\" failed: {first}{codes}{body}"),
-        Kind::RetriesExhausted => format!("transaction \"{name}\" was given up: {first}{codes}{body}"),
+        Kind::Refused => format!("refused: {first}"),
+        Kind::Failed => format!("failed: {first}{codes}{body}"),
+        Kind::RetriesExhausted => format!("given up: {first}{codes}{body}"),
         Kind::Unknown => {
-            format!("it is not known whether transaction \"{name}\" is applied: {first}{codes}{body}")
+            format!("it is not known whether the transaction is applied: {first}{codes}{body}")
         }
     }
 }

@@ -7,6 +7,7 @@ mod counter;
 mod ended;
 mod observer;
 mod policy;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod pool;
 mod record;
 mod run;
@@ -23,11 +24,13 @@ mod text;
 mod tx;
 mod worker;
 
-pub use class::{Class, reason, sqlstate};
+pub use class::{Class, driver_error, reason, sqlstate};
 pub use counter::{Counter, Counts};
 pub use ended::{Attempt, Ended, Kind};
 pub use observer::{AttemptEnded, Observer, Outcome, RunEnded};
 pub use policy::{Isolation, Policy};
+#[cfg(feature = "testing")]
+pub use pool::Pool;
 pub use runner::Runner;
 pub use server::Server;
 #[cfg(feature = "testing")]

@@ -20,11 +20,13 @@ use crate::{Begin, Id, Server, Session, Sessions};
 /// How long the way back to the pool may take, the pool's ping included. Then the connection is closed.
 const RETURN_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A pool of SeaORM's.
-pub(crate) struct Pool(DatabaseConnection);
+/// A pool of SeaORM's as a source of sessions.
+pub struct Pool(DatabaseConnection);
 
 impl Pool {
-    pub(crate) fn new(connection: &DatabaseConnection) -> Self {
+    /// Takes sessions from this connection's pool.
+    #[must_use]
+    pub fn new(connection: &DatabaseConnection) -> Self {
         Self(connection.clone())
     }
 }

@@ -84,7 +84,11 @@ impl Runner {
             None => Outcome::RetriesExhausted,
         };
         self.tell_run(&run, outcome);
-        let kind = if refused { Kind::Failed } else { Kind::RetriesExhausted };
+        let kind = match refused {
+            true if run.unsupported => Kind::Refused,
+            true => Kind::Failed,
+            false => Kind::RetriesExhausted,
+        };
         match body {
             Some(error) if outcome == Outcome::Failed => error,
             body => run.into_ended(kind, body.map(|error| format!("{error:#}"))).into(),

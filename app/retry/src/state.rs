@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) kept: Option<Box<dyn Session>>,
     plans_cleared: bool,
     key_taken: bool,
+    /// Whether the policy cannot be kept on the server.
+    pub(crate) unsupported: bool,
 }
 
 impl Run {
@@ -73,6 +75,7 @@ impl Run {
             kept: None,
             plans_cleared: false,
             key_taken: false,
+            unsupported: false,
         }
     }
 
@@ -138,7 +141,9 @@ impl Run {
         };
         match (self.unknown, kind) {
             (Some(unknown), _) => Ended::new(self.name, Kind::Unknown, unknown, body, self.failed),
-            (None, Kind::Failed) => Ended::new(self.name, kind, first(self.failed.last()), body, self.failed),
+            (None, Kind::Failed | Kind::Refused) => {
+                Ended::new(self.name, kind, first(self.failed.last()), body, self.failed)
+            }
             (None, kind) => Ended::new(self.name, kind, first(self.failed.first()), body, self.failed),
         }
     }

@@ -117,6 +117,12 @@ impl Tx {
         self.shared.record().fail(DbErr::Custom(why.to_owned()), Class::Conflict)
     }
 
+    /// The error that has ended this transaction, if one has. It is repeated for every further statement.
+    #[must_use]
+    pub fn failure(&self) -> Option<DbErr> {
+        self.shared.record().failure.as_ref().map(|(error, _)| error.clone())
+    }
+
     /// Adds rows by `COPY … FROM STDIN`, in the transaction like any other statement; returns their number. `rows` is all of
     /// them, in the format that the statement names.
     ///

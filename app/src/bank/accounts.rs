@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use transaction::Tx;
+use sea_orm_retry::Tx;
 
 use super::bulk::{self, Table};
 use super::{AccountId, Bank, ReadError};

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use sea_orm_retry::Tx;
 use serde::Serialize;
-use transaction::Tx;
 use uuid::Uuid;
 
 use super::{Bank, ReadError};

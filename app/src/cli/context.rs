@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use database::{Address, Database, EMBEDDED_URL, Options, Server};
+use sea_orm_retry::Policy;
 use terminal::{Exit, Failure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use transaction::Policy;
 
 use super::answer::Format;
 use super::failure;

@@ -77,10 +77,11 @@ async fn an_error_that_the_body_swallows_is_an_error() {
     assert_eq!(sqlstate(&error).as_deref(), Some("1555"), "the code comes with it");
     let text = ended.to_string();
     assert_eq!(
-        text, "transaction \"swallow\" failed: UNIQUE constraint failed: log.id",
+        text, "transaction \"swallow\": failed: UNIQUE constraint failed: log.id",
         "the server's own words"
     );
     assert_eq!(reason(&error), text);
+    assert_eq!(ended.summary(), "failed: UNIQUE constraint failed: log.id");
     assert!(ended.source().is_some_and(|source| source.to_string().contains("UNIQUE")));
     assert_eq!(log.ids().await, [0_i64; 0]);
 }
@@ -101,7 +102,7 @@ async fn after_the_last_attempt_the_first_error_is_the_source_and_the_body_s_is_
     assert_eq!((ended.kind(), ended.attempts().len()), (Kind::RetriesExhausted, 3));
     assert_eq!(
         ended.to_string(),
-        "transaction \"again\" was given up: try 1 (3 attempts: no answer, no answer, no answer); \
+        "transaction \"again\": given up: try 1 (3 attempts: no answer, no answer, no answer); \
          its body said: outer: root"
     );
     assert_eq!(log.ids().await, [0_i64; 0]);
@@ -166,7 +167,7 @@ async fn a_run_that_hides_in_a_task_ends_within_its_time_with_an_error_that_name
         })
         .await;
     let error = told.expect_err("the only connection is held by the body");
-    assert!(error.to_string().contains("transaction \"hidden\" was given up"), "{error}");
+    assert!(error.to_string().contains("transaction \"hidden\": given up"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 

@@ -7,10 +7,11 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::bank::{Error, Runner};
 use database::sqlstate;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm_retry::Tx;
 use tokio_util::sync::CancellationToken;
-use transaction::{Error, Runner, Tx};
 
 use crate::bank::ReadError;
 

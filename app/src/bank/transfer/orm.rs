@@ -11,7 +11,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
-use transaction::{Earlier, Tx};
+use sea_orm_retry::Tx;
 
 use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
 use crate::bank::Amount;
@@ -22,7 +22,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
         return answer(tx, order, &recorded);
     }
     if source.is_some() {
-        tx.settle(Earlier::Dead);
+        tx.proved_not_applied();
     }
     if order.source == order.target {
         return Err(Refusal::SameAccount(order.source));

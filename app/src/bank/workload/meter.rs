@@ -3,9 +3,9 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use crate::bank::Error;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use transaction::Error;
 
 use crate::bank::transfer::{By, Receipt, Refusal, TransferError};
 
