@@ -14,6 +14,7 @@ mod panic;
 pub mod points;
 mod record;
 mod row;
+mod runner;
 pub mod seed;
 pub mod server_side;
 mod statistics;
@@ -29,7 +30,9 @@ use std::time::Duration;
 
 use database::{Database, Server};
 use sea_orm::DbErr;
-use transaction::{Counts, Error, Policy, Runner, Sessions};
+use sea_orm_retry::{Counts, Policy};
+
+pub use runner::{Error, Runner};
 
 /// A bank on one database. Cloning shares the pool and the counts.
 #[derive(Clone)]
@@ -44,12 +47,13 @@ impl Bank {
     /// The bank on `database`, whose transactions are tried again under `policy`.
     #[must_use]
     pub fn new(database: &Database, policy: Policy) -> Self {
-        Self::on(database.clone(), policy)
+        Self::on(Runner::new(database, policy))
     }
 
-    /// The bank on any source of sessions: one that records what is sent, or one that fails on purpose.
-    pub fn on(sessions: impl Sessions + 'static, policy: Policy) -> Self {
-        Self { runner: Runner::new(sessions, policy) }
+    /// The bank on any runner: one that records what is sent, or one that fails on purpose.
+    #[must_use]
+    pub fn on(runner: Runner) -> Self {
+        Self { runner }
     }
 
     /// The same bank for one worker of so many that each run one transaction after the other: see [`Runner::for_one_of`].

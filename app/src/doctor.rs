@@ -9,10 +9,11 @@ mod protection;
 mod retry;
 mod rights;
 
+use crate::bank::{Error, Runner};
 use database::{Address, Database, reason, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm_retry::{Policy, Tx};
 use serde::Serialize;
-use transaction::{Error, Policy, Runner, Tx};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,7 +62,7 @@ pub struct Patient {
 /// Makes all checks, in an order in which each rests on those before it; tells of each finding as soon as it is there.
 pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let Patient { address, database, policy, .. } = patient;
-    let runner = Runner::new(database.clone(), policy.clone());
+    let runner = Runner::new(database, policy.clone());
     let mut add = |check, found: Result<State, Unseen>| tell(Finding::new(check, found));
     add("url", Ok(State::ok(address.to_string())));
     add("server", Ok(server(address, database)));

@@ -11,8 +11,8 @@ use cpu_time::ThreadTime;
 use database::{Address, Database, Options, Server, connect};
 use sea_orm::sqlx::Executor;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use sea_orm_retry::{Policy, Runner};
 use tests::{Postgres, Proxy};
-use transaction::{Policy, Runner};
 
 const ROUNDS: usize = 300;
 const CPU_ROUNDS: u32 = 40;
@@ -41,7 +41,7 @@ async fn main() {
     println!("{:<44} {:>10} {:>22}", "", "directly", "answers held back 5 ms");
     let near = measure(&direct).await;
     let held_back = measure(&far).await;
-    for (n, name) in ["BEGIN, UPDATE, COMMIT sent bare", "SeaORM's transaction()", "transaction::Runner"]
+    for (n, name) in ["BEGIN, UPDATE, COMMIT sent bare", "SeaORM's transaction()", "sea_orm_retry::Runner"]
         .iter()
         .enumerate()
     {
@@ -64,9 +64,10 @@ fn processor_time(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let times = runtime.block_on(async {
         let database = open(url).await;
-        let runner = Runner::new(database.clone(), Policy::default());
-        let worker = runner.for_one_of(1);
-        let mut times = [const { Vec::new() }; 4];
+        let runner = Runner::new(&database.connection, Policy::default());
+        let no_orphans = runner.under(Policy { end_orphans: false, ..Policy::default() });
+        let mut worker = runner.worker();
+        let mut times = [const { Vec::new() }; 5];
         for _ in 0..CPU_ROUNDS {
             for (n, times) in times.iter_mut().enumerate() {
                 let started = ThreadTime::now();
@@ -75,7 +76,8 @@ fn processor_time(url: &str) {
                         0 => bare(&database).await,
                         1 => sea_orm_transaction(&database).await,
                         2 => ours(&runner).await,
-                        _ => ours(&worker).await,
+                        3 => ours(&no_orphans).await,
+                        _ => ours(worker.runner()).await,
                     }
                 }
                 times.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH));
@@ -86,7 +88,8 @@ fn processor_time(url: &str) {
     println!(
         "\nthe client's processor, in µs a transaction, median of {CPU_ROUNDS} × {CPU_EACH}, taking turns"
     );
-    let names = ["sent bare", "SeaORM's transaction()", "transaction::Runner", "the same, for_one_of(1)"];
+    let names =
+        ["sent bare", "SeaORM's transaction()", "sea_orm_retry::Runner", "without end_orphans", "its worker"];
     let medians = times.map(|mut times| {
         times.sort_unstable_by(f64::total_cmp);
         times[times.len() / 2]
@@ -109,7 +112,7 @@ fn server_name(database: &Database) -> String {
 
 /// The medians of: sent bare, SeaORM's, the runner's.
 async fn measure(database: &Database) -> [Duration; 3] {
-    let runner = Runner::new(database.clone(), Policy::default());
+    let runner = Runner::new(&database.connection, Policy::default());
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         for (n, times) in times.iter_mut().enumerate() {
@@ -151,5 +154,7 @@ async fn sea_orm_transaction(database: &Database) {
 }
 
 async fn ours(runner: &Runner) {
-    runner.run("count", async |tx| tx.execute_unprepared(UPDATE).await.map(drop)).await.expect("applied");
+    let counted: Result<(), DbErr> =
+        runner.run("count", async |tx| tx.execute_unprepared(UPDATE).await.map(drop)).await;
+    counted.expect("applied");
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use ::database::{Database, Options, Server};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
-use transaction::{Policy, Runner, Tx};
+use sea_orm_retry::{Policy, Runner, Tx};
 use url::Url;
 
 use crate::patience::connect_patiently;
@@ -126,8 +126,8 @@ impl Drop for TestDatabase {
 ///
 /// Where it does not.
 pub async fn scalar(database: &Database, sql: &str) -> i64 {
-    let runner = Runner::new(database.clone(), Policy::default());
-    let found = runner.query("scalar", async |tx: &Tx| scalar_in(tx, sql).await).await;
+    let runner = Runner::new(&database.connection, Policy::default());
+    let found: Result<i64, DbErr> = runner.query("scalar", async |tx: &Tx| scalar_in(tx, sql).await).await;
     found.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 

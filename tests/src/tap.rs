@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
 use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
-use transaction::{Begin, Session, Sessions};
+use sea_orm_retry::{Begin, Id, Policy, Pool, Rows, Runner, Session, Sessions};
 
 /// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,18 @@ impl Tap {
         self
     }
 
+    /// Which server it is on.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.database.server
+    }
+
+    /// A runner whose sessions are these.
+    #[must_use]
+    pub fn runner(&self, policy: Policy) -> Runner {
+        Runner::on(self.clone(), policy)
+    }
+
     /// What was sent so far, BEGIN and COMMIT included.
     #[must_use]
     pub fn sent(&self) -> Vec<Statement> {
@@ -102,17 +114,21 @@ impl Tap {
 
 #[async_trait::async_trait]
 impl Sessions for Tap {
-    fn server(&self) -> Server {
-        self.database.server
+    fn server(&self) -> Option<Server> {
+        Some(self.database.server)
     }
 
-    async fn acquire(&self) -> Result<Box<dyn Session>, DbErr> {
-        let session = self.database.acquire().await?;
+    fn identity(&self) -> usize {
+        Pool::new(&self.database.connection).identity()
+    }
+
+    async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
+        let session = Pool::new(&self.database.connection).acquire(unnamed).await?;
         Ok(Box::new(TappedSession { session, tap: self.clone(), open: false }))
     }
 
-    async fn end_orphan(&self, session: &str) -> Result<(), DbErr> {
-        self.database.end_orphan(session).await
+    async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
+        Pool::new(&self.database.connection).end_orphan(id).await
     }
 }
 
@@ -125,16 +141,23 @@ struct TappedSession {
 
 #[async_trait::async_trait]
 impl Session for TappedSession {
-    async fn begin(&mut self, how: &Begin) -> Result<Option<String>, DbErr> {
-        self.tap.text(if *how == Begin::WriteOverOrphan { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
+    async fn version(&mut self) -> Result<String, DbErr> {
+        self.session.version().await
+    }
+
+    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
+        let high = matches!(begin, Begin::Plain { sql, .. } if sql.contains("PRIORITY HIGH"));
+        self.tap.text(if high { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
         self.open = true;
-        self.session.begin(how).await
+        self.session.begin(begin).await
     }
 
     async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
-        self.tap.text(sql);
-        self.open = sql != "COMMIT" && sql != "ROLLBACK";
-        let loss = if sql == "COMMIT" { self.tap.wire().losses.pop_front() } else { None };
+        // One that writes to the log first is a COMMIT nevertheless.
+        let commits = sql.ends_with("COMMIT");
+        self.tap.text(if commits { "COMMIT" } else { sql });
+        self.open = !commits && sql != "ROLLBACK";
+        let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
         if loss != Some(Loss::BeforeCommit) {
             self.session.control(sql).await?;
         }
@@ -168,8 +191,21 @@ impl Session for TappedSession {
         self.session.copy_in(statement, rows).await
     }
 
-    fn release(self: Box<Self>) {
-        self.session.release();
+    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+        self.tap.wire().sent.push(statement.clone());
+        self.session.stream(statement)
+    }
+
+    async fn forget_statements(&mut self) -> Result<(), DbErr> {
+        self.session.forget_statements().await
+    }
+
+    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
+        self.session.is_in_transaction().await
+    }
+
+    fn release(self: Box<Self>, close: bool) {
+        self.session.release(close);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Connecting: one probing connection that asks who answers, then a pool set up for that server.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,28 +12,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
 use crate::address::Target;
 use crate::lifetime::{self, Lifetimes};
 use crate::tls::Tls;
-use crate::{Address, ConnectError, session};
-
-/// Which server answers. CockroachDB speaks PostgreSQL's protocol and differs in what a transaction may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Server {
-    /// The embedded default.
-    Sqlite,
-    /// PostgreSQL, as `version()` says.
-    Postgres,
-    /// CockroachDB, as `version()` says.
-    Cockroach,
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sqlite => "SQLite",
-            Self::Postgres => "PostgreSQL",
-            Self::Cockroach => "CockroachDB",
-        })
-    }
-}
+use crate::{Address, ConnectError, Server, session};
 
 /// What the sessions of a pool are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +63,7 @@ impl Options {
 /// A pool, and whose it is. Cloning shares the pool.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// SeaORM's pool, for statements outside a transaction. Transactions go through the crate `transaction`.
+    /// SeaORM's pool, for statements outside a transaction. Transactions go through the crate `sea-orm-retry`.
     pub connection: DatabaseConnection,
     /// Who answers.
     pub server: Server,

@@ -1,10 +1,7 @@
-//! What can go wrong before the first statement, and how to read the code of what goes wrong after it.
+//! What can go wrong before the first statement.
 
-use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
-
-use sea_orm::{DbErr, RuntimeErr};
 
 use crate::Address;
 use crate::tls::{self, Tls};
@@ -145,37 +142,5 @@ fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
         _ => {
             "check the user, and that the password is right and has not expired; if it asks for a client certificate, give sslcert=FILE&sslkey=FILE"
         }
-    }
-}
-
-/// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and CockroachDB, an
-/// extended result code in decimal (`"5"`, `"517"`) from SQLite; `None` where the error is not the database's.
-#[must_use]
-pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
-    match driver_error(error)? {
-        sqlx::Error::Database(error) => error.code(),
-        _ => None,
-    }
-}
-
-/// What went wrong, in the words of the database or the driver, on one line and without their wrapping.
-#[must_use]
-pub fn reason(error: &DbErr) -> String {
-    let text = match driver_error(error) {
-        Some(sqlx::Error::Database(error)) => error.message().to_owned(),
-        Some(driver) => driver.to_string(),
-        None => error.to_string(),
-    };
-    text.replace('\n', " ")
-}
-
-/// The driver's error, where it is one.
-#[must_use]
-pub fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(e))
-        | DbErr::Exec(RuntimeErr::SqlxError(e))
-        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
-        _ => None,
     }
 }

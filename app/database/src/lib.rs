@@ -4,7 +4,7 @@
 //! (`version()`, never the scheme) and answers with a [`Database`]: a SeaORM pool whose every session is
 //! SERIALIZABLE and bounds what an orphaned transaction can hold. [`Database::close`] ends it. [`sqlstate`] reads the code of an error.
 //!
-//! What it leaves to others: transactions (crate `transaction`), the schema (crate `migration`).
+//! What it leaves to others: transactions (crate `sea-orm-retry`), the schema (crate `migration`).
 
 mod address;
 mod close;
@@ -16,10 +16,10 @@ mod session;
 mod tls;
 
 pub use address::{Address, EMBEDDED_URL};
-pub use connect::{Database, Options, Purpose, Server, connect};
+pub use connect::{Database, Options, Purpose, connect};
 pub use encryption::{Encryption, encryption};
-pub use error::{ConnectError, driver_error, reason, sqlstate};
-pub use session::SESSION_ID;
+pub use error::ConnectError;
+pub use sea_orm_retry::{Server, driver_error, reason, sqlstate};
 
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are
 /// `summary` and, where that leaves something out, `db.statement`.

@@ -12,10 +12,6 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{Options, Purpose, Server};
 
-/// On PostgreSQL, the session's setting that holds `pid/start` of its own process, the start in seconds since 1970:
-/// enough for another session to end exactly this one. `SHOW` answers it without taking a snapshot.
-pub const SESSION_ID: &str = "seabank.session";
-
 /// Statements that set up one session, together one round trip.
 pub(crate) fn settings(server: Server, options: &Options) -> Vec<String> {
     let mut settings = vec![
@@ -26,12 +22,6 @@ pub(crate) fn settings(server: Server, options: &Options) -> Vec<String> {
     ];
     if server == Server::Postgres {
         settings.extend([
-            // So that a transaction can say whose it is without reading anything: see `SESSION_ID`. The function and
-            // not the view over it, which joins two catalogs: a session that has just begun has neither in memory.
-            format!(
-                "SELECT set_config('{SESSION_ID}', pid || '/' || extract(epoch FROM backend_start), false) \
-                 FROM pg_stat_get_activity(pg_backend_pid())"
-            ),
             // Where the database's or the user's default is to answer a COMMIT before it is durable. Whoever asks for
             // more than `on`, a standby's answer, keeps it.
             "SELECT set_config('synchronous_commit', 'on', false) \

@@ -6,10 +6,9 @@ use ::entity::accounts::{self, Column, Entity as Accounts};
 use ::entity::transfers;
 use rand::{Rng, RngExt};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use transaction::Tx;
+use sea_orm_retry::Tx;
 
 use super::bulk::{self, Table};
 use super::{AccountId, Bank, Holding, ReadError, moment, row};

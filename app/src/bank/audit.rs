@@ -3,12 +3,12 @@
 use std::fmt;
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use sea_orm_retry::Tx;
 use serde::Serialize;
-use transaction::{Error, Tx};
 use uuid::Uuid;
 
 use super::panic::caught;
-use super::{Bank, ReadError};
+use super::{Bank, Error, ReadError};
 
 /// How many violations of each kind are listed.
 const LISTED: u64 = 20;

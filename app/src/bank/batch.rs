@@ -1,10 +1,11 @@
 //! A chunk of rows, applied once: its row in `batches` is written first, in the chunk's own transaction.
 
+use crate::bank::{Error, Runner};
 use ::entity::batches::{self, Column, Entity as Batches};
 use sea_orm::{
     ActiveValue::NotSet, ActiveValue::Set, DbErr, EntityTrait, QuerySelect, sea_query::OnConflict,
 };
-use transaction::{Earlier, Error, Runner, Tx};
+use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use super::load::LoadError;
@@ -49,22 +50,22 @@ where
     runner
         .run_idempotent("batch", async |tx| match write_own_row(tx, batch.id, rows_of(batch)).await? {
             None => {
-                tx.settle(Earlier::Dead);
+                tx.proved_not_applied();
                 Ok(Once::Applied(add(tx).await?))
             }
             Some(IN_HALVES) => {
-                tx.settle(Earlier::Dead);
+                tx.proved_not_applied();
                 Ok(Once::InHalves)
             }
             Some(recorded) if recorded == rows_of(batch) => {
                 // By an attempt of this very call, where one ended unknown.
                 let own = tx.earlier_unknown();
-                tx.settle(Earlier::Applied);
+                tx.proved_applied();
                 let there = look(tx).await?;
                 Ok(if own { Once::Applied(there) } else { Once::Found(there) })
             }
             Some(recorded) => {
-                tx.settle(Earlier::Dead);
+                tx.proved_not_applied();
                 Err(LoadError::SizeChanged { recorded, asked: batch.rows })
             }
         })
@@ -81,7 +82,11 @@ pub(crate) async fn halve(runner: &Runner, batch: Batch) -> Result<bool, Error<L
     runner
         .run_idempotent("halve batch", async |tx| {
             let recorded = write_own_row(tx, batch.id, IN_HALVES).await?;
-            tx.settle(if recorded == Some(IN_HALVES) { Earlier::Applied } else { Earlier::Dead });
+            if recorded == Some(IN_HALVES) {
+                tx.proved_applied()
+            } else {
+                tx.proved_not_applied()
+            }
             Ok(recorded.is_none_or(|recorded| recorded == IN_HALVES))
         })
         .await

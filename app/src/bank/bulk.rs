@@ -3,7 +3,7 @@
 use database::Server;
 use sea_orm::sea_query::{ArrayType, OnConflict, Query};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use transaction::Tx;
+use sea_orm_retry::Tx;
 
 /// The most parameters of one statement on SQLite: its compile-time default since 3.32.
 pub(crate) const SQLITE_PARAMETERS_MAX: usize = 32_766;

@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use crate::bank::Error;
 use ::entity::prelude::{Accounts, Transfers};
 use ::entity::{accounts, transfers};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm_retry::Tx;
 use tokio_util::sync::CancellationToken;
-use transaction::{Error, Tx};
 
 use super::bulk::Column;
 use super::record::{Account, Record, Transfer};

@@ -19,11 +19,11 @@ use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::bank::Error;
 use database::Server;
 use futures_util::stream::{self, Stream};
-use sea_orm::ConnectionTrait;
+use sea_orm_retry::{Class, Tx};
 use tokio::sync::mpsc::Receiver;
-use transaction::{Class, Error, Tx};
 
 use super::Bank;
 use super::bulk::Table;

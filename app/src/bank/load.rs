@@ -11,11 +11,12 @@ use std::num::NonZero;
 use std::ops::{AddAssign, Range};
 use std::pin::pin;
 
+use crate::bank::{Error, Runner};
 use database::{Server, reason, sqlstate};
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
 use sea_orm::DbErr;
+use sea_orm_retry::Tx;
 use tokio_util::sync::CancellationToken;
-use transaction::{Error, Runner, Tx};
 use uuid::Uuid;
 
 use super::batch::{Batch, Once, apply_once, halve};
@@ -256,12 +257,12 @@ fn halves(name: &str, range: Range<usize>) -> [(String, Range<usize>); 2] {
 
 /// Whether a server says that a transaction is more than it can take.
 fn is_too_large<E>(error: &Error<E>) -> bool {
-    error.attempts().last().is_some_and(|attempt| {
+    error.last().is_some_and(|last| {
         // configuration_limit_exceeded, program_limit_exceeded, out_of_memory
-        matches!(sqlstate(&attempt.error).as_deref(), Some("53400" | "54000" | "53200"))
+        matches!(sqlstate(last).as_deref(), Some("53400" | "54000" | "53200"))
             // The limit of one Raft command has no code of its own: CockroachDB answers XXUUU, as when a node has just died, and only
             // the text tells the two apart (v20.2 and v22.1).
-            || reason(&attempt.error).contains("command is too large")
+            || reason(last).contains("command is too large")
     })
 }
 

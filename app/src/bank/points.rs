@@ -2,7 +2,7 @@
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use transaction::Tx;
+use sea_orm_retry::Tx;
 
 use super::Bank;
 use super::bulk::{Column, Table};

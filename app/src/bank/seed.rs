@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
 use sea_orm::DbErr;
-use transaction::Tx;
+use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use super::accounts::{NewAccount, TABLE, insert_new};

@@ -15,10 +15,11 @@ mod staging;
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
+use crate::bank::Error;
 use database::Server;
 use futures_util::stream::{self, Stream};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
-use transaction::{Error, Tx};
+use sea_orm_retry::Tx;
 
 use super::import::Imported;
 use super::import::parse::{Kind, read_header};

@@ -13,7 +13,7 @@ impl Bank {
             return;
         }
         let sql = format!("CREATE STATISTICS {table}_added FROM {table}");
-        let body = async |tx: &transaction::Tx| tx.execute_unprepared(&sql).await.map(drop);
+        let body = async |tx: &sea_orm_retry::Tx| tx.execute_unprepared(&sql).await.map(drop);
         if let Err(error) = self.runner.query("statistics", body).await {
             tracing::debug!(%error, "the planner will find out by itself");
         }

@@ -1,7 +1,7 @@
 //! Moving money: what is asked, what comes of it, and the three styles of doing it.
 //!
 //! The outcomes are checked in the order of [`Refusal`]'s variants. Each style is one body that keeps the contract of
-//! [`transaction::Runner::run_idempotent`], or of [`transaction::Runner::statement`]; everything random is drawn before,
+//! [`sea_orm_retry::Runner::run_idempotent`], or of [`sea_orm_retry::Runner::statement`]; everything random is drawn before,
 //! in [`Bank::order`].
 
 mod builder;
@@ -13,11 +13,12 @@ mod single;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use crate::bank::Error;
 use ::entity::transfers;
 use database::{Server, sqlstate};
 use rand::Rng;
 use sea_orm::{DbErr, EntityTrait};
-use transaction::{Attempts, Earlier, Error, Tx};
+use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 pub use many::{Ended, Many, Unsuccessful};
@@ -266,7 +267,7 @@ impl Bank {
     pub async fn transfer(&self, order: Order, style: Style) -> Result<Receipt, TransferError> {
         match caught(self.run(&order, style)).await {
             Ok(outcome) => outcome,
-            Err(panicked) => Err(Error::Unknown { first: panicked.into(), attempts: Attempts::default() }),
+            Err(panicked) => Err(Error::Panicked(panicked)),
         }
     }
 
@@ -290,9 +291,9 @@ impl Bank {
                 tracing::info!(id = %receipt.id, amount = %receipt.amount, "applied");
                 Ok(receipt)
             }
-            Err(Error::Database { error, body, attempts }) => {
+            Err(Error::Database { error, body }) => {
                 let refusal = self.refusal_behind(order, &error).await;
-                Err(refusal.map_or(Error::Database { error, body, attempts }, Error::Body))
+                Err(refusal.map_or(Error::Database { error, body }, Error::Body))
             }
             outcome => outcome,
         }
@@ -354,10 +355,10 @@ fn answer(tx: &Tx, order: &Order, recorded: &Movement) -> Result<Receipt, Refusa
         given.into_iter().find(|(_, given, recorded)| given.is_some_and(|given| given != *recorded));
     if let Some((field, _, recorded)) = differing {
         // The id is somebody else's, so no attempt of this run is applied or can be.
-        tx.settle(Earlier::Dead);
+        tx.proved_not_applied();
         return Err(Refusal::IdConflict { id: order.id, field, recorded });
     }
-    tx.settle(Earlier::Applied);
+    tx.proved_applied();
     Ok(Receipt {
         id: order.id,
         source: AccountId(recorded.source_id),

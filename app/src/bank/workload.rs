@@ -16,9 +16,9 @@ use futures_util::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::ConnectionTrait;
+use sea_orm_retry::Counts;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use transaction::Counts;
 use uuid::Uuid;
 
 use super::audit::Audit;

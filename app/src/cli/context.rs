@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use futures_util::future::join_all;
+use sea_orm_retry::Policy;
 use terminal::{Exit, Failure, interrupted, interruption};
 use tokio_util::sync::CancellationToken;
-use transaction::Policy;
 
 use super::answer::Format;
 use super::failure;

@@ -104,7 +104,7 @@ async fn export(context: &Context, bank: &Bank, what: Rows, to: impl Write) -> R
             ExportError::SnapshotLost(_) => {
                 Failure::new(Exit::Failed, "snapshot_lost", format!("{error}: run it again"))
             }
-            ExportError::Database(error) => failure::of_database(error, ""),
+            ExportError::Database(error) => failure::of_database(error),
         })
     })
 }

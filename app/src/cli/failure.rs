@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
+use crate::bank::Error;
 use database::{reason, sqlstate};
 use sea_orm::DbErr;
 use terminal::{Exit, Failure};
-use transaction::Error;
 
 use crate::bank::ReadError;
 use crate::bank::load::LoadError;
@@ -20,7 +20,7 @@ pub(super) fn transaction<E: Display>(
 ) -> Failure {
     match error {
         Error::Body(error) => body(error),
-        Error::Database { error, attempts, .. } => of_database(error, &attempts.to_string()),
+        Error::Database { error, .. } => of_database(error),
         Error::RetriesExhausted { .. } => Failure::new(
             Exit::Failed,
             "retries_exhausted",
@@ -28,7 +28,7 @@ pub(super) fn transaction<E: Display>(
                 "{error}; nothing of it is applied: try again, or allow more with --max-attempts and --retry-for"
             ),
         ),
-        Error::Unknown { .. } => {
+        error if error.may_be_applied() => {
             Failure::new(Exit::Unknown, "unknown", format!("{error}; to settle it run `{settle}`"))
         }
         other => Failure::new(Exit::Failed, "failed", other.to_string()),
@@ -36,7 +36,7 @@ pub(super) fn transaction<E: Display>(
 }
 
 /// What the database said, and what to do about it.
-pub(super) fn of_database(error: &DbErr, attempts: &str) -> Failure {
+pub(super) fn of_database(error: &DbErr) -> Failure {
     let (kind, remedy) = match sqlstate(error).as_deref() {
         // SQLITE_FULL; disk_full
         Some("13" | "53100") => ("disk_full", "free some space on the database's disk, then run it again"),
@@ -53,12 +53,12 @@ pub(super) fn of_database(error: &DbErr, attempts: &str) -> Failure {
         "not_migrated" | "no_database" => Exit::NoDatabase,
         _ => Exit::Failed,
     };
-    Failure::new(exit, kind, format!("the database refused: {}{attempts}: {remedy}", reason(error)))
+    Failure::new(exit, kind, format!("the database refused: {}: {remedy}", reason(error)))
 }
 
 /// What reading ended in.
 pub(super) fn reading(error: &ReadError) -> Failure {
-    transaction(error, "", |error| of_database(error, ""))
+    transaction(error, "", of_database)
 }
 
 /// What a bulk load ended in.
@@ -67,14 +67,14 @@ pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
         LoadError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
         LoadError::Rejected(_) => Failure::new(Exit::Failed, "rejected", error.to_string()),
         LoadError::Unwritable(_) => Failure::new(Exit::Failed, "unwritable", error.to_string()),
-        LoadError::Database(error) => of_database(error, ""),
+        LoadError::Database(error) => of_database(error),
     })
 }
 
 /// What a transfer ended in.
 pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
     transaction(error, settle, |refusal| match refusal {
-        Refusal::Database(error) => of_database(error, ""),
+        Refusal::Database(error) => of_database(error),
         other => Failure::new(Exit::Failed, other.kind(), other.to_string()),
     })
 }

@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let wanted =
         Wanted { database: args.database.clone(), user: args.user.clone(), password: password(args)? };
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
-    let refused = |error| failure::of_database(&error, "");
+    let refused = |error| failure::of_database(&error);
     let created = setup::create(&admin, &wanted).await.map_err(refused)?;
     let there = address.with_database(database);
     let there = context.connect_with(&there, &Options { max_connections: 1, ..Options::default() }).await?;

@@ -5,9 +5,9 @@ mod one;
 
 use clap::ValueEnum;
 use database::Server;
+use sea_orm_retry::Counts;
 use serde::Serialize;
 use terminal::Failure;
-use transaction::Counts;
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -125,8 +125,8 @@ impl Tally {
         *match outcome {
             Ok(Receipt { by: By::ThisRun, .. }) => &mut self.applied,
             Ok(Receipt { by: By::EarlierRun, .. }) => &mut self.already_applied,
-            Err(transaction::Error::Body(Refusal::NothingToMove(_))) => &mut self.skipped,
-            Err(transaction::Error::Unknown { .. }) => &mut self.unknown,
+            Err(crate::bank::Error::Body(Refusal::NothingToMove(_))) => &mut self.skipped,
+            Err(error) if error.may_be_applied() => &mut self.unknown,
             Err(_) => &mut self.failed,
         } += 1;
     }

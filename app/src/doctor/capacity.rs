@@ -1,7 +1,7 @@
 //! Whether the server can do what the bank is going to ask of it at once.
 
+use crate::bank::Runner;
 use database::Server;
-use transaction::Runner;
 
 use super::{Patient, State, Unseen, ask};
 

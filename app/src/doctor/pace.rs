@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::bank::Runner;
 use database::Server;
-use transaction::Runner;
 
 use super::{State, Unseen, ask};
 

@@ -1,7 +1,8 @@
 //! What protects the bank's transactions: on their way, from each other, and from a power cut.
 
+use crate::bank::Runner;
 use database::{Address, Encryption, Server};
-use transaction::{Runner, Tx};
+use sea_orm_retry::Tx;
 
 use super::{State, Unseen, ask, row};
 

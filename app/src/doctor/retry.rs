@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bank::{Error, Runner};
 use database::{Database, Server};
-use sea_orm::{ConnectionTrait, DbErr};
-use tokio::sync::Barrier;
-use transaction::{Error, Runner, Tx};
+use sea_orm::DbErr;
+use sea_orm::sqlx::sqlite::SqlitePoolOptions;
+use sea_orm_retry::{Counts, Policy, Tx};
+use tokio::sync::{Barrier, Notify};
 
 use super::{State, Unseen, row};
 
 /// Lets the server refuse a first attempt, and sees the second end well.
 pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<State, Unseen> {
     let before = runner.counts();
-    let how = match runner.server() {
-        Server::Sqlite => outdated(database, runner).await?,
-        Server::Postgres => deadlock(runner).await?,
-        Server::Cockroach => asked_for(runner).await?,
+    let (how, since) = match runner.server() {
+        Server::Sqlite => locked(database, runner).await?,
+        Server::Postgres => (deadlock(runner).await?, runner.counts().since(&before)),
+        Server::Cockroach => (asked_for(runner).await?, runner.counts().since(&before)),
     };
-    let since = runner.counts().since(&before);
     let codes: Vec<String> = since.retries_by_sqlstate.keys().cloned().collect();
     Ok(if since.retries > 0 {
         State::ok(format!("{how} ({}); run again, it was applied", codes.join(", ")))
@@ -30,20 +31,36 @@ pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<Sta
     })
 }
 
-/// A snapshot that somebody has written after can only be read. What is written is what was there.
-async fn outdated(database: &Database, runner: &Runner) -> Result<&'static str, Error<DbErr>> {
-    runner
-        .read("provoked retry", async |tx: &Tx| {
-            let version: i64 = row(tx, "PRAGMA user_version").await?.try_get_by_index(0)?;
-            if tx.attempt() == 1 {
-                let same = format!("PRAGMA user_version = {version}");
-                database.connection.execute_unprepared(&same).await?;
-                tx.execute_unprepared(&same).await?;
+/// A second writer is refused at its BEGIN while the first one holds the lock. Usually it waits; this one does not.
+async fn locked(database: &Database, runner: &Runner) -> Result<(&'static str, Counts), Error<DbErr>> {
+    let options = database.connection.get_sqlite_connection_pool().connect_options();
+    let impatient = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with((*options).clone().busy_timeout(Duration::ZERO))
+        .into();
+    let impatient =
+        Runner::of(sea_orm_retry::Runner::new(&impatient, Policy::default()), Server::Sqlite, Some(1));
+    let nothing = async |tx: &Tx| row(tx, "SELECT 1").await.map(drop);
+    let holds = Notify::new();
+    let hold = runner.run("hold the lock", async |tx: &Tx| {
+        nothing(tx).await?;
+        holds.notify_one();
+        // Not for ever: the other may have ended of something else.
+        for _ in 0..500 {
+            if impatient.counts().attempts > 0 {
+                break;
             }
-            Ok(())
-        })
-        .await?;
-    Ok("a transaction had to write over a snapshot that was out of date")
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    });
+    let want = async {
+        holds.notified().await;
+        impatient.run("provoked retry", nothing).await
+    };
+    let (held, wanted) = tokio::join!(hold, want);
+    held.and(wanted)?;
+    Ok(("a second writer was refused while the first one held the lock", impatient.counts()))
 }
 
 /// Two transactions that wait for each other: the server ends one. The locks are of numbers, not of rows.

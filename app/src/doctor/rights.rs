@@ -1,8 +1,9 @@
 //! Whether the schema is there, and whether the user may do with it what the bank does.
 
+use crate::bank::{Error, Runner};
 use database::{Database, Server, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr};
-use transaction::{Error, Runner, Tx};
+use sea_orm_retry::Tx;
 
 use super::{State, Unseen, row};
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use database::Server;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::transfer::{Style, Wish};
 use tempfile::TempDir;
 use tests::{TestDatabase, TestServer};
-use transaction::Policy;
 
 use crate::figures::name;
 use crate::program::run;

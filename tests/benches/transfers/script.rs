@@ -1,10 +1,10 @@
 //! What a style sends, as a script for pgbench: taken from the wire, so that both send the very same.
 
 use sea_orm::{Statement, Value};
+use sea_orm_retry::Policy;
 use seabank::bank::transfer::{Order, Style, Wish};
-use seabank::bank::{AccountId, Amount, Bank};
+use seabank::bank::{AccountId, Amount, Bank, Runner};
 use tests::{Tap, TestDatabase};
-use transaction::Policy;
 use uuid::Uuid;
 
 /// Told apart by their values, none of which means anything else in a statement.
@@ -18,7 +18,10 @@ pub(crate) async fn of(test: &TestDatabase, style: Style, accounts: u64) -> Stri
     let amount = Some(Amount::new(AMOUNT).expect("positive"));
     let order =
         Order::new(Uuid::new_v4(), AccountId(SOURCE), AccountId(TARGET), Wish { amount, ..Wish::default() });
-    Bank::on(tap.clone(), Policy::default()).transfer(order, style).await.expect("applied");
+    Bank::on(Runner::of(tap.runner(Policy::default()), tap.server(), None))
+        .transfer(order, style)
+        .await
+        .expect("applied");
     let statements: Vec<String> = tap.sent().iter().map(|it| format!("{};", text(it))).collect();
     [draws(accounts).as_str(), &statements.join("\n")].concat()
 }

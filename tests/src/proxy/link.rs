@@ -285,7 +285,7 @@ impl Link {
             self.answer().await?;
         }
         // A COMMIT that fails ends the transaction for the program too.
-        self.forged = was_open && !request.starts_with("COMMIT");
+        self.forged = was_open && !request.commits();
         self.tell_error(code, if self.forged { b'E' } else { b'I' }).await
     }
 
@@ -296,7 +296,7 @@ impl Link {
 
     /// Answers for the server in a transaction that it no longer has, as it would in an aborted one.
     async fn answer_in_forged(&mut self, request: &Request) -> Option<()> {
-        let ends = ["ROLLBACK", "COMMIT"].iter().any(|word| request.text.trim().eq_ignore_ascii_case(word));
+        let ends = request.commits() || request.text.trim().eq_ignore_ascii_case("ROLLBACK");
         if ends {
             self.forged = false;
             let answer = [frame::complete("ROLLBACK"), frame::ready(b'I')].concat();

@@ -45,6 +45,12 @@ impl Request {
         Self { connection, transaction, kind, text, parameters, bytes }
     }
 
+    /// Whether it is a COMMIT, also one that writes to the log in the same message.
+    #[must_use]
+    pub fn commits(&self) -> bool {
+        self.starts_with("COMMIT") || self.text.ends_with("; COMMIT")
+    }
+
     pub(super) fn startup(connection: u64, bytes: BytesMut) -> Self {
         Self { kind: Kind::Startup, bytes, ..Self::new(connection, 0) }
     }

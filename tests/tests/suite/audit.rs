@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use database::{Database, Options, Server};
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::audit::{Audit, Rule};
 use seabank::bank::transfer::{Many, Style, Wish};
 use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, tests};
 use tokio_util::sync::CancellationToken;
-use transaction::Policy;
 use uuid::Uuid;
 
 use crate::books::{execute, insert_account, insert_transfer, seed};
@@ -246,7 +246,7 @@ async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
 
 /// The honest bank is what is audited, not what the writer makes of it.
 async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
-    let runner = transaction::Runner::new(test.connect().await, Policy::default());
+    let runner = seabank::bank::Runner::new(&test.connect().await, Policy::default());
     runner
         .run("hold", async |tx| {
             sea_orm::ConnectionTrait::execute_unprepared(tx, "UPDATE accounts SET balance = 0 WHERE id = 1")

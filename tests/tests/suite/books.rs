@@ -10,12 +10,18 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ConnectionTrait, DbErr, EntityTrait, QueryOrder,
 };
+use sea_orm_retry::{Policy, Tx};
 use seabank::bank::Bank;
+use seabank::bank::Runner;
 use seabank::bank::load::{Loading, Stopped};
 use seabank::bank::seed::Collisions;
 use tokio_util::sync::CancellationToken;
-use transaction::{Policy, Runner, Tx};
 use uuid::Uuid;
+
+/// A runner of the bank's whose sessions are tapped.
+pub(crate) fn tapped(tap: &tests::Tap, policy: Policy) -> Runner {
+    Runner::of(tap.runner(policy), tap.server(), None)
+}
 
 /// An account that was opened with its balance.
 pub(crate) async fn insert_account(database: &Database, id: i64, balance: i64) {
@@ -53,7 +59,7 @@ pub(crate) async fn execute(database: &Database, sql: &str) {
 /// Everything that a bank holds, for comparing, in one snapshot that minds no writer: accounts in their order, then
 /// transfers.
 pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Vec<transfers::Model>) {
-    let runner = Runner::new(database.clone(), Policy::default());
+    let runner = Runner::new(database, Policy::default());
     let read = runner.read("everything", async |tx: &Tx| {
         let accounts = accounts::Entity::find().order_by_asc(accounts::Column::Id).all(tx).await?;
         let transfers = transfers::Entity::find().order_by_asc(transfers::Column::Id).all(tx).await?;

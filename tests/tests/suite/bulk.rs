@@ -1,13 +1,13 @@
 //! Loads in chunks: points, and chunks that a server says are too large.
 
 use database::Server;
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use serde_json::Value;
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, scalar, tests};
-use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{execute, loading};
+use crate::books::{execute, loading, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -46,7 +46,7 @@ async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer)
     let database = test.connect().await;
     let losses =
         [Loss::AfterCommit, Loss::BeforeCommit, Loss::AfterCommit, Loss::AfterCommit, Loss::BeforeCommit];
-    let bank = Bank::on(Tap::new(&database).losing(&losses), Policy::default());
+    let bank = Bank::on(tapped(&Tap::new(&database).losing(&losses), Policy::default()));
     let added = bank.add_points(250, 1, &loading(Uuid::new_v4(), 100), |_| ()).await.expect("added");
     assert_eq!((added.rows, added.found, added.chunks, bank.counts().unknown), (250, 0, 3, 0));
     assert!(bank.counts().retries >= 3, "{:?}", bank.counts());

@@ -4,11 +4,12 @@
 
 use database::Options;
 use sea_orm::DbErr;
+use sea_orm_retry::Policy;
+use seabank::bank::Runner;
 use seabank::bank::transfer::Style;
 use serde_json::Value;
 use tests::{Test, TestServer, scalar, scalar_in, tests};
 use tokio::task::JoinSet;
-use transaction::{Policy, Runner};
 
 use crate::books::{execute, insert_account};
 use crate::crash::assert_whole;
@@ -29,7 +30,7 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     let database = test.connect_with(&Options { max_connections: 32, ..Options::default() }).await;
     execute(&database, "CREATE TABLE counter (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)").await;
     execute(&database, "INSERT INTO counter VALUES (1, 0)").await;
-    let runner = Runner::new(database.clone(), Policy::default());
+    let runner = Runner::new(&database, Policy::default());
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let runner = runner.clone();
@@ -40,7 +41,7 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
                     let update = format!("UPDATE counter SET value = {} WHERE id = 1", value + 1);
                     sea_orm::ConnectionTrait::execute_unprepared(tx, &update).await.map(|_| ())
                 });
-                counted.await.unwrap_or_else(|error: transaction::Error<DbErr>| panic!("{error}"));
+                counted.await.unwrap_or_else(|error: seabank::bank::Error<DbErr>| panic!("{error}"));
             }
         });
     }
@@ -63,7 +64,7 @@ async fn of_two_who_may_leave_one_stays(server: &TestServer) {
     let database = test.connect().await;
     execute(&database, "CREATE TABLE on_call (id BIGINT PRIMARY KEY, here BIGINT NOT NULL)").await;
     execute(&database, "INSERT INTO on_call VALUES (1, 1), (2, 1)").await;
-    let runner = Runner::new(database.clone(), Policy::default());
+    let runner = Runner::new(&database, Policy::default());
     let leave = async |id: i64| {
         let left = runner.run("leave", async |tx| {
             let here = scalar_in(tx, "SELECT count(*) FROM on_call WHERE here = 1").await?;

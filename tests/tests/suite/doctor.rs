@@ -105,7 +105,7 @@ async fn a_retry_is_provoked_and_nothing_is_changed(server: &TestServer) {
     let before = everything(&database).await;
     let examined = Examined::of(&test, &[]);
     let code = match server.server {
-        Server::Sqlite => "517",
+        Server::Sqlite => "(5)",
         Server::Postgres => "40P01",
         Server::Cockroach => "40001",
     };

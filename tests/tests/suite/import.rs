@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use database::Server;
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::import::{COPY_MIN, Imported, OnError};
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, scalar, tests};
-use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{everything, insert_account, loading};
+use crate::books::{everything, insert_account, loading, tapped};
 use crate::crash::assert_whole;
 use crate::files::{Folder, accounts, count, import};
 
@@ -61,7 +61,7 @@ async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
     let database = test.connect().await;
     insert_account(&database, 5000, 50_000).await;
     let tap = Tap::new(&database).losing(&[Loss::AfterCommit, Loss::BeforeCommit]);
-    let bank = Bank::on(tap.clone(), Policy::default());
+    let bank = Bank::on(tapped(&tap, Policy::default()));
     let file = Cursor::new(accounts(count as u64));
     let run = loading(Uuid::new_v4(), COPY_MIN);
     let imported = bank.import(file, &run, OnError::Stop, |_| (), |_| Ok(())).await.expect("imported");

@@ -20,6 +20,7 @@ mod model;
 mod nodes;
 mod others;
 mod plans;
+mod pools;
 mod reader;
 mod rejects;
 mod relations;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ("migrations", migrations::tests()),
         ("others", others::tests()),
         ("entities", entities::tests()),
+        ("pools", pools::tests()),
         ("transaction", transaction::tests()),
         ("savepoint", savepoint::tests()),
         ("faults", faults::tests()),

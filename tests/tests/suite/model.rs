@@ -13,14 +13,15 @@ use database::{Database, Server};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestRunner};
+use sea_orm_retry::Policy;
+use seabank::bank::Error;
 use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Loss, Tap, Test, TestServer, tests};
 use tokio::task::JoinSet;
-use transaction::{Error, Policy};
 use uuid::Uuid;
 
-use crate::books::{everything, execute};
+use crate::books::{everything, execute, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![some_order_of_the_transfers_explains_every_outcome]
@@ -106,7 +107,7 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
     ] {
         execute(database, sql).await;
     }
-    let bank = Bank::on(Tap::new(database).losing(&case.losses), Policy::default());
+    let bank = Bank::on(tapped(&Tap::new(database).losing(&case.losses), Policy::default()));
     let outcomes = outcomes(&bank, case).await?;
     prop_assert!(is_explained(case, &outcomes), "no order explains {outcomes:?}");
 

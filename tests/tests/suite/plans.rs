@@ -4,13 +4,13 @@ use database::Server;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm_retry::Policy;
 use seabank::bank::transfer::{Order, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Tap, Test, TestServer, tests};
-use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{execute, loading, seed};
+use crate::books::{execute, loading, seed, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -74,7 +74,7 @@ async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
 async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let tap = Tap::new(&database);
-    new_transfers(&Bank::on(tap.clone(), Policy::default())).await;
+    new_transfers(&Bank::on(tapped(&tap, Policy::default()))).await;
     let sent = tap.sent();
     let writing: Vec<_> =
         sent.iter().filter(|it| it.sql.replace('"', "").contains("INSERT INTO transfers")).collect();
@@ -88,7 +88,7 @@ async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
 /// How many statements were explained of the hot path, none of which scans a table.
 async fn explain_the_hot_path(database: &database::Database) -> usize {
     let tap = Tap::new(database);
-    let bank = Bank::on(tap.clone(), Policy::default());
+    let bank = Bank::on(tapped(&tap, Policy::default()));
     everything_on_the_hot_path(&bank).await;
 
     let mut explained = 0;

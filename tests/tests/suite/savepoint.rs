@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm_retry::{Policy, Tx};
+use seabank::bank::Error;
 use tests::{Tap, Test, TestServer, tests};
-use transaction::{Error, Policy, Runner, Tx};
 
+use crate::books::tapped;
 use crate::transaction::{Log, insert, serialization_failure};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -25,7 +27,7 @@ fn with_savepoint() -> Policy {
 async fn savepoints_are_refused_elsewhere(server: &TestServer) {
     let log = Log::under(server, with_savepoint()).await;
     let error = log.runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("not CockroachDB");
-    assert!(matches!(error, Error::SavepointUnsupported), "{error}");
+    assert!(matches!(error, Error::Refused(_)), "{error}");
     assert_eq!(log.count().await, 0);
 }
 
@@ -33,7 +35,7 @@ async fn the_savepoint_protocol_sends_what_the_tutorial_logs(server: &TestServer
     let log = Log::new(server).await;
     let tap = Tap::new(&log.database);
     let insert = async |tx: &Tx| insert(tx, 1).await;
-    Runner::new(tap.clone(), with_savepoint()).run("log", insert).await.expect("a free id");
+    tapped(&tap, with_savepoint()).run("log", insert).await.expect("a free id");
     let sent: Vec<String> = tap.sent().into_iter().map(|statement| statement.sql).collect();
     assert_eq!(
         sent,
@@ -52,7 +54,7 @@ async fn savepoint_restarts_keep_their_order(server: &TestServer) {
     let log = Log::new(server).await;
     let tap = Tap::new(&log.database);
     let tries = AtomicU32::new(0);
-    Runner::new(tap.clone(), with_savepoint())
+    tapped(&tap, with_savepoint())
         .run("restart", async |tx| {
             insert(tx, 1).await?;
             if tries.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use ::entity::batches;
 use sea_orm::EntityTrait;
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
+use seabank::bank::Error;
 use seabank::bank::load::{LoadError, Loaded, Loading};
 use seabank::bank::seed::{BALANCE_LIMIT, Collisions, ID_LIMIT};
 use serde_json::Value;
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
-use transaction::{Error, Policy};
 use uuid::Uuid;
 
-use crate::books::{everything, loading};
+use crate::books::{everything, loading, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -161,7 +162,7 @@ async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
         Loss::BeforeCommit,
         Loss::AfterCommit,
     ]);
-    let bank = Bank::on(tap, Policy::default());
+    let bank = Bank::on(tapped(&tap, Policy::default()));
     let seeded = all(&bank, &run(7)).await;
     assert_eq!((seeded.chunks, bank.counts().unknown), (3, 0));
     assert!(bank.counts().retries >= 3, "{:?}", bank.counts());

@@ -4,16 +4,16 @@ use std::num::NonZero;
 use std::process::Output;
 
 use database::{Database, Server};
+use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::import::Imported;
 use seabank::bank::load::Loading;
 use serde_json::Value;
 use tests::{Tap, Test, TestDatabase, TestServer, WebFile, scalar, tests};
 use tokio_util::sync::CancellationToken;
-use transaction::Policy;
 use uuid::Uuid;
 
-use crate::books::{everything, execute, insert_account};
+use crate::books::{everything, execute, insert_account, tapped};
 use crate::crash::assert_whole;
 use crate::told::Telling;
 
@@ -261,7 +261,8 @@ struct Played {
 
 impl Played {
     async fn new(test: &TestDatabase, rewrite: fn(&str) -> String) -> Self {
-        let bank = |database: &Database| Bank::on(Tap::new(database).rewriting(rewrite), Policy::default());
+        let bank =
+            |database: &Database| Bank::on(tapped(&Tap::new(database).rewriting(rewrite), Policy::default()));
         Self { bank: bank(&test.connect().await), long: bank(&test.connect_for_analysis().await) }
     }
 

@@ -7,9 +7,12 @@ use std::time::Duration;
 use database::{Address, Database, Options, Server, connect};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm_retry::{Policy, Tx};
+use seabank::bank::{Error, Runner};
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
 use tokio::sync::Barrier;
-use transaction::{Error, Policy, Runner, Tx};
+
+use crate::books::tapped;
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -54,7 +57,7 @@ impl Log {
         let database = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
         let create = "CREATE TABLE log (id BIGINT PRIMARY KEY, note BIGINT NOT NULL DEFAULT 0)";
         database.connection.execute_unprepared(create).await.expect("the table can be made");
-        let runner = Runner::new(database.clone(), policy);
+        let runner = Runner::new(&database, policy);
         Self { _bank: bank, database, runner }
     }
 
@@ -109,7 +112,7 @@ async fn an_error_the_body_swallows_is_an_error(server: &TestServer) {
 async fn after_the_first_error_nothing_more_is_sent(server: &TestServer) {
     let log = Log::new(server).await;
     let tap = Tap::new(&log.database);
-    let error = Runner::new(tap.clone(), Policy::default())
+    let error = tapped(&tap, Policy::default())
         .run("insert", async |tx| {
             let first =
                 tx.execute_unprepared("INSERT INTO nowhere VALUES (1)").await.expect_err("no such table");
@@ -135,7 +138,11 @@ async fn transaction_control_in_raw_text_is_refused(server: &TestServer) {
             })
             .await
             .expect_err(sql);
-        assert!(error.to_string().contains("refused inside a transaction"), "{error}");
+        // Several statements in one text are the server's own to refuse, but on SQLite.
+        let by_server = matches!(&error, Error::Database { error, .. }
+            if matches!(database::sqlstate(error).as_deref(), Some("42601" | "42P14")));
+        assert_eq!(by_server, sql.contains(';') && server.server != Server::Sqlite, "{error}");
+        assert!(by_server || error.to_string().contains("refused inside a transaction"), "{error}");
         assert_eq!(log.count().await, 0, "{sql}");
     }
 }
@@ -147,7 +154,7 @@ async fn a_run_inside_a_run_is_refused(server: &TestServer) {
         .run("outer", async |_| log.runner.run("inner", async |tx| insert(tx, 1).await).await)
         .await
         .expect_err("a second transaction");
-    assert!(matches!(error, Error::Body(Error::Nested)), "{error}");
+    assert!(matches!(error, Error::Body(Error::Refused(_))), "{error}");
     assert_eq!(log.count().await, 0);
 }
 
@@ -250,7 +257,7 @@ async fn a_run_dropped_in_its_body_frees_its_locks(server: &TestServer) {
 async fn after_an_error_the_connection_is_used_again(server: &TestServer) {
     let log = Log::new(server).await;
     let one = log._bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
-    let runner = Runner::new(one.clone(), Policy::default());
+    let runner = Runner::new(&one, Policy::default());
     // A temporary table lives as long as its connection.
     let mark = match server.server {
         Server::Sqlite => "CREATE TEMP TABLE mark (id BIGINT)",
@@ -347,7 +354,7 @@ async fn connections_that_broke_while_idle_cost_no_attempt(server: &TestServer) 
     let address = Address::parse(&proxy.url(test.url())).expect("a URL");
     let options = Options { max_connections: CONNECTIONS, ..Options::default() };
     let database = connect(&address, &options).await.expect("the proxy leads there");
-    let runner = Runner::new(database.clone(), Policy::default());
+    let runner = Runner::new(&database, Policy::default());
     let all_at_once = Barrier::new(CONNECTIONS as usize);
     let meet = async || {
         let body = async |_: &Tx| {
@@ -372,7 +379,7 @@ async fn connections_that_broke_while_idle_cost_no_attempt(server: &TestServer) 
 async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     for (loss, rows) in [(Loss::AfterCommit, 1), (Loss::BeforeCommit, 0)] {
         let log = Log::new(server).await;
-        let runner = Runner::new(Tap::new(&log.database).losing(&[loss]), Policy::default());
+        let runner = tapped(&Tap::new(&log.database).losing(&[loss]), Policy::default());
         let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("nobody knows");
         assert!(matches!(error, Error::Unknown { .. }), "{loss:?}: {error}");
         assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "it is not tried again");
@@ -382,7 +389,7 @@ async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
 
 async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
     let log = Log::new(server).await;
-    let runner = Runner::new(Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
+    let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
     assert_eq!(count.expect("what was read was read"), 0);
 }
@@ -390,7 +397,7 @@ async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
 async fn a_runner_sends_begin_the_body_and_commit(server: &TestServer) {
     let log = Log::new(server).await;
     let tap = Tap::new(&log.database);
-    let runner = Runner::new(tap.clone(), Policy::default());
+    let runner = tapped(&tap, Policy::default());
     runner.run("insert", async |tx| insert(tx, 1).await).await.expect("a free id");
     assert_eq!(tap.verbs(), ["BEGIN", "INSERT", "COMMIT"]);
 }

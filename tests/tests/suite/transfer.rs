@@ -6,14 +6,15 @@ use database::{Database, Options, Server};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::EntityTrait;
+use sea_orm_retry::Policy;
+use seabank::bank::Error;
 use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use serde_json::Value;
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
-use transaction::{Error, Policy};
 use uuid::Uuid;
 
-use crate::books::{balances, everything, execute, insert_account};
+use crate::books::{balances, everything, execute, insert_account, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -219,7 +220,7 @@ async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestServer) {
             &[Loss::AfterCommit, Loss::AfterCommit],
         ] {
             let fixture = Fixture::new(server).await;
-            let bank = Bank::on(Tap::new(&fixture.database).losing(losses), Policy::default());
+            let bank = Bank::on(tapped(&Tap::new(&fixture.database).losing(losses), Policy::default()));
             let receipt = bank.transfer(order(ID, 1, 2, None), style).await.expect("settled");
             assert_eq!((receipt.amount.units(), receipt.by), (50, By::ThisRun), "{style:?} {losses:?}");
             assert_eq!(balances(&fixture.database).await[..2], [(1, 50), (2, 100)], "{style:?} {losses:?}");
@@ -239,7 +240,7 @@ async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
             ..Policy::default()
         };
         let tap = Tap::new(&fixture.database).losing(&[Loss::BeforeCommit]);
-        let bank = Bank::on(tap.clone(), slow);
+        let bank = Bank::on(tapped(&tap, slow));
         let spending = async {
             while !tap.verbs().iter().any(|verb| verb == "COMMIT" || verb == "WITH") {
                 tokio::task::yield_now().await;

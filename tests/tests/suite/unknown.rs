@@ -145,7 +145,7 @@ async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServe
         let proxy = test.proxy().await;
         let mut struck = false;
         proxy.arm(move |request| {
-            let strikes = !struck && request.text == "COMMIT";
+            let strikes = !struck && request.commits();
             struck |= strikes;
             strikes.then_some(Fault::Silent { delivered })
         });

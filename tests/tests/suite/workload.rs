@@ -139,8 +139,9 @@ async fn the_first_audit_that_finds_the_bank_broken_ends_the_run(server: &TestSe
     loading.has_applied(20).await;
     // Beside the load it may have to be tried again, as everybody's statements.
     let intrusion = "INSERT INTO accounts (id, balance, opening_balance) VALUES (99, 5, 4)";
-    let intruded =
-        transaction::run(&database, "intrude", async |tx| tx.execute_unprepared(intrusion).await.map(drop));
+    let runner = seabank::bank::Runner::new(&database, sea_orm_retry::Policy::default());
+    let intruded = runner
+        .run("intrude", async |tx: &sea_orm_retry::Tx| tx.execute_unprepared(intrusion).await.map(drop));
     intruded.await.expect("applied");
     let told = loading.end().await;
     assert_eq!(told.code, Some(3), "{told:?}");

@@ -216,7 +216,7 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     let pages = tests::scalar(&full, "PRAGMA page_count").await;
     execute(&full, &format!("PRAGMA max_page_count = {pages}")).await;
     let before = everything(&database).await;
-    let bank = seabank::bank::Bank::new(&full, transaction::Policy::default());
+    let bank = seabank::bank::Bank::new(&full, sea_orm_retry::Policy::default());
     let (error, loaded) = seed(&bank, 20_000, 5000).await.expect_err("there is no room");
     assert!(error.to_string().contains("full"), "{error}");
     assert_eq!(loaded.rows, 0);

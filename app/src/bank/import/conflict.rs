@@ -7,7 +7,7 @@ use ::entity::{accounts, transfers};
 use database::Server;
 use sea_orm::sea_query::{ArrayType, Expr, ExprTrait, SimpleExpr, extension::postgres::PgFunc};
 use sea_orm::{DbErr, EntityTrait, Iden, QueryFilter, QuerySelect, Value};
-use transaction::Tx;
+use sea_orm_retry::Tx;
 
 use crate::bank::Movement;
 use crate::bank::bulk::SQLITE_PARAMETERS_MAX;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use database::sqlstate;
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use sea_orm_retry::{Class, Tx};
 use tokio_util::sync::CancellationToken;
-use transaction::{Class, Runner, Tx};
 
-use crate::bank::ReadError;
+use crate::bank::{ReadError, Runner};
 
 /// How often a job is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The table that a file is imported to first, where nobody else looks: what is wrong with the file shows here.
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
-use transaction::Tx;
+use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use crate::bank::load::{Chunk, Load, LoadError, Loaded};

@@ -11,7 +11,7 @@ use sea_orm::sea_query::{
     CaseStatement, Expr, ExprTrait, Func, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement, Value};
-use transaction::{Earlier, Tx};
+use sea_orm_retry::Tx;
 
 use super::shape::Shape;
 use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
@@ -21,7 +21,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
     // The row of a transfer from an account to itself cannot be written at all.
     let written = if order.source == order.target { None } else { tx.query_one(&write(tx, order)).await? };
     let Some(written) = written else { return not_written(tx, order).await };
-    tx.settle(Earlier::Dead);
+    tx.proved_not_applied();
     let amount: i64 = written.try_get_by_index(0)?;
     let amount = Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?;
     let changed = tx.query_all_raw(change_both(tx, order, amount)).await?;
@@ -131,7 +131,7 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
         return answer(tx, order, &recorded);
     }
     if source.is_some() {
-        tx.settle(Earlier::Dead);
+        tx.proved_not_applied();
     }
     let target = account(order.target).into_partial_model::<Holding>().one(tx).await?;
     Err(match (source, target) {

@@ -11,7 +11,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set, Unchanged},
     ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use transaction::{Earlier, Tx};
+use sea_orm_retry::Tx;
 
 use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
 use crate::bank::{Amount, Holding};
@@ -22,7 +22,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
         return answer(tx, order, &recorded);
     }
     if source.is_some() {
-        tx.settle(Earlier::Dead);
+        tx.proved_not_applied();
     }
     if order.source == order.target {
         return Err(Refusal::SameAccount(order.source));

@@ -1,13 +1,13 @@
 //! Style `single`: the whole transfer in one autocommitted statement, in one round trip, with no BEGIN and no COMMIT.
 //!
 //! It writes the transfer's own id first, where the source has enough, and changes both balances where that row was written. So
-//! it keeps the contract of [`transaction::Runner::statement`]: told again, it changes nothing. Where it has changed
+//! it keeps the contract of [`sea_orm_retry::Runner::statement`]: told again, it changes nothing. Where it has changed
 //! nothing a look at the id says why. Anything but two balances, or none, is an error of the statement itself, which
 //! undoes it: there is nobody left to roll it back.
 
 use ::entity::accounts;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Statement, Value};
-use transaction::{Earlier, Tx};
+use sea_orm_retry::Tx;
 
 use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
 use crate::bank::{Amount, Holding};
@@ -19,7 +19,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
         let answered =
             answered.ok_or_else(|| DbErr::RecordNotFound("an aggregate without a row".to_owned()))?;
         if let Some(amount) = answered.try_get::<Option<i64>>("", "amount")? {
-            tx.settle(Earlier::Dead);
+            tx.proved_not_applied();
             return Ok(receipt(order, Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?));
         }
     }
@@ -59,7 +59,7 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     if let Some(recorded) = recorded(tx, order.id).await? {
         return answer(tx, order, &recorded);
     }
-    tx.settle(Earlier::Dead);
+    tx.proved_not_applied();
     if order.source == order.target {
         return Err(Refusal::SameAccount(order.source));
     }

@@ -3,9 +3,9 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use crate::bank::Error;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use transaction::Error;
 
 use crate::bank::transfer::{By, Receipt, Refusal, TransferError};
 
@@ -69,7 +69,7 @@ impl Meter {
                 self.latencies.saturating_record(latency.as_micros() as u64);
             }
             Err(error) if !is_bad(error) => endings.skipped += 1,
-            Err(Error::Unknown { .. }) => endings.unknown += 1,
+            Err(error) if error.may_be_applied() => endings.unknown += 1,
             Err(_) => endings.failed += 1,
         }
     }

@@ -96,7 +96,7 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
         ServerSideError::Job(JobError::Refused(refused))
             if database::sqlstate(refused).as_deref() == Some("42501") =>
         {
-            failure::of_database(refused, "")
+            failure::of_database(refused)
         }
         ServerSideError::Job(JobError::Refused(_) | JobError::Ended { .. }) => {
             fail("job_failed", &format!("nothing is changed: mend the file or its URL, then run `{again}`"))

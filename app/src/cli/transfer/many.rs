@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
+use sea_orm_retry::{Class, Phase};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use terminal::{Exit, Failure};
-use transaction::{Class, Phase};
 use uuid::Uuid;
 
 use super::{Args, Tally, retries, settling};
 use crate::bank::transfer::{DrawError, Ended, Many, Refusal, Style, Unsuccessful};
-use crate::bank::{Amount, Bank};
+use crate::bank::{Amount, Bank, Error};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::failure;
@@ -111,7 +111,7 @@ pub(super) async fn run(
 /// Why a transfer is not known to be applied; one with nothing to move is skipped, and that is no failure.
 fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure> {
     let failure = match ended.outcome.as_ref().err()? {
-        Unsuccessful::Transfer(transaction::Error::Body(Refusal::NothingToMove(_))) => return None,
+        Unsuccessful::Transfer(Error::Body(Refusal::NothingToMove(_))) => return None,
         Unsuccessful::Transfer(error) => {
             let settle = ended.order.map_or_else(|| again.to_owned(), |order| settling(&order, amount));
             failure::transferring(error, &settle)
@@ -125,18 +125,16 @@ fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure>
 /// found out for as long as one transfer is tried, or no connection could be had for as long.
 fn ends_the_run(error: &Unsuccessful) -> bool {
     match error {
-        Unsuccessful::Draw(DrawError::TooFewAccounts | DrawError::Panicked(_))
-        | Unsuccessful::Transfer(transaction::Error::Unknown { .. }) => true,
+        Unsuccessful::Draw(DrawError::TooFewAccounts | DrawError::Panicked(_)) => true,
+        Unsuccessful::Transfer(error) if error.may_be_applied() => true,
         Unsuccessful::Draw(DrawError::Read(error)) => has_no_connection(error),
         Unsuccessful::Transfer(error) => has_no_connection(error),
     }
 }
 
-fn has_no_connection<E>(error: &transaction::Error<E>) -> bool {
-    matches!(error, transaction::Error::RetriesExhausted { .. })
-        && error.attempts().last().is_some_and(|last| {
-            last.phase == Phase::Begin && matches!(last.class, Class::Lost | Class::Unavailable)
-        })
+fn has_no_connection<E>(error: &Error<E>) -> bool {
+    matches!(error, Error::RetriesExhausted(_))
+        && error.attempts().last().is_some_and(|last| last.phase == Phase::Begin && last.class == Class::Lost)
 }
 
 /// The failures of a run, as far as its last line needs them.

@@ -80,7 +80,7 @@ pub(in crate::cli) async fn transfer_once(
             receipt.amount,
             retries(&counts)
         ),
-        Err(transaction::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
+        Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
         Err(_) => String::new(),
     };
     Ok(Answer::new(keys, text).but(failed(&outcome.err(), &order, wish.amount)))
@@ -108,7 +108,7 @@ async fn order(bank: &Bank, id: Option<Uuid>, wish: Wish, rng: &mut ChaCha8Rng) 
 /// A transfer with nothing to move is skipped, and that is no failure.
 fn failed(error: &Option<TransferError>, order: &Order, amount: Option<Amount>) -> Option<Failure> {
     let error = error.as_ref()?;
-    if matches!(error, transaction::Error::Body(Refusal::NothingToMove(_))) {
+    if matches!(error, crate::bank::Error::Body(Refusal::NothingToMove(_))) {
         return None;
     }
     Some(failure::transferring(error, &settling(order, amount)))

@@ -10,11 +10,11 @@ use futures_util::StreamExt;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::EntityTrait;
+use sea_orm_retry::Policy;
 use seabank::bank::transfer::{By, Order, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Cut, Fault, Kind, Request, TestServer};
 use tokio_util::bytes::Bytes;
-use transaction::Policy;
 use uuid::Uuid;
 
 use crate::books::execute;
@@ -53,7 +53,7 @@ impl Losses {
             self.writing.insert(request.transaction, id);
             return None;
         }
-        if !request.starts_with("COMMIT") {
+        if !request.commits() {
             return None;
         }
         let is_first = self.struck.insert(self.writing.remove(&request.transaction)?);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use database::{Address, Database, Options, connect};
 use sea_orm::ConnectionTrait;
+use sea_orm_retry::Policy;
+use seabank::bank::{Error, Runner};
 use tests::Proxy;
 use tokio::sync::watch;
-use transaction::{Error, Policy, Runner};
 
 use super::arena::{Arena, Held};
 use super::point::Point;
@@ -146,7 +147,7 @@ impl Cell {
         let proxy = arena.bank.proxy().await;
         let name = format!("cell_{number}");
         let database = self.pool(&proxy.url(&arena.url(&name))).await;
-        let runner = Runner::new(database.clone(), self.policy());
+        let runner = Runner::new(&database, self.policy());
         let script = Script::new(arena, self, slot, number);
         arena.prepare(slot, number).await;
         self.prepare_pool(arena, &proxy, &database, &script).await;
@@ -235,8 +236,8 @@ impl Cell {
             answer_deadline: if answers { Duration::from_secs(20) } else { DEADLINE },
             pause_first: Duration::from_millis(2),
             pause_max: Duration::from_millis(100),
-            read_as_of: None,
             savepoint_restarts: self.point.needs_savepoint().then_some(1),
+            ..Policy::default()
         }
     }
 

@@ -109,7 +109,7 @@ impl Point {
             Self::Prepare => request.kind == Kind::Prepare && request.text.ends_with(SECOND),
             Self::Second => runs(SECOND),
             Self::Release => request.starts_with("RELEASE"),
-            Self::Commit | Self::Closing => request.starts_with("COMMIT"),
+            Self::Commit | Self::Closing => request.commits(),
             Self::RollbackTo => request.starts_with("ROLLBACK TO"),
             Self::Rollback | Self::Again => request.text == "ROLLBACK",
             Self::Single => runs(SINGLE),

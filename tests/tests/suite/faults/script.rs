@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
-use transaction::{Earlier, Error, Runner, Tx};
+use sea_orm_retry::Tx;
+use seabank::bank::{Error, Runner};
 
 use super::arena::Arena;
 use super::cell::{Cell, Contract};
@@ -66,10 +67,10 @@ impl Script {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         self.own_error(attempt, Point::First)?;
         if tx.query_one_raw(self.write_id(self.number)).await?.is_none() {
-            tx.settle(Earlier::Applied);
+            tx.proved_applied();
             return Ok(());
         }
-        tx.settle(Earlier::Dead);
+        tx.proved_not_applied();
         self.own_error(attempt, Point::Second)?;
         let sql = format!("UPDATE counters_{} SET n = n + 1, m = m + 1 WHERE id = $1 {SECOND}", self.slot);
         tx.execute_raw(self.statement(sql, self.number)).await?;
@@ -100,7 +101,11 @@ impl Script {
             let sql = format!("SELECT id FROM ids_{} WHERE id = $1 {LOOK_UP}", self.slot);
             tx.query_one_raw(self.statement(sql, self.number)).await?;
         }
-        tx.settle(if moved { Earlier::Dead } else { Earlier::Applied });
+        if moved {
+            tx.proved_not_applied()
+        } else {
+            tx.proved_applied()
+        }
         Ok(())
     }
 

@@ -1,0 +1,144 @@
+//! Sorts errors by their code. The only place that knows SQLSTATEs.
+
+use std::borrow::Cow;
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use sqlx::error::DatabaseError;
+
+/// What an error says about the statement that met it. Decided by the code and by who reported it, never by the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Serialization failure, deadlock, SQLite's busy family: the server has given the transaction up.
+    Conflict,
+    /// The connection broke, the server is leaving or not ready, a deadline passed, a statement's future was dropped; or
+    /// 40003, with which the server itself does not know.
+    Lost,
+    /// 25006: the server is read-only, for example after a switchover.
+    ReadOnly,
+    /// 0A000 and 26000: a statement prepared on this connection no longer fits, or is gone.
+    Stale,
+    /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
+    Duplicate,
+    /// Another constraint, class 23.
+    Constraint,
+    /// The transaction was given up before: an aborted one (25P02), no such savepoint (3B001), SQLite's full disk.
+    Aborted,
+    /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
+    Committed,
+    /// A parser, a type or a rights check refused: classes 22, 25, 28, 2B, 3D, 3F, 42, 54. The statement did nothing.
+    Definite,
+    /// The driver itself refused: a value that it cannot encode, too many parameters. Nothing was carried out.
+    Driver,
+    /// The server's inside, classes 57P, 58 and XX: at COMMIT nobody can tell whether it is applied.
+    Internal,
+    /// Any other error.
+    Other,
+}
+
+impl Class {
+    /// Sorts an error.
+    #[must_use]
+    pub fn of(error: &DbErr) -> Self {
+        match driver_error(error) {
+            Some(sqlx::Error::Database(error)) => Self::of_server(error.as_ref()),
+            Some(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut) => Self::Lost,
+            Some(sqlx::Error::PoolClosed) => Self::Other,
+            Some(_) => Self::Driver,
+            None if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) => Self::Lost,
+            None => Self::Other,
+        }
+    }
+
+    fn of_server(error: &dyn DatabaseError) -> Self {
+        match error.code() {
+            // "bind message supplies 1 parameters, but …": the session lives on.
+            Some(code) if code == "08P01" && is_plain_error(error) => Self::Driver,
+            Some(code) => Self::of_code(&code),
+            None => Self::Other,
+        }
+    }
+
+    /// Sorts a code: five characters are a SQLSTATE, fewer are SQLite's extended result code in decimal.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
+        match code {
+            "40001" | "40P01" | "CR000" => Self::Conflict,
+            // SQLITE_BUSY, _SNAPSHOT, _RECOVERY, _TIMEOUT; SQLITE_LOCKED, _SHAREDCACHE
+            "5" | "517" | "261" | "773" | "6" | "262" => Self::Conflict,
+            "40003" | "53300" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => {
+                Self::Lost
+            }
+            // CockroachDB: a range that lost its copies, a connection between its nodes, an inner error without a code
+            // (v20.2 after a node died), a throttled cluster without a licence.
+            "58C00" | "58C01" | "XXUUU" | "XXC02" => Self::Lost,
+            "25006" => Self::ReadOnly,
+            "0A000" | "26000" => Self::Stale,
+            // SQLITE_FULL is 13.
+            "25P02" | "3B001" | "13" => Self::Aborted,
+            // SQLITE_CONSTRAINT_UNIQUE and _PRIMARYKEY
+            "23505" | "2067" | "1555" => Self::Duplicate,
+            "XXA00" => Self::Committed,
+            code if code.len() == 5 => match &code[..2] {
+                "08" => Self::Lost,
+                "23" => Self::Constraint,
+                "22" | "25" | "28" | "2B" | "3D" | "3F" | "42" | "54" => Self::Definite,
+                "58" | "XX" => Self::Internal,
+                _ if code.starts_with("57P") => Self::Internal,
+                _ => Self::Other,
+            },
+            // The low byte of SQLite's extended codes is the primary code; 19 is SQLITE_CONSTRAINT.
+            code if code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 19) => {
+                Self::Constraint
+            }
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether ROLLBACK TO a savepoint undoes it. Everything else ends the attempt.
+    pub(crate) fn ends_at_savepoint(self) -> bool {
+        matches!(self, Self::Duplicate | Self::Constraint | Self::Definite | Self::Driver | Self::Other)
+    }
+}
+
+/// Whether the severity is ERROR, after which a session lives on; FATAL and PANIC end it.
+fn is_plain_error(error: &dyn DatabaseError) -> bool {
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        return error.severity() == sqlx::postgres::PgSeverity::Error;
+    }
+    let _ = error;
+    false
+}
+
+/// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and CockroachDB, an extended
+/// result code in decimal (`"5"`, `"517"`) from SQLite; `None` where the error is not the database's.
+#[must_use]
+pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
+    match driver_error(error)? {
+        sqlx::Error::Database(error) => error.code(),
+        _ => None,
+    }
+}
+
+/// The words of the database or the driver, on one line and without SeaORM's wrapping.
+#[must_use]
+pub fn reason(error: &DbErr) -> String {
+    let text = match (driver_error(error), error) {
+        (Some(sqlx::Error::Database(error)), _) => error.message().to_owned(),
+        (Some(driver), _) => driver.to_string(),
+        (None, DbErr::Custom(text)) => text.clone(),
+        (None, error) => error.to_string(),
+    };
+    text.replace('\n', " ")
+}
+
+/// The driver's error behind a [`DbErr`], where there is one.
+#[must_use]
+pub fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
+        _ => None,
+    }
+}

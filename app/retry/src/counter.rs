@@ -1,0 +1,80 @@
+//! An observer that counts.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{AttemptEnded, Observer, Outcome, RunEnded};
+
+/// Counts what it is told. Give it to runners by [`Runner::observed_by`](crate::Runner::observed_by).
+#[derive(Debug, Default)]
+pub struct Counter(Mutex<Counts>);
+
+/// What a [`Counter`] has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs begun, whatever became of them.
+    pub transactions: u64,
+    /// Attempts that ended, restarts from a savepoint included.
+    pub attempts: u64,
+    /// Those of them that were followed by another.
+    pub retries: u64,
+    /// Why: retries by SQLSTATE, or by `no answer` where a connection was lost.
+    pub retries_by_sqlstate: BTreeMap<String, u64>,
+    /// Runs whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Pauses between attempts.
+    pub paused: Duration,
+}
+
+impl Counts {
+    /// What was added since these were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let retries = |(code, count): (&String, &u64)| {
+            let added = count - before.retries_by_sqlstate.get(code).copied().unwrap_or_default();
+            (added > 0).then(|| (code.clone(), added))
+        };
+        Self {
+            transactions: self.transactions - before.transactions,
+            attempts: self.attempts - before.attempts,
+            retries: self.retries - before.retries,
+            retries_by_sqlstate: self.retries_by_sqlstate.iter().filter_map(retries).collect(),
+            unknown: self.unknown - before.unknown,
+            paused: self.paused - before.paused,
+        }
+    }
+}
+
+impl Counter {
+    /// The counts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Counter {
+    fn run_began(&self, _: &'static str) {
+        self.lock().transactions += 1;
+    }
+
+    fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
+        let mut counts = self.lock();
+        counts.attempts += 1;
+        if let Some(pause) = attempt.retry_in {
+            counts.retries += 1;
+            counts.paused += pause;
+            let code = attempt.sqlstate().unwrap_or_else(|| "no answer".to_owned());
+            *counts.retries_by_sqlstate.entry(code).or_default() += 1;
+        }
+    }
+
+    fn run_ended(&self, run: &RunEnded) {
+        self.lock().unknown += u64::from(run.outcome == Outcome::Unknown);
+    }
+}

@@ -1,0 +1,200 @@
+//! How a run ends without a result, and whether anything is applied then.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use sea_orm::{DbErr, RuntimeErr};
+use sqlx::error::{DatabaseError, ErrorKind};
+
+use crate::class::{reason, sqlstate};
+use crate::{Class, Phase};
+
+/// A run that ended without a result, other than by its body's own error. Cloning is cheap.
+///
+/// It converts into the caller's error by `From`; from a [`DbErr`] it is had back by [`Ended::of`].
+#[derive(Clone, Debug)]
+pub struct Ended(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: &'static str,
+    kind: Kind,
+    first: DbErr,
+    body: Option<String>,
+    attempts: Vec<Attempt>,
+    text: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The run was refused before anything was sent. Nothing is applied.
+    Refused,
+    /// The database refused, in a way that trying again would not change, and the body did not return an error. Nothing is
+    /// applied.
+    Failed,
+    /// Every attempt failed in a way that trying again might have cured. Nothing is applied.
+    RetriesExhausted,
+    /// The answer to a COMMIT was lost, and nothing since has shown whether it is applied. It may still be.
+    Unknown,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What the runner was doing.
+    pub phase: Phase,
+    /// The first error of the attempt.
+    pub error: DbErr,
+    /// What it means.
+    pub class: Class,
+}
+
+impl Ended {
+    pub(crate) fn new(
+        name: &'static str,
+        kind: Kind,
+        first: DbErr,
+        body: Option<String>,
+        attempts: Vec<Attempt>,
+    ) -> Self {
+        let prefix = format!("transaction \"{name}\": ");
+        let text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
+        Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
+    }
+
+    pub(crate) fn refused(name: &'static str, why: &str) -> Self {
+        Self::new(name, Kind::Refused, DbErr::Custom(why.to_owned()), None, Vec::new())
+    }
+
+    /// The name that was given to the run.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Whether the transaction may be applied, or may still be; otherwise it is not and will not be.
+    #[must_use]
+    pub fn may_be_applied(&self) -> bool {
+        self.0.kind == Kind::Unknown
+    }
+
+    /// The error that decided: the one that made it unknown, the database's refusal, or the first of the retries.
+    #[must_use]
+    pub fn first(&self) -> &DbErr {
+        &self.0.first
+    }
+
+    /// The body's last error in words, where it returned one.
+    #[must_use]
+    pub fn body_error(&self) -> Option<&str> {
+        self.0.body.as_deref()
+    }
+
+    /// What its text says after the name of the run.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.0.text.get(self.0.name.len() + "transaction \"\": ".len()..).unwrap_or_default()
+    }
+
+    /// The failed attempts, in order.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.0.attempts
+    }
+
+    /// The `Ended` that was converted into this error, if it was one.
+    #[must_use]
+    pub fn of(error: &DbErr) -> Option<&Self> {
+        match error {
+            DbErr::Exec(RuntimeErr::SqlxError(error)) => error.as_database_error()?.try_downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+fn summary(kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
+    let codes = codes(attempts);
+    // Mostly it is the database's error once more, wrapped.
+    let said = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
+    let body = body
+        .filter(|body| !body.contains(&said))
+        .map(|body| format!("; its body said: {body}"))
+        .unwrap_or_default();
+    match kind {
+        Kind::Refused => format!("refused: {first}"),
+        Kind::Failed => format!("failed: {first}{codes}{body}"),
+        Kind::RetriesExhausted => format!("given up: {first}{codes}{body}"),
+        Kind::Unknown => {
+            format!("it is not known whether the transaction is applied: {first}{codes}{body}")
+        }
+    }
+}
+
+/// Nothing for one attempt; otherwise their number and codes, as in ` (3 attempts: 40001, 40001, 08006)`.
+fn codes(attempts: &[Attempt]) -> String {
+    const SHOWN: usize = 10;
+    if attempts.len() < 2 {
+        return String::new();
+    }
+    let code = |attempt: &Attempt| {
+        sqlstate(&attempt.error).map_or_else(|| "no answer".to_owned(), |code| code.into_owned())
+    };
+    let codes: Vec<String> = attempts.iter().take(SHOWN).map(code).collect();
+    let more = if attempts.len() > SHOWN { ", …" } else { "" };
+    format!(" ({} attempts: {}{more})", attempts.len(), codes.join(", "))
+}
+
+impl StdError for Ended {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0.first)
+    }
+}
+
+impl From<Ended> for DbErr {
+    fn from(ended: Ended) -> Self {
+        let error = sqlx::Error::Database(Box::new(ended));
+        Self::Exec(RuntimeErr::SqlxError(Arc::new(error)))
+    }
+}
+
+/// What carries an [`Ended`] through a [`DbErr`]. The code is that of the first error.
+impl DatabaseError for Ended {
+    fn message(&self) -> &str {
+        &self.0.text
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        sqlstate(&self.0.first)
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}

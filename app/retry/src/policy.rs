@@ -1,0 +1,171 @@
+//! Limits of a run, its isolation, and the pauses between its attempts.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::Server;
+
+/// The isolation that BEGIN names. SQLite has one level, which is serializable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// The result is that of some order of whole transactions.
+    #[default]
+    Serializable,
+    /// One snapshot for all reads. Loses against write skew: two transactions that each read what the other writes can
+    /// both commit.
+    RepeatableRead,
+    /// A snapshot for each statement. Loses updates as well: a value that was read can be outdated when it is written
+    /// back.
+    ReadCommitted,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Serializable => "SERIALIZABLE",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::ReadCommitted => "READ COMMITTED",
+        })
+    }
+}
+
+/// When the runner tries again, when it stops, and how its transactions begin. Attempts and time bound a run, whichever
+/// ends first. Set single fields: `Policy { attempts_max: 5, ..Policy::default() }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most attempts of one run, the first and restarts from the savepoint included; at least 1.
+    pub attempts_max: u32,
+    /// No attempt begins, and no pause ends, later than this after the run began.
+    pub total_time: Duration,
+    /// The longest wait for one answer: a connection, a statement, a COMMIT. What takes longer counts as a lost
+    /// connection.
+    pub answer_deadline: Duration,
+    /// The bound of the first pause; it doubles with each retry.
+    pub pause_first: Duration,
+    /// The bound of every pause.
+    pub pause_max: Duration,
+    /// The isolation of `run` and `run_idempotent`.
+    pub isolation: Isolation,
+    /// Begin `run` and `run_idempotent` READ ONLY.
+    pub read_only: bool,
+    /// PostgreSQL: end a transaction that a lost connection left open before trying again. BEGIN then also asks which
+    /// transaction it is, in the same round trip, for 25 to 30 µs of the server's processor. Without it the server's
+    /// `idle_in_transaction_session_timeout` is set to `answer_deadline` for the transaction.
+    pub end_orphans: bool,
+    /// Send every statement unnamed, with one round trip more: for poolers in transaction mode.
+    pub unnamed_statements: bool,
+    /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the body is restarted by
+    /// `ROLLBACK TO` before the transaction is begun anew. `None` leaves the savepoint out. Refused on every other
+    /// server, where releasing a savepoint commits nothing.
+    pub savepoint_restarts: Option<u32>,
+    /// CockroachDB: how old the snapshots of `read` are; `None` for the present. Refused on every other server.
+    pub read_as_of: Option<Duration>,
+    /// Conflicts are logged at DEBUG until a run has failed this often, then at WARN.
+    pub warn_after: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            // Time ends first: with full pauses these take four minutes.
+            attempts_max: 1000,
+            total_time: Duration::from_secs(60),
+            answer_deadline: Duration::from_secs(35),
+            pause_first: Duration::from_millis(2),
+            pause_max: Duration::from_millis(500),
+            isolation: Isolation::Serializable,
+            read_only: false,
+            end_orphans: true,
+            unnamed_statements: false,
+            savepoint_restarts: None,
+            read_as_of: None,
+            warn_after: 5,
+        }
+    }
+}
+
+impl Policy {
+    /// The default, for runs that may take this long. The deadline for an answer leaves time to ask again, but is never
+    /// below 10 s: a server may be slow.
+    #[must_use]
+    pub fn within(total_time: Duration) -> Self {
+        let policy = Self::default();
+        let share = (total_time * 3 / 5).max(Duration::from_secs(10));
+        Self { total_time, answer_deadline: share.min(policy.answer_deadline), ..policy }
+    }
+
+    /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
+    /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that rivals do not meet again.
+    #[must_use]
+    pub fn pause(&self, retry: u32, rng: &mut impl Rng) -> Duration {
+        rng.random_range(Duration::ZERO..=self.pause_bound(retry))
+    }
+
+    /// Why this policy cannot be kept on a server.
+    pub(crate) fn unsupported(&self, server: Server) -> Option<&'static str> {
+        if server == Server::Cockroach {
+            None
+        } else if self.savepoint_restarts.is_some() {
+            Some("savepoint restarts are CockroachDB's: leave them out on this server")
+        } else if self.read_as_of.is_some() {
+            Some("reading the past is CockroachDB's: leave it out on this server")
+        } else {
+            None
+        }
+    }
+
+    fn pause_bound(&self, retry: u32) -> Duration {
+        let doubled = 2_u32
+            .checked_pow(retry.saturating_sub(1))
+            .and_then(|factor| self.pause_first.checked_mul(factor));
+        doubled.map_or(self.pause_max, |bound| bound.min(self.pause_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_pause_is_within_its_bound(first_us in 0_u64..1_000_000, max_us in 0_u64..10_000_000, retry in 1_u32..=u32::MAX) {
+            let policy = Policy {
+                pause_first: Duration::from_micros(first_us),
+                pause_max: Duration::from_micros(max_us),
+                ..Policy::default()
+            };
+            let exact = u128::from(first_us).saturating_mul(1_u128.checked_shl(retry - 1).unwrap_or(u128::MAX));
+            let bound = exact.min(u128::from(max_us));
+            prop_assert_eq!(policy.pause_bound(retry).as_micros(), bound);
+            prop_assert!(policy.pause(retry, &mut rand::rng()).as_micros() <= bound);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_leaves_time_to_ask_again() {
+        for (total, deadline) in [(1, 10), (20, 12), (30, 18), (60, 35), (86_400, 35)] {
+            let policy = Policy::within(Duration::from_secs(total));
+            assert_eq!((policy.total_time.as_secs(), policy.answer_deadline.as_secs()), (total, deadline));
+        }
+        assert_eq!(Policy::within(Policy::default().total_time), Policy::default());
+    }
+
+    #[test]
+    fn pauses_are_spread_over_their_whole_range() {
+        let policy = Policy {
+            pause_first: Duration::from_secs(1),
+            pause_max: Duration::from_secs(1),
+            ..Policy::default()
+        };
+        let mut rng = rand::rng();
+        let below_a_tenth =
+            (0..10_000).filter(|_| policy.pause(1, &mut rng) < Duration::from_millis(100)).count();
+        let above_nine_tenths =
+            (0..10_000).filter(|_| policy.pause(1, &mut rng) > Duration::from_millis(900)).count();
+        assert!((500..2_000).contains(&below_a_tenth), "{below_a_tenth}");
+        assert!((500..2_000).contains(&above_nine_tenths), "{above_nine_tenths}");
+    }
+}

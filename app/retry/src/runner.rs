@@ -1,0 +1,276 @@
+//! What a user calls.
+
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sea_orm::DatabaseConnection;
+
+use crate::observer::Observers;
+use crate::pool::Pool;
+use crate::worker::Source;
+use crate::{Ended, Observer, Policy, Server, Tx, Worker};
+
+tokio::task_local! {
+    /// The pools in whose transactions this task is.
+    static IN_BODY: Bodies;
+}
+
+/// The pools whose transactions enclose what runs now.
+#[derive(Clone)]
+pub(crate) struct Bodies(Arc<[usize]>);
+
+impl Bodies {
+    /// Whether this task is inside the body of a transaction on a pool.
+    pub(crate) fn contain(pool: usize) -> bool {
+        IN_BODY.try_with(|bodies| bodies.0.contains(&pool)).unwrap_or(false)
+    }
+
+    /// Runs a body inside a transaction on a pool.
+    pub(crate) async fn enter<T>(pool: usize, body: impl Future<Output = T>) -> T {
+        let enclosing = IN_BODY.try_with(|bodies| bodies.0.to_vec()).unwrap_or_default();
+        let bodies = Self(enclosing.into_iter().chain([pool]).collect());
+        IN_BODY.scope(bodies, body).await
+    }
+}
+
+/// What a body promises, and so what the runner may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contract {
+    /// Applied at most once because it is never run again after an unknown.
+    Once,
+    /// Applied at most once because it says so itself.
+    Idempotent,
+    /// Changes nothing, and reads one snapshot.
+    Snapshot,
+    /// Changes nothing, and each statement reads its own present: no transaction is begun.
+    Query,
+    /// Idempotent, and all of it is its first statement: no transaction is begun.
+    Statement,
+}
+
+impl Contract {
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Once | Self::Idempotent | Self::Statement)
+    }
+
+    /// Whether the body can detect its own earlier attempt.
+    pub(crate) fn is_idempotent(self) -> bool {
+        matches!(self, Self::Idempotent | Self::Statement)
+    }
+
+    pub(crate) fn is_transaction(self) -> bool {
+        !matches!(self, Self::Query | Self::Statement)
+    }
+}
+
+/// Runs closures as transactions on one pool, under one [`Policy`]. Cloning is cheap.
+#[derive(Clone)]
+pub struct Runner {
+    pub(crate) source: Source,
+    pub(crate) policy: Policy,
+    pub(crate) observers: Observers,
+    pub(crate) jitter: Arc<Mutex<StdRng>>,
+}
+
+impl Runner {
+    /// A runner on a pool of PostgreSQL, CockroachDB or SQLite. Nothing is sent yet. On any other connection every run ends
+    /// with an error.
+    #[must_use]
+    pub fn new(connection: &DatabaseConnection, policy: Policy) -> Self {
+        Self::on_sessions(Arc::new(Pool::new(connection)), policy)
+    }
+
+    /// A runner on another source of sessions, for example a pretended server.
+    #[cfg(feature = "testing")]
+    pub fn on(sessions: impl crate::Sessions + 'static, policy: Policy) -> Self {
+        Self::on_sessions(Arc::new(sessions), policy)
+    }
+
+    fn on_sessions(sessions: Arc<dyn crate::Sessions>, policy: Policy) -> Self {
+        let jitter = Arc::new(Mutex::new(StdRng::seed_from_u64(rand::random())));
+        Self { source: Source::new(sessions), policy, observers: Observers::default(), jitter }
+    }
+
+    /// The same runner with pauses that a seed decides: for simulations, which have to be repeatable.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_jitter_seed(self, seed: u64) -> Self {
+        Self { jitter: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ..self }
+    }
+
+    /// The same runner under another policy.
+    #[must_use]
+    pub fn under(&self, policy: Policy) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The same runner, which tells one more observer.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.add(observer);
+        self
+    }
+
+    /// A worker, which keeps its connection from run to run.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        Worker::new(self)
+    }
+
+    /// The server behind the pool; `None` until the first transaction has asked.
+    #[must_use]
+    pub fn server(&self) -> Option<Server> {
+        self.source.version().map(|version| version.server)
+    }
+
+    /// Runs `body` in a transaction, again and again until it commits or cannot. `name` stands in logs and errors.
+    ///
+    /// The body is cloned for each attempt: every attempt starts from the same captured state, and what one attempt learns it
+    /// can only return. After a lost answer to COMMIT the run ends with an [`Ended`] that may be applied, because running the
+    /// body again might apply it twice. See [`run_idempotent`](Self::run_idempotent) for bodies that can tell.
+    ///
+    /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT that it had applied (cockroach
+    /// #103817): such a transaction is run again and applied twice. Use `run_idempotent` there for what must not be.
+    ///
+    /// A body that captures by `&mut` does not compile, for a second attempt would start from what the first left:
+    ///
+    /// ```compile_fail,E0277
+    /// # async fn f(runner: &sea_orm_retry::Runner) {
+    /// let mut sum = 0;
+    /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<(), sea_orm::DbErr> {
+    ///     sum += 1;
+    ///     Ok(())
+    /// });
+    /// # counted.await.ok();
+    /// # }
+    /// ```
+    ///
+    /// ```
+    /// # async fn f(runner: &sea_orm_retry::Runner) {
+    /// let sum = 0;
+    /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<i32, sea_orm::DbErr> {
+    ///     Ok(sum + 1)
+    /// });
+    /// # counted.await.ok();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The body's own error: nothing is applied. Or an [`Ended`] as `E`, which says whether anything may be.
+    pub async fn run<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        E: From<Ended> + Display,
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Once, body).await
+    }
+
+    /// As [`run`](Self::run), for generic callers whose future must be `Send` whatever the body is.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_boxed<'r, T, E, F>(
+        &'r self,
+        name: &'static str,
+        body: F,
+    ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'r>>
+    where
+        T: Send + 'r,
+        E: From<Ended> + Display + Send + 'r,
+        F: for<'c> Fn(&'c Tx) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+            + Clone
+            + Send
+            + Sync
+            + 'r,
+    {
+        Box::pin(self.run_as(name, Contract::Once, async move |tx: &Tx| body(tx).await))
+    }
+
+    /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself what became of it.
+    ///
+    /// The body's contract:
+    ///
+    /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every random draw) is fixed
+    ///   before the run, outside the body.
+    /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT … ON CONFLICT DO
+    ///   NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something must be read first, it locks a row that
+    ///   attempt wrote (`FOR UPDATE`) and then looks at the id. A plain read of "not there" proves nothing.
+    /// - Where the id is there and is its own, it calls [`Tx::proved_applied`] and answers from what it finds. Where the id
+    ///   is now written, or the lock is held and the id is absent, or the id is another's, it calls
+    ///   [`Tx::proved_not_applied`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run). After an unknown attempt, the body's own error comes only after
+    /// [`Tx::proved_not_applied`]; otherwise an [`Ended`] that may be applied.
+    pub async fn run_idempotent<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        E: From<Ended> + Display,
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Idempotent, body).await
+    }
+
+    /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes any: REPEATABLE READ,
+    /// READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or as [`Policy::read_as_of`] says), a deferred
+    /// transaction with `query_only` on SQLite. A statement that writes fails.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run), but nothing is ever applied.
+    pub async fn read<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        E: From<Ended> + Display,
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Snapshot, body).await
+    }
+
+    /// Runs a body that only reads, outside any transaction: each statement sees its own present, in one round trip. **Its
+    /// isolation is the pool's default**, because there is no BEGIN that could name one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn query<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        E: From<Ended> + Display,
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Query, body).await
+    }
+
+    /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip, no BEGIN, no COMMIT. **Its
+    /// isolation is the pool's default**, because there is no BEGIN that could name one.
+    ///
+    /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement, which changes
+    /// everything the transaction is to change, or nothing. Where its answer leaves open which, later statements only look
+    /// that up; then the body calls [`Tx::proved_applied`], or [`Tx::proved_not_applied`] where this attempt has changed
+    /// nothing.
+    ///
+    /// That proves nothing about an earlier attempt, unlike inside a transaction: a statement that is late on its way holds no
+    /// lock yet, and may be carried out after it was looked for. Only an id that is written keeps it out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an error of the body is an
+    /// [`Ended`] that may be applied.
+    pub async fn statement<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+    where
+        E: From<Ended> + Display,
+        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    {
+        self.run_as(name, Contract::Statement, body).await
+    }
+}

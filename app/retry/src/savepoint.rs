@@ -1,0 +1,104 @@
+//! Nested transactions: each is a savepoint.
+
+use std::fmt::{Debug, Display};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sea_orm::{AccessMode, DbErr, IsolationLevel};
+use sea_orm::{TransactionError, TransactionOptions, TransactionSession, TransactionTrait};
+
+use crate::Tx;
+
+type Callback<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
+
+impl Tx {
+    async fn nested(
+        &self,
+        isolation: Option<IsolationLevel>,
+        access: Option<AccessMode>,
+    ) -> Result<Self, DbErr> {
+        if isolation.is_some() || access.is_some() {
+            let why = "a nested transaction has the isolation and access mode of the outermost: set them in its policy";
+            return Err(DbErr::Custom(why.to_owned()));
+        }
+        let number = self.shared().begin_savepoint(self.savepoint()).await?;
+        Ok(Self::new(Arc::clone(self.shared()), number))
+    }
+
+    async fn in_nested<F, T, E>(
+        &self,
+        callback: F,
+        isolation: Option<IsolationLevel>,
+        access: Option<AccessMode>,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
+        T: Send,
+        E: Display + Debug + Send,
+    {
+        let nested = self.nested(isolation, access).await.map_err(TransactionError::Connection)?;
+        match callback(&nested).await {
+            Ok(value) => nested.commit().await.map(|()| value).map_err(TransactionError::Connection),
+            Err(error) => {
+                nested.rollback().await.map_err(TransactionError::Connection)?;
+                Err(TransactionError::Transaction(error))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TransactionTrait for Tx {
+    type Transaction = Tx;
+
+    async fn begin(&self) -> Result<Tx, DbErr> {
+        self.nested(None, None).await
+    }
+
+    async fn begin_with_config(
+        &self,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<Tx, DbErr> {
+        self.nested(isolation_level, access_mode).await
+    }
+
+    async fn begin_with_options(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
+        self.nested(options.isolation_level, options.access_mode).await
+    }
+
+    async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
+        T: Send,
+        E: Display + Debug + Send,
+    {
+        self.in_nested(callback, None, None).await
+    }
+
+    async fn transaction_with_config<F, T, E>(
+        &self,
+        callback: F,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
+        T: Send,
+        E: Display + Debug + Send,
+    {
+        self.in_nested(callback, isolation_level, access_mode).await
+    }
+}
+
+#[async_trait]
+impl TransactionSession for Tx {
+    async fn commit(self) -> Result<(), DbErr> {
+        self.shared().release_savepoint(self.savepoint()).await
+    }
+
+    async fn rollback(self) -> Result<(), DbErr> {
+        self.shared().rollback_savepoint(self.savepoint()).await
+    }
+}

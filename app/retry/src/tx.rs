@@ -1,0 +1,199 @@
+//! What a body holds: a SeaORM connection that runs statements and records what became of them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+
+use crate::record::Proof;
+use crate::shared::{Shared, over};
+use crate::{Class, Server};
+
+/// An open transaction, as a body sees it: a SeaORM connection, whose nested `begin` is a savepoint.
+///
+/// It cannot be committed or rolled back by the body, and text that would is refused. Every error of a statement is recorded.
+/// After an error that ends the transaction nothing more is sent, and that error is repeated. So neither the retry nor the
+/// result depends on what the body makes of an error.
+///
+/// **Do not use the pool itself inside a body**: its statements are not part of the transaction, are applied once for each
+/// attempt, and wait for a second connection while this one is held.
+///
+/// Functions that take `&DatabaseTransaction` cannot be called with a `Tx`; make them generic over
+/// [`ConnectionTrait`]. `SchemaManager` takes SeaORM's own connections only: send DDL with
+/// [`execute_unprepared`](ConnectionTrait::execute_unprepared).
+///
+/// A body cannot end the transaction:
+///
+/// ```compile_fail,E0507
+/// # use sea_orm::{DbErr, TransactionSession};
+/// async fn body(tx: &sea_orm_retry::Tx) -> Result<(), DbErr> {
+///     tx.commit().await
+/// }
+/// ```
+///
+/// ```compile_fail,E0507
+/// # use sea_orm::{DbErr, TransactionSession};
+/// async fn body(tx: &sea_orm_retry::Tx) -> Result<(), DbErr> {
+///     tx.rollback().await
+/// }
+/// ```
+pub struct Tx {
+    shared: Arc<Shared>,
+    /// 0: the transaction itself, which is only ever lent.
+    savepoint: u32,
+}
+
+impl Tx {
+    pub(crate) fn new(shared: Arc<Shared>, savepoint: u32) -> Self {
+        Self { shared, savepoint }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn savepoint(&self) -> u32 {
+        self.savepoint
+    }
+
+    /// The server that this transaction runs on.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.shared.version.server
+    }
+
+    /// The SQL dialect of the connection.
+    #[must_use]
+    pub fn get_database_backend(&self) -> DbBackend {
+        self.server().backend()
+    }
+
+    /// Which attempt of its run this is; the first is 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.shared.before.attempt
+    }
+
+    /// Whether an earlier attempt of this run ended unknown and nothing has been found out about it yet.
+    #[must_use]
+    pub fn earlier_unknown(&self) -> bool {
+        self.shared.before.unknown
+    }
+
+    /// Whether an earlier attempt of this run ended by a unique violation. An idempotent body can so write its id by a plain
+    /// INSERT, which costs the server less than one with ON CONFLICT, and look at the id only where this is true.
+    #[must_use]
+    pub fn key_taken(&self) -> bool {
+        self.shared.before.key_taken
+    }
+
+    /// States that the id of this run is in the database: an earlier attempt, or an earlier run, has applied the
+    /// transaction, and this attempt changes nothing. Only in a body that keeps the contract of
+    /// [`Runner::run_idempotent`](crate::Runner::run_idempotent); in any other the run is refused.
+    pub fn proved_applied(&self) {
+        self.prove(Proof::Applied);
+    }
+
+    /// States that no earlier attempt of this run is applied, and none ever will be: the id has just been written, or a row
+    /// that every attempt writes is locked and the id is absent. Only in a body that keeps the contract of
+    /// [`Runner::run_idempotent`](crate::Runner::run_idempotent); in any other the run is refused.
+    pub fn proved_not_applied(&self) {
+        self.prove(Proof::NotApplied);
+    }
+
+    fn prove(&self, proof: Proof) {
+        let mut record = self.shared.record();
+        if self.shared.contract.is_idempotent() {
+            record.proof = Some(proof);
+        } else {
+            let why = "the body of `run` cannot tell what became of an earlier attempt: use `run_idempotent`";
+            record.fail(DbErr::Custom(why.to_owned()), Class::Other);
+        }
+    }
+
+    /// An error to return from the body, after which the transaction is rolled back and tried again like after a conflict.
+    #[must_use]
+    pub fn again(&self, why: &str) -> DbErr {
+        self.shared.record().fail(DbErr::Custom(why.to_owned()), Class::Conflict)
+    }
+
+    /// The error that has ended this transaction, if one has. It is repeated for every further statement.
+    #[must_use]
+    pub fn failure(&self) -> Option<DbErr> {
+        self.shared.record().failure.as_ref().map(|(error, _)| error.clone())
+    }
+
+    /// Adds rows by `COPY … FROM STDIN`, in the transaction like any other statement; returns their number. `rows` is all of
+    /// them, in the format that the statement names.
+    ///
+    /// # Errors
+    ///
+    /// The database's. SQLite has no COPY.
+    pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
+        // The statement itself is not judged: the protocol takes nothing but COPY.
+        let mut slot = self.shared.ready(self.savepoint, "SELECT").await?;
+        let session = slot.as_mut().ok_or_else(over)?;
+        let answer = self.shared.within(session.copy_in(statement, rows)).await;
+        self.shared.answered(self.savepoint, answer)
+    }
+
+    /// Refuses what neither the driver nor the protocol can carry, before anything is sent.
+    pub(crate) fn check_parameters(&self, statement: &Statement) -> Result<(), DbErr> {
+        let max = if self.server() == Server::Sqlite { 32_766 } else { 65_535 };
+        let count = statement.values.as_ref().map_or(0, |values| values.0.len());
+        if count <= max {
+            return Ok(());
+        }
+        let why = format!(
+            "a statement has {count} parameters, and {} takes {max}: split it, for example into several inserts",
+            self.server()
+        );
+        Err(self.shared.record().statement_failed(self.savepoint, DbErr::Custom(why), Class::Driver))
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if self.savepoint > 0 {
+            self.shared.abandon(self.savepoint);
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Tx {
+    fn get_database_backend(&self) -> DbBackend {
+        Tx::get_database_backend(self)
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.check_parameters(&statement)?;
+        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
+        let session = slot.as_mut().ok_or_else(over)?;
+        let answer = self.shared.within(session.execute(&statement)).await;
+        self.shared.answered(self.savepoint, answer)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        let mut slot = self.shared.ready(self.savepoint, sql).await?;
+        let session = slot.as_mut().ok_or_else(over)?;
+        let answer = self.shared.within(session.execute_unprepared(sql)).await;
+        self.shared.answered(self.savepoint, answer)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.check_parameters(&statement)?;
+        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
+        let session = slot.as_mut().ok_or_else(over)?;
+        let answer = self.shared.within(session.query_one(&statement)).await;
+        self.shared.answered(self.savepoint, answer)
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.check_parameters(&statement)?;
+        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
+        let session = slot.as_mut().ok_or_else(over)?;
+        let answer = self.shared.within(session.query_all(&statement)).await;
+        self.shared.answered(self.savepoint, answer)
+    }
+}

@@ -1,0 +1,144 @@
+//! The bounds of a run, and who is told of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use sea_orm_retry::{AttemptEnded, Class, Counter, Ended, Kind, Observer, Policy, RunEnded, Tx};
+
+use crate::{Log, insert};
+
+async fn conflict(tx: &Tx) -> Result<(), DbErr> {
+    Err(tx.again("on purpose"))
+}
+
+#[tokio::test]
+async fn attempts_are_bounded() {
+    let log = Log::new(1).await;
+    for attempts_max in [1, 2, 5] {
+        let counter = Arc::new(Counter::default());
+        let policy = Policy { attempts_max, pause_max: Duration::from_millis(1), ..Policy::default() };
+        let runner = log.runner.under(policy).observed_by(counter.clone());
+        let error = runner.run("never", conflict).await.expect_err("never");
+        let attempts = Ended::of(&error).expect("an Ended").attempts().len();
+        assert_eq!(attempts, attempts_max as usize);
+        let counts = counter.counts();
+        assert_eq!((counts.transactions, counts.attempts), (1, u64::from(attempts_max)));
+        assert_eq!(counts.retries, u64::from(attempts_max) - 1);
+    }
+}
+
+#[tokio::test]
+async fn time_is_bounded_and_no_attempt_begins_with_none_left() {
+    let log = Log::new(1).await;
+    for total_ms in [0, 30, 200] {
+        let total_time = Duration::from_millis(total_ms);
+        let policy = Policy { total_time, pause_max: Duration::from_millis(5), ..Policy::default() };
+        let started = Instant::now();
+        let late = Mutex::new(Duration::ZERO);
+        let body = async |tx: &Tx| {
+            *late.lock().expect("no panic") = started.elapsed();
+            conflict(tx).await
+        };
+        let error = log.runner.under(policy).run("never", body).await.expect_err("never");
+        assert_eq!(Ended::of(&error).map(Ended::kind), Some(Kind::RetriesExhausted));
+        let late = late.into_inner().expect("no panic");
+        assert!(late <= total_time + Duration::from_millis(20), "{late:?} of {total_time:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_waited_for_no_longer_than_its_deadline() {
+    let log = Log::new(1).await;
+    let slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n";
+    let policy = Policy { attempts_max: 1, answer_deadline: Duration::from_millis(20), ..Policy::default() };
+    let body = async |tx: &Tx| tx.execute_unprepared(slow).await.map(drop);
+    let error = log.runner.under(policy).run("slow", body).await.expect_err("too slow");
+    let ended = Ended::of(&error).expect("an Ended");
+    assert_eq!(ended.attempts()[0].class, Class::Lost, "{error}");
+    assert!(error.to_string().contains("did not answer within 20 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_begun_and_not_finished_is_tried_again() {
+    let log = Log::new(2).await;
+    let slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n";
+    let body = async |tx: &Tx| {
+        insert(tx, 1).await?;
+        if tx.attempt() == 1 {
+            let slow = tx.execute_unprepared(slow);
+            assert!(tokio::time::timeout(Duration::from_millis(5), slow).await.is_err(), "too fast");
+        }
+        // The body knows of no error, and yet the first attempt cannot be believed.
+        Ok::<_, DbErr>(tx.attempt())
+    };
+    assert_eq!(log.runner.run("slow", body).await, Ok(2));
+    assert_eq!(log.ids().await, [1]);
+}
+
+#[tokio::test]
+async fn too_many_parameters_are_refused_before_they_are_sent() {
+    let log = Log::new(1).await;
+    let values: Vec<Value> = (0..40_000_i64).map(Into::into).collect();
+    let started = Instant::now();
+    let body = async |tx: &Tx| {
+        let text = format!("INSERT INTO log VALUES {}", vec!["(?)"; values.len()].join(", "));
+        tx.execute_raw(Statement::from_sql_and_values(tx.get_database_backend(), text, values.clone()))
+            .await
+            .map(drop)
+    };
+    let error = log.runner.run("many", body).await.expect_err("too many");
+    assert!(error.to_string().contains("split it"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5), "at once: {:?}", started.elapsed());
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn run_began(&self, name: &'static str) {
+        self.0.lock().expect("no panic").push(format!("{name} began"));
+    }
+
+    fn attempt_ended(&self, it: &AttemptEnded<'_>) {
+        let told = format!(
+            "{} {}: {:?} {:?} {}",
+            it.name,
+            it.number,
+            it.phase,
+            it.sqlstate(),
+            it.retry_in.is_some()
+        );
+        self.0.lock().expect("no panic").push(told);
+    }
+
+    fn run_ended(&self, run: &RunEnded) {
+        assert!(run.took >= run.paused);
+        self.0
+            .lock()
+            .expect("no panic")
+            .push(format!("{}: {:?} after {}", run.name, run.outcome, run.attempts));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_every_attempt_and_run() {
+    let log = Log::new(1).await;
+    let told = Arc::new(Told::default());
+    let runner = log.runner.clone().observed_by(told.clone());
+    let second = async |tx: &Tx| if tx.attempt() == 1 { conflict(tx).await } else { insert(tx, 1).await };
+    runner.run("second", second).await.expect("the second attempt");
+    runner.run("taken", async |tx: &Tx| insert(tx, 1).await).await.expect_err("the id is taken");
+    assert_eq!(
+        *told.0.lock().expect("no panic"),
+        [
+            "second began",
+            "second 1: Some(Body) None true",
+            "second 2: None None false",
+            "second: Applied after 2",
+            "taken began",
+            "taken 1: Some(Body) Some(\"1555\") false",
+            "taken: Failed after 1",
+        ]
+    );
+}

@@ -1,0 +1,88 @@
+//! A worker keeps its connection, gives it back, and can be dropped anywhere.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectOptions, Database, DbErr};
+use sea_orm_retry::{Policy, Runner, Tx, Worker};
+
+use crate::{Log, insert};
+
+async fn nothing(worker: &mut Worker) {
+    worker.run("nothing", async |_: &Tx| Ok::<_, DbErr>(())).await.expect("applied");
+}
+
+fn idle(log: &Log) -> usize {
+    log.db.get_sqlite_connection_pool().num_idle()
+}
+
+#[tokio::test]
+async fn a_worker_keeps_its_connection_and_gives_it_back_when_it_idles() {
+    let log = Log::new(1).await;
+    let mut worker = log.runner.worker();
+    for _ in 0..3 {
+        nothing(&mut worker).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(idle(&log), 0, "it is kept");
+    }
+    let started = Instant::now();
+    insert(&log.db, 1).await.expect("the only connection comes back");
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    nothing(&mut worker).await;
+}
+
+#[tokio::test]
+async fn a_busy_worker_lets_others_have_their_turn() {
+    let log = Log::new(1).await;
+    let mut worker = log.runner.worker();
+    let started = Instant::now();
+    let busy = async {
+        loop {
+            nothing(&mut worker).await;
+        }
+    };
+    tokio::select! {
+        () = busy => unreachable!("it never ends"),
+        other = insert(&log.db, 1) => other.expect("it has its turn"),
+    }
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
+    for min_connections in [0, 1] {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let (log, mut worker, second) = runtime.block_on(async {
+            let log = Log::new(3).await;
+            let mut options = ConnectOptions::new(&log.url);
+            options.max_connections(3).min_connections(min_connections).sqlx_logging(false);
+            let db = Database::connect(options).await.expect("a file");
+            let runner = Runner::new(&db, Policy::default());
+            (log, runner.worker(), runner.worker())
+        });
+        runtime.block_on(nothing(&mut worker));
+        drop(worker);
+        let mut second = second;
+        runtime.block_on(nothing(&mut second));
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = second;
+            panic!("on purpose");
+        }));
+        assert!(unwound.is_err());
+        // A run that is dropped half way, and then everything after its runtime.
+        let mut third = runtime.block_on(async {
+            let mut third = log.runner.worker();
+            nothing(&mut third).await;
+            third
+        });
+        {
+            let mut run =
+                Box::pin(third.run("half", async |_: &Tx| std::future::pending::<Result<(), DbErr>>().await));
+            runtime.block_on(async {
+                assert!(tokio::time::timeout(Duration::from_millis(20), run.as_mut()).await.is_err());
+            });
+        }
+        runtime.block_on(nothing(&mut third));
+        drop(runtime);
+        drop(third);
+    }
+}

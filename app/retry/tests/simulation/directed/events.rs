@@ -1,0 +1,63 @@
+//! What a log shows of a transaction.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What is written to a log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// In a process of its own: where other tests meet the same events with nobody listening, they are switched off for all.
+#[test]
+fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_lost_connection_a_warning() {
+    let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))
+        .args(["--exact", "directed::events::listened_to", "--ignored"])
+        .output()
+        .expect("it can be started again");
+    let told = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn listened_to() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let fates = [("INSERT id", CONFLICT), ("COMMIT", Fate::CutAfter)];
+        assert!(transfer(Postgres, policy(), Kind::InsertFirst, fates).outcome.is_ok());
+        assert!(
+            transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err()
+        );
+    });
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let lines = |part: &str| text.lines().filter(|line| line.contains(part)).collect::<Vec<_>>();
+    let outcomes = ["again", "unknown", "applied", "failed"];
+    let ended = lines("attempt ended");
+    assert_eq!(ended.len(), outcomes.len(), "{text}");
+    for (line, outcome) in ended.iter().zip(outcomes) {
+        assert!(line.contains(&format!("outcome=\"{outcome}\"")), "{line}");
+        assert!(line.contains("transaction{name="), "{line}");
+    }
+    let retries = lines("retrying");
+    assert_eq!(retries.len(), 2, "{text}");
+    assert!(retries[0].contains(" DEBUG ") && retries[0].contains("sqlstate=\"40001\""), "{}", retries[0]);
+    assert!(retries[1].contains(" WARN ") && retries[1].contains("phase=Commit"), "{}", retries[1]);
+    assert_eq!(lines(" WARN ").len(), 1, "an ordinary conflict is none: {text}");
+}

@@ -1,0 +1,67 @@
+//! CockroachDB's protocol: what is sent, and in which order.
+
+use super::*;
+
+const SAVEPOINT: [&str; 7] =
+    ["acquire", "BEGIN", "SAVEPOINT", "INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE"];
+
+#[test]
+fn the_savepoint_protocol_is_begin_savepoint_statements_release_commit() {
+    let ended = transfer(Cockroach, savepoints(2), Kind::Once, []);
+    assert!(ended.outcome.is_ok());
+    assert_eq!(ended.sent()[..7], SAVEPOINT);
+    assert_eq!(ended.sent()[7..], ["COMMIT"]);
+    // A reader has nothing to commit.
+    let ended = transfer(Cockroach, savepoints(2), Kind::Read, []);
+    assert_eq!(ended.sent(), ["acquire", "BEGIN snapshot", "SELECT sum", "SELECT sum", "COMMIT"]);
+}
+
+#[test]
+fn a_conflict_restarts_from_the_savepoint_so_often_and_then_from_the_start() {
+    let fates = [("UPDATE debit", CONFLICT), ("RELEASE", CONFLICT), ("UPDATE debit", CONFLICT)];
+    let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
+    assert!(ended.outcome.is_ok());
+    let body = ["INSERT mark", "UPDATE debit", "UPDATE credit"];
+    let sent = ended.sent();
+    assert_eq!(sent[3..6], ["INSERT mark", "UPDATE debit", "ROLLBACK TO"]);
+    assert_eq!(sent[6..9], body);
+    assert_eq!(sent[9..11], ["RELEASE", "ROLLBACK TO"]);
+    assert_eq!(sent[11..14], ["INSERT mark", "UPDATE debit", "ROLLBACK"]);
+    assert_eq!(sent[14..21], SAVEPOINT);
+    assert_eq!(sent[21..], ["COMMIT"]);
+    let counts = ended.counts();
+    assert_eq!((counts.transactions, counts.attempts, counts.retries, ended.rows()), (1, 4, 3, 1));
+    assert_eq!(counts.retries_by_sqlstate["40001"], 3);
+}
+
+#[test]
+fn after_a_failed_release_no_commit_is_sent() {
+    let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("RELEASE", refused("23503"))]);
+    assert_eq!(ended.codes(), ["23503"]);
+    assert_eq!(ended.sent()[7..], ["ROLLBACK"]);
+    let ended = transfer(Cockroach, savepoints(0), Kind::Once, [("RELEASE", CONFLICT)]);
+    assert!(ended.outcome.is_ok());
+    assert_eq!(ended.sent()[7..10], ["ROLLBACK", "acquire", "BEGIN"]);
+    for fate in [Fate::CutBefore, Fate::CutAfter] {
+        let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("RELEASE", fate)]);
+        assert!(ended.end() == End::Unknown, "{:?}", ended.error());
+        assert_eq!(ended.sent()[7..], [""; 0]);
+    }
+}
+
+#[test]
+fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
+    for fate in [CONFLICT, Fate::CutBefore, Fate::NoAnswer, refused("XX000")] {
+        let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("COMMIT", fate)]);
+        assert!(ended.outcome.is_ok(), "{fate:?}: {:?}", ended.outcome);
+        assert_eq!((ended.rows(), ended.counts().attempts), (1, 1));
+    }
+}
+
+#[test]
+fn a_failed_rollback_to_restarts_all_of_it() {
+    let fates = [("UPDATE debit", CONFLICT), ("ROLLBACK TO", refused("XX000"))];
+    let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
+    assert!(ended.outcome.is_ok());
+    assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
+}

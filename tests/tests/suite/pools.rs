@@ -1,0 +1,294 @@
+//! `sea-orm-retry` on pools as SeaORM makes them, with settings that nobody chose for it.
+#![allow(clippy::disallowed_methods, reason = "a nested begin of a Tx is a savepoint")]
+
+mod orphans;
+mod sessions;
+mod standby;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use database::Server;
+use futures_util::future::join_all;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, SqlErr, Statement, TransactionSession,
+    TransactionTrait,
+};
+use sea_orm_retry::{Ended, Isolation, Kind, Policy, Runner, Tx, sqlstate};
+use tests::{EVERY, Test, TestDatabase, TestServer, tests};
+use tokio::sync::Barrier;
+
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+const POSTGRES: &[Server] = &[Server::Postgres];
+
+pub(crate) fn tests() -> Vec<Test> {
+    let mut all = tests![
+        isolation_is_named_whatever_the_pool_s_default_is on WIRE,
+        write_skew_is_tried_again on WIRE,
+        contended_get_or_create_is_exact on EVERY,
+        a_conflict_in_a_nested_transaction_is_the_whole_attempt_s on WIRE,
+        a_read_cannot_write on EVERY,
+        what_the_driver_refuses_fails_at_once on WIRE,
+        what_a_rights_check_refuses_fails_at_once on POSTGRES,
+        an_error_in_answer_to_commit_is_definite on POSTGRES,
+        ddl_in_a_writing_body_is_refused on &[Server::Cockroach],
+    ];
+    all.extend(sessions::tests());
+    all.extend(orphans::tests());
+    all.extend(standby::tests());
+    all
+}
+
+/// A database with `log (id, note)` and a pool on it as SeaORM makes it.
+pub(crate) struct Log {
+    pub(crate) test: TestDatabase,
+    pub(crate) db: DatabaseConnection,
+    pub(crate) runner: Runner,
+}
+
+impl Log {
+    pub(crate) async fn new(server: &TestServer, connections: u32) -> Self {
+        let test = server.empty_database().await;
+        let db = open(test.url(), connections).await;
+        if server.server == Server::Sqlite {
+            db.execute_unprepared("PRAGMA journal_mode = WAL").await.expect("a file");
+        }
+        execute(&db, "CREATE TABLE log (id BIGINT PRIMARY KEY, note BIGINT NOT NULL DEFAULT 0)").await;
+        let runner = Runner::new(&db, Policy::default());
+        Self { test, db, runner }
+    }
+
+    pub(crate) async fn count(&self) -> i64 {
+        scalar(&self.db, "SELECT count(*) FROM log").await.expect("the table is there")
+    }
+}
+
+/// A pool by SeaORM's own means.
+pub(crate) async fn open(url: &str, connections: u32) -> DatabaseConnection {
+    let url = url.replacen("cockroachdb://", "postgres://", 1);
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.expect("the server answers")
+}
+
+pub(crate) async fn execute(connection: &impl ConnectionTrait, sql: &str) {
+    connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+pub(crate) async fn insert(connection: &impl ConnectionTrait, id: i64) -> Result<(), DbErr> {
+    connection.execute_unprepared(&format!("INSERT INTO log (id) VALUES ({id})")).await.map(drop)
+}
+
+pub(crate) async fn scalar(connection: &impl ConnectionTrait, sql: &str) -> Result<i64, DbErr> {
+    tests::scalar_in(connection, sql).await
+}
+
+pub(crate) async fn text(connection: &impl ConnectionTrait, sql: &str) -> Result<String, DbErr> {
+    let row =
+        connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await?;
+    row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?.try_get_by_index(0)
+}
+
+async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let weaker = if server.server == Server::Postgres { "read committed" } else { "serializable" };
+    execute(&log.db, &format!("SET default_transaction_isolation = '{weaker}'")).await;
+    let show = async |tx: &Tx| text(tx, "SHOW transaction_isolation").await;
+    assert_eq!(log.runner.run("show", show).await.as_deref(), Ok("serializable"));
+    assert_eq!(log.runner.server().map(|it| it.to_string()), Some(server.server.to_string()));
+    if server.server == Server::Postgres {
+        let weak = Policy { isolation: Isolation::ReadCommitted, ..Policy::default() };
+        assert_eq!(log.runner.under(weak).run("show", show).await.as_deref(), Ok("read committed"));
+        assert_eq!(log.runner.read("show", show).await.as_deref(), Ok("repeatable read"));
+        assert_eq!(
+            text(&log.db, "SHOW default_transaction_isolation").await.as_deref(),
+            Ok("read committed")
+        );
+    }
+}
+
+/// Each reads what the other writes: one must be tried again, or both would see a log without the other's entry.
+async fn write_skew_is_tried_again(server: &TestServer) {
+    let log = Log::new(server, 4).await;
+    let both_have_read = Barrier::new(2);
+    let insert_count = async |id: i64| {
+        let both_have_read = &both_have_read;
+        let body = async move |tx: &Tx| {
+            let count = scalar(tx, "SELECT count(*) FROM log").await?;
+            if tx.attempt() == 1 {
+                both_have_read.wait().await;
+            }
+            insert(tx, id).await.map(|()| count)
+        };
+        log.runner.run("skew", body).await.expect("tried until it is serial")
+    };
+    let (a, b) = tokio::join!(insert_count(1), insert_count(2));
+    assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");
+}
+
+async fn contended_get_or_create_is_exact(server: &TestServer) {
+    const WORKERS: i64 = 8;
+    const TIMES: i64 = 20;
+    let log = Log::new(server, 4).await;
+    let sqlite = server.server == Server::Sqlite;
+    let create = if sqlite { "INTEGER PRIMARY KEY" } else { "BIGSERIAL PRIMARY KEY" };
+    execute(&log.db, &format!("CREATE TABLE tag (id {create}, name BIGINT NOT NULL UNIQUE)")).await;
+    execute(&log.db, "CREATE TABLE used (worker BIGINT, tag BIGINT)").await;
+    let worker = async |number: i64| {
+        for name in 0..TIMES {
+            let body = async |tx: &Tx| {
+                let nested = tx.begin().await?;
+                let added =
+                    nested.execute_unprepared(&format!("INSERT INTO tag (name) VALUES ({name})")).await;
+                match added {
+                    Ok(_) => nested.commit().await?,
+                    Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+                        nested.rollback().await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+                let found = scalar(tx, &format!("SELECT id FROM tag WHERE name = {name}")).await;
+                // Younger than the snapshot: it is there, and not to be seen.
+                let tag = found.map_err(|error| match error {
+                    DbErr::RecordNotFound(_) => tx.again("the tag is not visible yet"),
+                    error => error,
+                })?;
+                tx.execute_unprepared(&format!("INSERT INTO used VALUES ({number}, {tag})")).await.map(drop)
+            };
+            log.runner.run("tag", body).await.unwrap_or_else(|error: DbErr| panic!("{error}"));
+        }
+    };
+    join_all((0..WORKERS).map(worker)).await;
+    for (sql, expected) in [
+        ("SELECT count(*) FROM tag", TIMES),
+        ("SELECT count(*) FROM used", TIMES * WORKERS),
+        ("SELECT count(*) FROM (SELECT tag FROM used GROUP BY tag HAVING count(*) = 8) AS whole", TIMES),
+    ] {
+        assert_eq!(scalar(&log.db, sql).await, Ok(expected), "{sql}");
+    }
+}
+
+/// An error that the server gives whenever it is asked to.
+fn serialization_failure(server: Server) -> &'static str {
+    match server {
+        Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
+        Server::Postgres | Server::Sqlite => {
+            "DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '40001'; END $$"
+        }
+    }
+}
+
+async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &TestServer) {
+    let log = Log::new(server, 2).await;
+    let attempts = AtomicU32::new(0);
+    let body = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        insert(tx, 1).await?;
+        let nested = tx.begin().await?;
+        if tx.attempt() < 4 {
+            // The body swallows it, and all of it begins anew nevertheless.
+            let _ = nested.execute_unprepared(serialization_failure(server.server)).await;
+            let _ = nested.rollback().await;
+        } else {
+            nested.commit().await?;
+        }
+        let _ = insert(tx, 2).await;
+        Ok::<_, DbErr>(())
+    };
+    log.runner.run("swallow", body).await.expect("the fourth attempt is well");
+    assert_eq!((attempts.into_inner(), log.count().await), (4, 2));
+}
+
+async fn a_read_cannot_write(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let read_only = log.runner.under(Policy { read_only: true, ..Policy::default() });
+    let started = std::time::Instant::now();
+    assert!(log.runner.read("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
+    assert!(read_only.run("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
+    assert!(started.elapsed().as_secs() < 5, "25006 of the runner's own making fails at once");
+    insert(&log.db, 2).await.expect("the connection can write again");
+    let see = async |tx: &Tx| scalar(tx, "SELECT count(*) FROM log").await;
+    assert_eq!(log.runner.read("see", see).await, Ok(1));
+    assert_eq!(read_only.run("see", see).await, Ok(1));
+}
+
+async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let attempts = AtomicU32::new(0);
+    let pid = async || scalar(&log.db, "SELECT pg_backend_pid()").await;
+    let statement =
+        |sql: &str| Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, sql, [1_i64.into()]);
+    let few = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.query_one_raw(statement("SELECT $1::int8 + $2::int8")).await.map(drop)
+    };
+    let error = log.runner.run("few", few).await.expect_err("one value for two");
+    assert_eq!(attempts.load(Ordering::Relaxed), 1, "{error}");
+    let error = log.runner.statement("few", few).await.expect_err("one value for two");
+    assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
+    assert_eq!(attempts.load(Ordering::Relaxed), 2, "{error}");
+    let many: Vec<sea_orm::Value> = (0..80_000_i64).map(Into::into).collect();
+    let sql = format!("SELECT {}", (1..=80_000).map(|n| format!("${n}")).collect::<Vec<_>>().join(", "));
+    let body = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), &sql, many.clone()))
+            .await
+            .map(drop)
+    };
+    let error = log.runner.run("many", body).await.expect_err("too many");
+    assert!(error.to_string().contains("split it"), "{error}");
+    assert_eq!(attempts.load(Ordering::Relaxed), 3);
+    pid().await.expect("the pool is well");
+}
+
+async fn what_a_rights_check_refuses_fails_at_once(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    execute(&log.db, "CREATE TABLE forbidden (id INT8)").await;
+    let role = format!("nobody_{}", log.test.name);
+    execute(&log.db, &format!("CREATE ROLE {role}")).await;
+    execute(&log.db, &format!("SET ROLE {role}")).await;
+    let attempts = AtomicU32::new(0);
+    let body = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.execute_unprepared("INSERT INTO forbidden VALUES (1)").await.map(drop)
+    };
+    let error = log.runner.statement("single", body).await.expect_err("no rights");
+    assert_eq!((sqlstate(&error).as_deref(), attempts.into_inner()), (Some("42501"), 1), "{error}");
+    assert!(Ended::of(&error).is_none(), "it is the body's own, and nothing is applied");
+}
+
+async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    for sql in [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' ; END $$",
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON log DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ] {
+        execute(&log.db, sql).await;
+    }
+    let error = log.runner.run("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
+    let ended = Ended::of(&error).expect("the body was well");
+    assert_eq!((ended.kind(), sqlstate(ended.first()).as_deref()), (Kind::Failed, Some("P0001")), "{error}");
+    let error =
+        log.runner.statement("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
+    assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
+    assert_eq!(log.count().await, 0);
+}
+
+async fn ddl_in_a_writing_body_is_refused(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let prepared = |sql: &str| Statement::from_string(sea_orm::DbBackend::Postgres, sql);
+    for sql in ["CREATE TABLE late (id INT8)", "/* c */ alter table log add column x int8", "TRUNCATE log"] {
+        for run in 0..2 {
+            let body = async |tx: &Tx| {
+                insert(tx, 1).await?;
+                match run {
+                    0 => tx.execute_unprepared(sql).await.map(drop),
+                    _ => tx.execute_raw(prepared(sql)).await.map(drop),
+                }
+            };
+            let error = log.runner.run("ddl", body).await.expect_err("it commits what came before");
+            assert!(error.to_string().contains("refused inside a transaction"), "{error}");
+        }
+    }
+    assert_eq!(log.count().await, 0);
+}

@@ -1,0 +1,190 @@
+//! What a body or a neighbour does to a session: stale plans, settings, texts, connections that fall silent.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm_retry::{Policy, Runner, Tx};
+use tests::{Fault, Test, TestServer, tests};
+use tokio::sync::Barrier;
+
+use super::{Log, POSTGRES, WIRE, execute, insert, open, scalar, text};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        stale_plans_fail_no_run on WIRE,
+        statements_that_the_server_has_lost_fail_no_run on POSTGRES,
+        an_error_that_a_cleared_cache_does_not_cure_fails on POSTGRES,
+        what_a_body_does_to_its_session_does_not_outlive_it on POSTGRES,
+        one_statement_with_semicolons_is_taken_and_two_are_refused on WIRE,
+        a_connection_that_falls_silent_on_its_way_back_frees_its_place on WIRE,
+        unnamed_statements_leave_none_behind on POSTGRES,
+    ]
+}
+
+fn all(sql: &str) -> Statement {
+    Statement::from_string(sea_orm::DbBackend::Postgres, sql)
+}
+
+/// Has every connection of the pool prepare `SELECT * FROM log`.
+async fn prepare_on_each(runner: &Runner, connections: u32) {
+    let together = Barrier::new(connections as usize);
+    let prepare = async |_: u32| {
+        let body = async |tx: &Tx| {
+            tx.query_all_raw(all("SELECT * FROM log")).await?;
+            together.wait().await;
+            Ok::<_, DbErr>(())
+        };
+        runner.run("prepare", body).await.expect("it is new");
+    };
+    join_all((0..connections).map(prepare)).await;
+}
+
+async fn stale_plans_fail_no_run(server: &TestServer) {
+    for connections in [1, 4, 8] {
+        let log = Log::new(server, connections).await;
+        insert(&log.db, 1).await.expect("a free id");
+        let elsewhere = open(log.test.url(), 1).await;
+        for (column, at_once) in [("a", false), ("b", true)] {
+            prepare_on_each(&log.runner, connections).await;
+            execute(&elsewhere, &format!("ALTER TABLE log ADD COLUMN {column} INT8")).await;
+            let select = async |_: u32| {
+                let body =
+                    async |tx: &Tx| Ok::<_, DbErr>(tx.query_all_raw(all("SELECT * FROM log")).await?.len());
+                log.runner.run("select", body).await
+            };
+            let told = if at_once {
+                join_all((0..2 * connections).map(select)).await
+            } else {
+                let mut told = Vec::new();
+                for number in 0..2 * connections {
+                    told.push(select(number).await);
+                }
+                told
+            };
+            for one in told {
+                assert_eq!(one, Ok(1), "{connections} connections, column {column}");
+            }
+        }
+    }
+}
+
+async fn statements_that_the_server_has_lost_fail_no_run(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    prepare_on_each(&log.runner, 1).await;
+    execute(&log.db, "DEALLOCATE ALL").await;
+    let body = async |tx: &Tx| {
+        Ok::<_, DbErr>((tx.query_all_raw(all("SELECT * FROM log")).await?.len(), tx.attempt()))
+    };
+    assert_eq!(log.runner.run("select", body).await, Ok((0, 2)), "the second attempt is well");
+    assert_eq!(log.runner.run("select", body).await, Ok((0, 1)), "the connection is not poisoned");
+}
+
+async fn an_error_that_a_cleared_cache_does_not_cure_fails(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let body =
+        async |tx: &Tx| tx.execute_unprepared("DO $$ BEGIN RAISE 'no' USING ERRCODE = '0A000'; END $$").await;
+    let started = Instant::now();
+    let error = log.runner.run("unsupported", body).await.expect_err("it stays so");
+    assert!(started.elapsed() < Duration::from_secs(5), "no endless retry: {error}");
+    insert(&log.db, 1).await.expect("no transaction is open");
+    assert_eq!(log.count().await, 1);
+}
+
+async fn what_a_body_does_to_its_session_does_not_outlive_it(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    execute(&log.db, &format!("CREATE ROLE role_{}", log.test.name)).await;
+    let role = format!("SET ROLE role_{}", log.test.name);
+    for sql in [
+        "RESET ALL",
+        "SET default_transaction_isolation = 'read committed'",
+        &role,
+        "SET statement_timeout = 1",
+    ] {
+        let before = scalar(&log.db, "SELECT pg_backend_pid()").await;
+        log.runner.run("set", async |tx: &Tx| tx.execute_unprepared(sql).await.map(drop)).await.expect(sql);
+        assert_ne!(
+            scalar(&log.db, "SELECT pg_backend_pid()").await,
+            before,
+            "{sql}: the connection is closed"
+        );
+        let show =
+            async |tx: &Tx| text(tx, "SELECT current_setting('transaction_isolation') || current_user").await;
+        assert_eq!(log.runner.run("show", show).await.as_deref(), Ok("serializablepostgres"), "{sql}");
+    }
+    let local = "SET LOCAL statement_timeout = 10000";
+    let before = scalar(&log.db, "SELECT pg_backend_pid()").await;
+    log.runner.run("set", async |tx: &Tx| tx.execute_unprepared(local).await.map(drop)).await.expect(local);
+    assert_eq!(scalar(&log.db, "SELECT pg_backend_pid()").await, before, "{local}: the connection is kept");
+    for sql in [
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET transaction_isolation = 'read committed'",
+        "DISCARD ALL",
+    ] {
+        let told = log.runner.run("weaken", async |tx: &Tx| tx.execute_unprepared(sql).await.map(drop)).await;
+        assert!(told.is_err_and(|error: DbErr| error.to_string().contains("refused")), "{sql}");
+    }
+}
+
+async fn one_statement_with_semicolons_is_taken_and_two_are_refused(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let send = async |sql: &str| {
+        let body = async |tx: &Tx| {
+            insert(tx, 1).await?;
+            tx.execute_unprepared(sql).await.map(drop)
+        };
+        log.runner.run("send", body).await
+    };
+    for sql in [
+        "INSERT INTO log (id) VALUES (2); COMMIT",
+        "SELECT 1; SELECT 2",
+        "SELECT ';';\u{a0}COMMIT",
+        ";COMMIT",
+    ] {
+        send(sql).await.expect_err(sql);
+        assert_eq!(log.count().await, 0, "{sql}");
+    }
+    send("SELECT ';' AS a;").await.expect("one statement");
+    execute(&log.db, "DELETE FROM log").await;
+    if server.server == database::Server::Postgres {
+        let function = "CREATE FUNCTION two() RETURNS int8 LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END";
+        send(function).await.expect("one statement");
+        execute(&log.db, "DELETE FROM log").await;
+        send("DO $x$ BEGIN PERFORM 1; PERFORM 2; END $x$").await.expect("one statement");
+    }
+}
+
+/// The link goes silent while the pool pings on release; the pool has one place.
+async fn a_connection_that_falls_silent_on_its_way_back_frees_its_place(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let proxy = log.test.proxy().await;
+    let db = open(&proxy.url(log.test.url()), 1).await;
+    let runner = Runner::new(&db, Policy::default());
+    runner.run("warm", async |tx: &Tx| insert(tx, 1).await).await.expect("a free id");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut committed = 0;
+    proxy.arm(move |request| {
+        committed += u32::from(request.text == "COMMIT");
+        (committed == 1 && request.text != "COMMIT").then(|| {
+            committed = 2;
+            Fault::Silent { delivered: false }
+        })
+    });
+    runner.run("fall silent", async |tx: &Tx| insert(tx, 2).await).await.expect("a free id");
+    let started = Instant::now();
+    runner.run("after", async |tx: &Tx| insert(tx, 3).await).await.expect("the place is free");
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert_eq!(log.count().await, 3);
+}
+
+async fn unnamed_statements_leave_none_behind(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let runner = log.runner.under(Policy { unnamed_statements: true, ..Policy::default() });
+    let body = async |tx: &Tx| Ok::<_, DbErr>(tx.query_all_raw(all("SELECT * FROM log")).await?.len());
+    for _ in 0..3 {
+        assert_eq!(runner.run("select", body).await, Ok(0));
+    }
+    let count = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%FROM log%'";
+    let left = async |tx: &Tx| scalar(tx, count).await;
+    assert_eq!(runner.run("count", left).await, Ok(0));
+}
