@@ -8,16 +8,22 @@ pub mod csv;
 pub mod export;
 pub mod import;
 pub mod load;
+mod moment;
 mod money;
+mod panic;
 pub mod points;
 mod record;
+mod row;
 pub mod seed;
 pub mod server_side;
 mod statistics;
 pub mod transfer;
 pub mod workload;
 
+pub use moment::rfc3339;
 pub use money::{AccountId, Amount, AmountError};
+pub use panic::Panicked;
+pub use row::{Holding, Movement};
 
 use std::time::Duration;
 

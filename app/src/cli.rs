@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     let format = Format::asked_for(&arguments);
     let answer = match load_env().and_then(|()| parse::<Cli>(arguments)) {
         Ok(Some(cli)) => {
-            start_logging(Logging { default: "error", echo: cli.global.echo });
+            start_logging(Logging { default: "error,sqlx=off", echo: cli.global.echo });
             run(cli)
         }
         Ok(None) => return ExitCode::SUCCESS,
@@ -105,7 +105,7 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
         .map_err(|error| Failure::new(terminal::Exit::Failed, "runtime", error.to_string()))?;
     let answer = runtime.block_on(async {
         let context = Context::start(cli.global)?;
-        match cli.command {
+        let answer = match cli.command {
             Command::Init(args) => init::run(&context, &args).await,
             Command::Doctor(args) => doctor::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
@@ -119,7 +119,9 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
             Command::History(args) => history::run(&context, &args).await,
             Command::Audit(args) => audit::run(&context, &args).await,
             Command::Completions(_) => unreachable!("answered without a database"),
-        }
+        };
+        context.close().await;
+        answer
     });
     // What a cancelled command left in the background may wait for a server that is gone.
     runtime.shutdown_background();

@@ -5,9 +5,9 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{DbBackend, Statement};
 
 /// A condition on an integer column. SQLite would let a sum that overflows become REAL, past a plain comparison.
-pub(crate) fn at_least(backend: DbBackend, column: &'static str, minimum: i64) -> Expr {
+pub(crate) fn at_least(server: Server, column: &'static str, minimum: i64) -> Expr {
     let in_range = Expr::col(column).gte(minimum);
-    if backend == DbBackend::Sqlite {
+    if server == Server::Sqlite {
         return in_range.and(Expr::cust(format!("typeof(\"{column}\") = 'integer'")));
     }
     in_range

@@ -48,6 +48,19 @@ pub enum Error {
         /// The names that are recorded there and unknown here.
         names: Vec<String>,
     },
+    /// The bank is in one schema, and new tables would go to another.
+    #[error(
+        "the bank is in the schema \"{bank}\", and its new tables would go to the schema \"{current}\", which comes first in the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
+    )]
+    Elsewhere {
+        /// The bank's schema.
+        bank: String,
+        /// The one that comes first.
+        current: String,
+    },
+    /// What is there is not what the migrations make: another program's table, or the bank in two schemas.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else that the database refused.
     #[error(
         "the migration failed: {reason}; what was applied before it stays recorded, see `migration status`"
@@ -68,6 +81,8 @@ impl From<Error> for Failure {
             Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
             Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
             Error::Busy { .. } => (Exit::Failed, "busy"),
+            Error::Elsewhere { .. } => (Exit::Failed, "schema_elsewhere"),
+            Error::Refused(_) => (Exit::Failed, "schema_refused"),
             Error::Failed { .. } => (Exit::Failed, "migration_failed"),
         };
         Self::new(exit, kind, error.to_string())
@@ -77,6 +92,9 @@ impl From<Error> for Failure {
 impl Error {
     /// Sorts what the last attempt met; asks the server who we are where a grant is missing.
     pub(crate) async fn of(database: &Database, source: DbErr) -> Self {
+        if let DbErr::Migration(line) = source {
+            return Self::Refused(line);
+        }
         let reason = reason(&source);
         match sqlstate(&source).as_deref() {
             Some("42501") => Self::Denied { remedy: grant(database).await, reason, source },
@@ -98,7 +116,7 @@ impl Error {
 ///
 /// Our own commands take turns; this is for all the others: the stock migrator, an app that holds a lock on a
 /// table, CockroachDB's retries.
-pub(crate) fn is_contention(error: &DbErr) -> bool {
+fn is_contention(error: &DbErr) -> bool {
     matches!(
         sqlstate(error).as_deref(),
         Some(

@@ -9,8 +9,11 @@
 //!
 //! What it leaves to others: connecting (crate `database`), data (crate `app`), printing (the binary).
 
+mod catalog;
 mod dialect;
 mod error;
+mod object;
+mod place;
 mod run;
 mod state;
 mod turn;
@@ -25,8 +28,8 @@ mod m20260101_000006_create_batches;
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, async_trait};
 
 pub use error::Error;
-pub use run::{Command, Report, run, up};
-pub use state::{pending, status, total};
+pub use run::{Command, Report, droppable, run, up};
+pub use state::{pending, status, total, unapplied, verify};
 
 /// The same schema without its foreign keys: the entities are generated from it, and joins are tested on it.
 #[derive(Debug)]

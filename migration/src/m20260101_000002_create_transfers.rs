@@ -1,9 +1,11 @@
 //! Transfers: one immutable row for each movement of money, under the id that its client gave it.
 
+use database::Server;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::timestamp_with_time_zone;
 
 use crate::dialect::at_least;
+use crate::object::{Makes, Object, migrate_by_object};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -11,58 +13,41 @@ pub(crate) struct Migration;
 /// The same table with no foreign keys, under the same name: see [`crate::WithoutForeignKeys`].
 pub(crate) struct WithoutForeignKeys;
 
+migrate_by_object!(Migration);
+migrate_by_object!(WithoutForeignKeys);
+
 impl MigrationName for WithoutForeignKeys {
     fn name(&self) -> &str {
         Migration.name()
     }
 }
 
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    fn use_transaction(&self) -> Option<bool> {
-        Some(false)
-    }
-
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+impl Makes for Migration {
+    fn object(&self, server: Server) -> Object {
         // In the same statement: SQLite cannot add a foreign key to a table that exists.
-        let table = transfers(manager)
+        let table = transfers(server)
             .foreign_key(&mut to_accounts("transfers_source_id_fkey", "source_id"))
             .foreign_key(&mut to_accounts("transfers_target_id_fkey", "target_id"))
             .take();
-        manager.create_table(table).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("transfers").if_exists().take()).await
+        Object::Table(Box::new(table))
     }
 }
 
-#[async_trait::async_trait]
-impl MigrationTrait for WithoutForeignKeys {
-    fn use_transaction(&self) -> Option<bool> {
-        Migration.use_transaction()
-    }
-
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_table(transfers(manager)).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        Migration.down(manager).await
+impl Makes for WithoutForeignKeys {
+    fn object(&self, server: Server) -> Object {
+        Object::Table(Box::new(transfers(server)))
     }
 }
 
-fn transfers(manager: &SchemaManager) -> TableCreateStatement {
-    let amount = at_least(manager.get_database_backend(), "amount", 1);
+fn transfers(server: Server) -> TableCreateStatement {
     Table::create()
         .table("transfers")
-        .if_not_exists()
         .col(ColumnDef::new("id").uuid().not_null().primary_key())
         .col(ColumnDef::new("source_id").big_integer().not_null())
         .col(ColumnDef::new("target_id").big_integer().not_null())
         .col(ColumnDef::new("amount").big_integer().not_null())
         .col(timestamp_with_time_zone("created_at").default(Expr::current_timestamp()))
-        .check(("transfers_amount_check", amount))
+        .check(("transfers_amount_check", at_least(server, "amount", 1)))
         .check(("transfers_accounts_check", Expr::col("source_id").ne(Expr::col("target_id"))))
         .take()
 }

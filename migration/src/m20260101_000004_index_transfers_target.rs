@@ -1,28 +1,17 @@
 //! An account's incoming transfers without a scan.
 
+use database::Server;
 use sea_orm_migration::prelude::*;
+
+use crate::object::{Makes, Object, migrate_by_object};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    fn use_transaction(&self) -> Option<bool> {
-        Some(false)
-    }
+migrate_by_object!(Migration);
 
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let index = Index::create()
-            .name("transfers_target_id_idx")
-            .table("transfers")
-            .col("target_id")
-            .if_not_exists()
-            .take();
-        manager.create_index(index).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let index = Index::drop().name("transfers_target_id_idx").table("transfers").if_exists().to_owned();
-        manager.drop_index(index).await
+impl Makes for Migration {
+    fn object(&self, _: Server) -> Object {
+        Object::Index { name: "transfers_target_id_idx", table: "transfers", column: "target_id" }
     }
 }

@@ -1,18 +1,20 @@
 //! `cargo run -p migration -- up|down|status|fresh|refresh|reset`, and what `sea-orm-cli migrate` calls.
 //!
 //! Answers go to standard output; an error is one line on standard error. Exit codes: 0 done, 2 wrong usage, 5 no
-//! server, no database or no rights, 1 anything else. The work is the library's.
+//! server, no database or no rights, 130 interrupted, 1 anything else. The work is the library's.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of this crate that prints")]
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use database::{Address, Database, EMBEDDED_URL, Options, Server};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser};
+use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use migration::{Command, Migrator, Report};
 use sea_orm_cli::MigrateSubcommands;
-use terminal::{Exit, Failure, Logging, load_env, parse, start_logging};
+use terminal::{Exit, Failure, Logging, interrupted, interruption, load_env, parse, start_logging};
 
 /// Applies and rolls back the schema of the bank.
 #[derive(Parser)]
@@ -30,9 +32,16 @@ struct Cli {
     #[arg(short = 'u', long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
+    /// Let `fresh` drop all tables without being asked
+    #[arg(short, long, global = true, env = YES, value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    yes: bool,
+
     #[command(subcommand)]
     command: Option<MigrateSubcommands>,
 }
+
+/// For whoever calls this by `sea-orm-cli migrate fresh`, which has no `--yes`.
+const YES: &str = "MIGRATION_YES";
 
 fn main() -> ExitCode {
     let failure = match load_env().and_then(|()| parse::<Cli>(std::env::args_os())) {
@@ -48,7 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn migrate(cli: &Cli) -> Result<(), Failure> {
-    let default = if cli.verbose { "debug" } else { "warn,sqlx::postgres::notice=error" };
+    // The driver's own lines, of slow statements and notices, are for whoever asks for them.
+    let default = if cli.verbose { "debug" } else { "warn,sqlx=off" };
     start_logging(Logging { default, echo: false });
 
     let command = match &cli.command {
@@ -65,12 +75,33 @@ fn migrate(cli: &Cli) -> Result<(), Failure> {
                 .map_err(other);
         }
     };
-    block_on(async {
-        let database = connect(cli).await?;
-        let report = migration::run::<Migrator>(&database, command).await?;
-        tell(command, &report);
-        Ok(())
-    })
+    block_on(change(cli, command))
+}
+
+async fn change(cli: &Cli, command: Command) -> Result<(), Failure> {
+    let creates = matches!(command, Command::Up(_) | Command::Fresh | Command::Refresh);
+    let Some(database) = connect(cli, creates).await? else {
+        tell(command, &Report::default());
+        return Ok(());
+    };
+    let changed = confirm_and_change(cli, &database, command).await;
+    database.close().await;
+    tell(command, &changed?);
+    Ok(())
+}
+
+async fn confirm_and_change(cli: &Cli, database: &Database, command: Command) -> Result<Report, Failure> {
+    if command == Command::Fresh && !cli.yes {
+        confirm(database).await?;
+    }
+    let interruption = interruption(|| {})?;
+    tokio::select! {
+        changed = migration::run::<Migrator>(database, command) => Ok(changed?),
+        () = interruption.cancelled() => Err(interrupted(match database.server {
+            Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
+            Server::Postgres | Server::Sqlite => "nothing was changed",
+        })),
+    }
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -81,21 +112,54 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         .block_on(work)
 }
 
-async fn connect(cli: &Cli) -> Result<Database, Failure> {
+/// Asks whether all tables may be dropped: they may not all be the bank's.
+async fn confirm(database: &Database) -> Result<(), Failure> {
+    let tables = migration::droppable(database).await?;
+    let (count, list) = (tables.len(), tables.join(", "));
+    if count == 0 {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "`fresh` drops every table with all of its rows, here {count} ({list}): give --yes, or set {YES}=1, if that is meant"
+        )));
+    }
+    eprint!("`fresh` drops {count} tables with all of their rows: {list}.\nType yes to go on: ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && answer.trim().eq_ignore_ascii_case("yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "not_confirmed", "nothing was dropped: the answer was not yes"))
+}
+
+/// Connects; `None` where there is no SQLite file, and none is to be created.
+async fn connect(cli: &Cli, create: bool) -> Result<Option<Database>, Failure> {
     let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
-    let database = database::connect(&address, &Options::analysis()).await?;
+    let database = match database::connect(&address, &Options { create, ..Options::analysis() }).await {
+        Err(ConnectError::MissingFile { .. }) => return Ok(None),
+        connected => connected?,
+    };
     match cli.database_schema.as_deref() {
         Some(schema) if schema != "public" && database.server != Server::Sqlite => {
             Err(Failure::usage(format!(
                 "the schema \"{schema}\" cannot be used: only `public` can; for a bank of its own use a database of its own"
             )))
         }
-        _ => Ok(database),
+        _ => Ok(Some(database)),
     }
 }
 
 async fn status(cli: &Cli) -> Result<(), Failure> {
-    for (name, applied) in migration::status(&connect(cli).await?).await? {
+    let statuses = match connect(cli, false).await? {
+        Some(database) => {
+            let statuses = migration::status(&database).await;
+            database.close().await;
+            statuses?
+        }
+        None => migration::unapplied(),
+    };
+    for (name, applied) in statuses {
         println!("{:<8} {name}", if applied { "Applied" } else { "Pending" });
     }
     Ok(())

@@ -9,7 +9,6 @@ use sea_orm_migration::prelude::{Expr, ExprTrait, LikeExpr, Query, Table};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{IntoSchemaManagerConnection, MigratorTrait};
 
-use crate::error::is_contention;
 use crate::{Error, Migrator, state, turn};
 
 const ATTEMPTS_MAX: u32 = 20;
@@ -28,6 +27,21 @@ pub enum Command {
     Refresh,
     /// Roll back all that are applied, and drop the migration table.
     Reset,
+}
+
+impl Command {
+    /// The migrations that it applies or rolls back.
+    fn concerned(self, status: Vec<(String, bool)>) -> Vec<String> {
+        let with = |wanted: bool| status.iter().filter(move |(_, applied)| *applied == wanted);
+        let at_most = |num: Option<u32>| num.map_or(usize::MAX, |num| num as usize);
+        let concerned: Vec<&(String, bool)> = match self {
+            Self::Up(num) => with(false).take(at_most(num)).collect(),
+            Self::Down(num) => with(true).rev().take(at_most(num)).collect(),
+            Self::Fresh | Self::Refresh => status.iter().collect(),
+            Self::Reset => with(true).collect(),
+        };
+        concerned.into_iter().map(|(name, _)| name.clone()).collect()
+    }
 }
 
 /// What a command changed.
@@ -56,29 +70,42 @@ pub async fn up(database: &Database) -> Result<usize, Error> {
 ///
 /// As [`up`].
 pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Result<Report, Error> {
-    // Fresh drops even what it does not know.
-    if command != Command::Fresh {
-        let pending = state::status_of::<M>(database).await?.iter().any(|(_, applied)| !applied);
-        if matches!(command, Command::Up(_)) && !pending {
-            // Nothing to write, so no turn to wait for, and no right to create is needed.
-            return Ok(Report::default());
-        }
-    }
     let started = Instant::now();
     let mut task = Task { command, before: None, dropped: Vec::new() };
     for attempt in 1.. {
-        let error = match turn::take::<M>(database, &mut task).await {
+        let error = match attempt_once::<M>(database, &mut task).await {
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !is_contention(&error) {
-            return Err(Error::of(database, error).await);
+        let busy = matches!(error, Error::Busy { .. });
+        if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !busy {
+            return Err(error);
         }
         let wait = Duration::from_millis(rand::rng().random_range(10..=250));
         tracing::info!(attempt, %error, ?wait, "somebody else is at the schema: trying again");
         tokio::time::sleep(wait).await;
     }
     unreachable!("the loop ends with its last attempt")
+}
+
+/// Looks before it changes anything, then takes the turn.
+async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, Error> {
+    if task.before.is_none() {
+        // Fresh drops even what it does not know.
+        if task.command != Command::Fresh {
+            let concerned = task.command.concerned(state::status_of::<M>(database).await?);
+            if matches!(task.command, Command::Up(_)) && concerned.is_empty() {
+                // Nothing to write, so no turn to wait for, and no right to create is needed.
+                return Ok(Report::default());
+            }
+            state::refuse_others(database, &concerned).await?;
+        }
+        state::refuse_elsewhere(database).await?;
+    }
+    match turn::take::<M>(database, task).await {
+        Ok(report) => Ok(report),
+        Err(error) => Err(Error::of(database, error).await),
+    }
 }
 
 /// A command, and what has to be remembered of it from one attempt to the next: on CockroachDB each statement stays.
@@ -134,32 +161,47 @@ impl Task {
     /// All tables of the current schema but the one that says whose turn it is. Not SeaORM's own: that drops every
     /// type as well, and CockroachDB cannot.
     async fn drop_tables<C: ConnectionTrait>(&mut self, connection: &C) -> Result<(), DbErr> {
-        let sqlite = connection.get_database_backend() == DbBackend::Sqlite;
-        if sqlite {
+        if connection.get_database_backend() == DbBackend::Sqlite {
             // In a transaction the keys cannot be switched off, only looked at when all is done.
             connection.execute_unprepared("PRAGMA defer_foreign_keys = ON").await?;
         }
-        let list = if sqlite {
-            Query::select()
-                .column("name")
-                .from("sqlite_master")
-                .and_where(Expr::col("type").eq("table"))
-                .and_where(Expr::col("name").not_like(LikeExpr::new("sqlite~_%").escape('~')))
-                .take()
-        } else {
-            Query::select()
-                .column("table_name")
-                .from(("information_schema", "tables"))
-                .and_where(Expr::col("table_schema").eq(Expr::cust("current_schema()")))
-                .and_where(Expr::col("table_type").eq("BASE TABLE"))
-                .and_where(Expr::col("table_name").ne(turn::LOCK_TABLE))
-                .take()
-        };
-        for row in connection.query_all(&list).await? {
-            let name: String = row.try_get_by_index(0)?;
+        for name in tables(connection).await? {
             connection.execute(&Table::drop().table(name.clone()).if_exists().cascade().take()).await?;
             self.dropped.push(name);
         }
         Ok(())
     }
+}
+
+/// The tables that [`Command::Fresh`] drops, whoever made them.
+///
+/// # Errors
+///
+/// As [`up`].
+pub async fn droppable(database: &Database) -> Result<Vec<String>, Error> {
+    match tables(&database.connection).await {
+        Ok(tables) => Ok(tables),
+        Err(error) => Err(Error::of(database, error).await),
+    }
+}
+
+/// All tables of the current schema but the one that says whose turn it is.
+async fn tables(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
+    let list = if connection.get_database_backend() == DbBackend::Sqlite {
+        Query::select()
+            .column("name")
+            .from("sqlite_master")
+            .and_where(Expr::col("type").eq("table"))
+            .and_where(Expr::col("name").not_like(LikeExpr::new("sqlite~_%").escape('~')))
+            .take()
+    } else {
+        Query::select()
+            .column("table_name")
+            .from(("information_schema", "tables"))
+            .and_where(Expr::col("table_schema").eq(Expr::cust("current_schema()")))
+            .and_where(Expr::col("table_type").eq("BASE TABLE"))
+            .and_where(Expr::col("table_name").ne(turn::LOCK_TABLE))
+            .take()
+    };
+    connection.query_all(&list).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }

@@ -2,16 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use database::{Database, Server, sqlstate};
+use database::{Database, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr, EntityTrait};
-use sea_orm_migration::{IntoSchemaManagerConnection, MigratorTrait, SchemaManager, seaql_migrations};
+use sea_orm_migration::{MigratorTrait, seaql_migrations};
 
+use crate::object::{self, made_here};
+use crate::place::{self, Place};
 use crate::{Error, Migrator};
 
 /// How many migrations there are.
 #[must_use]
 pub fn total() -> usize {
     Migrator::migrations().len()
+}
+
+/// Every migration in order, with none applied: the [`status`] of a database that is not there.
+#[must_use]
+pub fn unapplied() -> Vec<(String, bool)> {
+    Migrator::migrations().iter().map(|each| (each.name().to_owned(), false)).collect()
 }
 
 /// The names of the migrations that the database lacks, in the order in which they would be applied.
@@ -48,19 +56,60 @@ pub(crate) async fn status_of<M: MigratorTrait>(database: &Database) -> Result<V
 
 async fn recorded(database: &Database) -> Result<BTreeSet<String>, DbErr> {
     let connection = &database.connection;
-    // SQLite has no code for a missing table; the others do, and asking them for it first would be a second
-    // question whose answer may be out of date by then.
-    if database.server == Server::Sqlite && !has_migration_table(connection).await? {
-        return Ok(BTreeSet::new());
+    match place::find(connection, database.server).await? {
+        Place::Nowhere => return Ok(BTreeSet::new()),
+        Place::Current | Place::Behind { .. } => {}
+        Place::Ambiguous { first, second } => return Err(DbErr::Migration(ambiguous(&first, &second))),
     }
     match names(connection).await {
+        // It was dropped since.
         Err(error) if sqlstate(&error).as_deref() == Some("42P01") => Ok(BTreeSet::new()),
         answer => answer,
     }
 }
 
-async fn has_migration_table<'c>(connection: impl IntoSchemaManagerConnection<'c>) -> Result<bool, DbErr> {
-    SchemaManager::new(connection).has_table("seaql_migrations").await
+fn ambiguous(first: &str, second: &str) -> String {
+    format!(
+        "the bank's tables are in two schemas of the search path, \"{first}\" and \"{second}\": set this user's search_path to the one that holds the bank, or rename what is in the other"
+    )
+}
+
+/// Refuses to change a schema while new tables would go to another one.
+///
+/// # Errors
+///
+/// [`Error::Elsewhere`] names both.
+pub(crate) async fn refuse_elsewhere(database: &Database) -> Result<(), Error> {
+    match place::find(&database.connection, database.server).await {
+        Ok(Place::Behind { bank, current }) => Err(Error::Elsewhere { bank, current }),
+        Ok(Place::Nowhere | Place::Current | Place::Ambiguous { .. }) => Ok(()),
+        Err(error) => Err(Error::of(database, error).await),
+    }
+}
+
+/// Fails where something that the database has recorded as made is not what the migration makes, or new tables would go
+/// to another schema.
+///
+/// # Errors
+///
+/// [`Error::Refused`], [`Error::Elsewhere`], and what the database refused.
+pub async fn verify(database: &Database) -> Result<(), Error> {
+    refuse_elsewhere(database).await?;
+    let applied: Vec<String> =
+        status(database).await?.into_iter().filter(|(_, applied)| *applied).map(|(name, _)| name).collect();
+    refuse_others(database, &applied).await
+}
+
+/// Fails where something else has the name of what these migrations make.
+pub(crate) async fn refuse_others(database: &Database, migrations: &[String]) -> Result<(), Error> {
+    for (name, object) in made_here(database.server) {
+        if migrations.contains(&name)
+            && let Err(error) = object::refuse_others(&database.connection, database.server, &object).await
+        {
+            return Err(Error::of(database, error).await);
+        }
+    }
+    Ok(())
 }
 
 /// The recorded names, where the migration table is known to exist.

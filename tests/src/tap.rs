@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
@@ -30,6 +31,8 @@ pub struct Tap {
 struct Wire {
     sent: Vec<Statement>,
     losses: VecDeque<Loss>,
+    /// The statement to panic at begins so.
+    panics_at: Option<&'static str>,
 }
 
 impl Tap {
@@ -52,6 +55,13 @@ impl Tap {
         self
     }
 
+    /// Panics instead of sending a statement that begins so, as the driver does where it cannot decode an answer.
+    #[must_use]
+    pub fn panicking_at(self, verb: &'static str) -> Self {
+        self.wire().panics_at = Some(verb);
+        self
+    }
+
     /// What was sent so far, BEGIN and COMMIT included.
     #[must_use]
     pub fn sent(&self) -> Vec<Statement> {
@@ -71,13 +81,22 @@ impl Tap {
 
     /// Keeps a statement; answers with the one that is sent.
     fn pass(&self, statement: &Statement) -> Statement {
-        self.wire().sent.push(statement.clone());
+        self.keep(statement.clone());
         Statement { sql: (self.rewrite)(&statement.sql), ..statement.clone() }
     }
 
     fn text(&self, sql: &str) {
         let backend = self.database.connection.get_database_backend();
-        self.wire().sent.push(Statement::from_string(backend, sql));
+        self.keep(Statement::from_string(backend, sql));
+    }
+
+    fn keep(&self, statement: Statement) {
+        let panics = self.wire().panics_at.is_some_and(|verb| statement.sql.starts_with(verb));
+        if panics {
+            // Without the hook, which would print it.
+            resume_unwind(Box::new(format!("at {}, on purpose", statement.sql)));
+        }
+        self.wire().sent.push(statement);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -114,6 +115,18 @@ impl Address {
         })
     }
 
+    /// The SQLite file of this path, opened as this one is.
+    #[must_use]
+    pub fn with_file(&self, path: &Path) -> Self {
+        let target = match &*self.target {
+            Target::Wire { .. } => return self.clone(),
+            Target::Sqlite { options, read_only } => {
+                Target::Sqlite { options: options.clone().filename(path), read_only: *read_only }
+            }
+        };
+        Self { target: Arc::new(target), shown: self.shown.clone() }
+    }
+
     fn changed(&self, change: impl FnOnce(&mut Url)) -> String {
         let Ok(mut url) = Url::parse(&self.shown) else { return self.shown.clone() };
         change(&mut url);
@@ -138,6 +151,12 @@ impl Address {
                     || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             }
         }
+    }
+
+    /// Whether the database is an SQLite file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(*self.target, Target::Sqlite { .. })
     }
 
     /// Whether it is a Unix socket.

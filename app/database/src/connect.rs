@@ -58,6 +58,8 @@ pub struct Options {
     pub statement_timeout: Option<Duration>,
     /// What the sessions are for.
     pub purpose: Purpose,
+    /// Whether a SQLite file that is missing may be created, where its URL says `mode=rwc`.
+    pub create: bool,
 }
 
 impl Default for Options {
@@ -67,6 +69,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(8),
             statement_timeout: Some(Duration::from_secs(30)),
             purpose: Purpose::Transactions,
+            create: true,
         }
     }
 }
@@ -99,6 +102,9 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Database, C
     let connecting = async {
         match &*address.target {
             Target::Sqlite { options: file, read_only } => {
+                if !options.create && !file.get_filename().exists() {
+                    return Err(ConnectError::MissingFile { path: address.database() });
+                }
                 sqlite(file, *read_only, options).await.map_err(|error| ConnectError::NoFile {
                     path: address.database(),
                     reason: error
@@ -124,6 +130,9 @@ async fn sqlite(
 ) -> Result<Database, sqlx::Error> {
     let mut file =
         file.clone().foreign_keys(true).busy_timeout(BUSY_MAX).log_statements(log::LevelFilter::Debug);
+    if !options.create {
+        file = file.create_if_missing(false);
+    }
     if !read_only {
         file = file.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
     }

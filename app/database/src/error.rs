@@ -69,6 +69,12 @@ pub enum ConnectError {
         /// What to do.
         advice: String,
     },
+    /// The SQLite file is missing, and [`Options::create`](crate::Options::create) does not let it be created.
+    #[error("there is no SQLite file {path}: migrate to create it, or give another --database-url")]
+    MissingFile {
+        /// The file.
+        path: String,
+    },
     /// The SQLite file cannot be opened.
     #[error(
         "the SQLite file {path} cannot be opened: {reason}; check that its folder exists and can be written, and give ?mode=rwc to create it"

@@ -2,11 +2,12 @@
 //!
 //! [`Address::parse`] reads a URL without ever repeating its password; [`connect`] asks the server who it is
 //! (`version()`, never the scheme) and answers with a [`Database`]: a SeaORM pool whose every session is
-//! SERIALIZABLE and bounds what an orphaned transaction can hold. [`sqlstate`] reads the code of an error.
+//! SERIALIZABLE and bounds what an orphaned transaction can hold. [`Database::close`] ends it. [`sqlstate`] reads the code of an error.
 //!
 //! What it leaves to others: transactions (crate `transaction`), the schema (crate `migration`).
 
 mod address;
+mod close;
 mod connect;
 mod encryption;
 mod error;

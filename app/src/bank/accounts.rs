@@ -6,12 +6,13 @@ use ::entity::accounts::{self, Column, Entity as Accounts};
 use ::entity::transfers;
 use rand::{Rng, RngExt};
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
 };
 use transaction::Tx;
 
 use super::bulk::{self, Table};
-use super::{AccountId, Bank, ReadError};
+use super::{AccountId, Bank, Holding, ReadError, moment, row};
 use crate::relation::{Incoming, Outgoing, Payees, Payers};
 
 /// A new account: its number and its opening balance in minor units.
@@ -56,11 +57,11 @@ impl Bank {
     pub async fn account_range(&self) -> Result<Option<RangeInclusive<i64>>, ReadError> {
         self.runner
             .query("range of accounts", async |tx| {
-                let smallest = at_or_after(i64::MIN).one(tx).await?;
+                let smallest = ids_from(tx, i64::MIN, 1).await?.first().copied();
                 // Bounded, though by nothing: a planner that sees no bound calls it a scan.
-                let bounded = Accounts::find().filter(Column::Id.lte(i64::MAX));
-                let largest = bounded.order_by_desc(Column::Id).one(tx).await?;
-                Ok(smallest.zip(largest).map(|(smallest, largest)| smallest.id..=largest.id))
+                let bounded = Accounts::find().filter(Column::Id.lte(i64::MAX)).order_by_desc(Column::Id);
+                let largest = bounded.select_only().column(Column::Id).into_tuple::<i64>().one(tx).await?;
+                Ok(smallest.zip(largest).map(|(smallest, largest)| smallest..=largest))
             })
             .await
     }
@@ -70,8 +71,12 @@ impl Bank {
     /// # Errors
     ///
     /// A [`ReadError`].
-    pub async fn account_list(&self, from: AccountId, limit: u64) -> Result<Vec<accounts::Model>, ReadError> {
-        self.runner.query("list accounts", async |tx| at_or_after(from.0).limit(limit).all(tx).await).await
+    pub async fn account_list(&self, from: AccountId, limit: u64) -> Result<Vec<Holding>, ReadError> {
+        self.runner
+            .query("list accounts", async |tx| {
+                at_or_after(from.0).limit(limit).into_partial_model().all(tx).await
+            })
+            .await
     }
 
     /// An account with its latest transfers, through the relations of [`crate::relation`]; `None` where there is none.
@@ -82,12 +87,15 @@ impl Bank {
     pub async fn account_history(&self, id: AccountId, limit: u64) -> Result<Option<History>, ReadError> {
         self.runner
             .read("history", async |tx| {
-                let Some(account) = Accounts::find_by_id(id.0).one(tx).await? else { return Ok(None) };
+                let found = row::accounts(tx, Accounts::find_by_id(id.0)).await?;
+                let Some(account) = found.into_iter().next() else { return Ok(None) };
                 let newest = |transfers: Select<transfers::Entity>| {
-                    transfers.order_by_desc(transfers::Column::CreatedAt).limit(limit)
+                    let by_time = moment::by_time(transfers::Column::CreatedAt, tx.get_database_backend());
+                    let newest = transfers.order_by_desc(by_time);
+                    newest.order_by_desc(transfers::Column::CreatedAt).limit(limit)
                 };
-                let outgoing = newest(account.find_linked(Outgoing)).all(tx).await?;
-                let incoming = newest(account.find_linked(Incoming)).all(tx).await?;
+                let outgoing = row::transfers(tx, newest(account.find_linked(Outgoing))).await?;
+                let incoming = row::transfers(tx, newest(account.find_linked(Incoming))).await?;
                 let distinct = |others: Select<Accounts>| others.select_only().column(Column::Id).distinct();
                 let payees = distinct(account.find_linked(Payees)).count(tx).await?;
                 let payers = distinct(account.find_linked(Payers)).count(tx).await?;
@@ -128,10 +136,8 @@ impl Bank {
 /// The first account at or after a number that is not `other`, else the first of all that is not.
 async fn draw(tx: &Tx, from: i64, other: Option<AccountId>) -> Result<Option<AccountId>, DbErr> {
     for from in [from, i64::MIN] {
-        let seek = at_or_after(from).limit(2).all(tx).await?;
-        if let Some(found) =
-            seek.into_iter().map(|account| AccountId(account.id)).find(|id| Some(*id) != other)
-        {
+        let seek = ids_from(tx, from, 2).await?;
+        if let Some(found) = seek.into_iter().map(AccountId).find(|id| Some(*id) != other) {
             return Ok(Some(found));
         }
     }
@@ -139,9 +145,13 @@ async fn draw(tx: &Tx, from: i64, other: Option<AccountId>) -> Result<Option<Acc
 }
 
 /// Accounts from a number on, in their order: with a limit, one index seek.
-#[must_use]
-pub fn at_or_after(id: i64) -> Select<Accounts> {
+fn at_or_after(id: i64) -> Select<Accounts> {
     Accounts::find().filter(Column::Id.gte(id)).order_by_asc(Column::Id)
+}
+
+/// The numbers of the first so many accounts from one on: one index seek.
+async fn ids_from(tx: &Tx, id: i64, limit: u64) -> Result<Vec<i64>, DbErr> {
+    at_or_after(id).select_only().column(Column::Id).limit(limit).into_tuple().all(tx).await
 }
 
 /// Accounts in bulk; the time, where rows have none, is the database's to give.

@@ -4,9 +4,10 @@ use std::fmt;
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 use serde::Serialize;
-use transaction::Tx;
+use transaction::{Error, Tx};
 use uuid::Uuid;
 
+use super::panic::caught;
 use super::{Bank, ReadError};
 
 /// How many violations of each kind are listed.
@@ -107,7 +108,10 @@ impl Bank {
     ///
     /// A [`ReadError`] where it could not be read; what is broken is not an error but an [`Audit`].
     pub async fn audit(&self) -> Result<Audit, ReadError> {
-        self.runner.read("audit", async |tx| audit(tx).await).await
+        match caught(self.runner.read("audit", async |tx| audit(tx).await)).await {
+            Ok(audit) => audit,
+            Err(panicked) => Err(Error::Body(panicked.into())),
+        }
     }
 
     /// Audits only what every snapshot shows at once: that the balances add up to the opening balances, and that none is
@@ -117,7 +121,10 @@ impl Bank {
     ///
     /// As [`audit`](Self::audit).
     pub async fn audit_totals(&self) -> Result<Audit, ReadError> {
-        self.runner.read("audit totals", async |tx| audit_totals(tx).await).await
+        match caught(self.runner.read("audit totals", async |tx| audit_totals(tx).await)).await {
+            Ok(audit) => audit,
+            Err(panicked) => Err(Error::Body(panicked.into())),
+        }
     }
 }
 

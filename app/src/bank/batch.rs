@@ -1,7 +1,9 @@
 //! A chunk of rows, applied once: its row in `batches` is written first, in the chunk's own transaction.
 
 use ::entity::batches::{self, Column, Entity as Batches};
-use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, DbErr, EntityTrait, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::NotSet, ActiveValue::Set, DbErr, EntityTrait, QuerySelect, sea_query::OnConflict,
+};
 use transaction::{Earlier, Error, Runner, Tx};
 use uuid::Uuid;
 
@@ -96,6 +98,6 @@ async fn write_own_row(tx: &Tx, id: Uuid, rows: i64) -> Result<Option<i64>, DbEr
     if Batches::insert(row).on_conflict(once).exec_without_returning(tx).await? == 1 {
         return Ok(None);
     }
-    let there = Batches::find_by_id(id).one(tx).await?;
-    there.map(|batch| Some(batch.rows)).ok_or_else(|| DbErr::RecordNotFound(format!("batch {id}")))
+    let there = Batches::find_by_id(id).select_only().column(Column::Rows).into_tuple().one(tx).await?;
+    there.map(Some).ok_or_else(|| DbErr::RecordNotFound(format!("batch {id}")))
 }

@@ -1,8 +1,11 @@
 //! CSV as banks are written in it: a header, then a row on each line.
 //!
-//! A line is a row: no value of a bank has a line break in it. So a quote that is never closed spoils its own line and
-//! no other, lines are numbered as an editor numbers them, and a line that does not end is not kept: nothing here grows
-//! with what is read. Values may be quoted, lines may end in CR LF, and empty ones are passed over.
+//! A line is a row: no value of a bank contains a line break. So an open quote spoils its own line and no other, line
+//! numbers are those of an editor, and memory does not grow with the length of a line. Values may be quoted, lines may
+//! end in CR LF, and empty lines are skipped.
+//!
+//! A file that was cut off must not be read as smaller amounts. So a quote has to be closed, and a last line that ends in
+//! a digit has to end in a line break.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -48,6 +51,16 @@ pub enum Unreadable {
     /// It is not text.
     #[error("the line is not UTF-8")]
     NotUtf8,
+    /// A quote in it is not closed.
+    #[error(
+        "a quote is not closed, and the number of fields is {0} up to the end of the line: it may have been cut off"
+    )]
+    OpenQuote(usize),
+    /// It is the last line, and its last value may have lost digits.
+    #[error(
+        "the last line does not end: the file may have been cut off; where it is whole, end it with a line break"
+    )]
+    CutOff,
 }
 
 impl<'a> Fields<'a> {
@@ -116,6 +129,7 @@ impl<R: BufRead> Reader<R> {
             if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
                 self.line.drain(..BYTE_ORDER_MARK.len());
             }
+            let ends = self.line.last() == Some(&b'\n');
             let ending = self.line.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             if length > limit || self.line.len() - ending > LINE_MAX {
                 self.line.truncate(LINE_MAX);
@@ -126,17 +140,21 @@ impl<R: BufRead> Reader<R> {
                 }));
             }
             self.line.truncate(self.line.len() - ending);
-            if !self.line.is_empty() {
-                break;
+            if self.line.is_empty() {
+                continue;
             }
+            let cut_off = !ends && self.number > 1 && self.line.last().is_some_and(u8::is_ascii_digit);
+            let fields = split(&mut self.parser, &self.line, &mut self.text, &mut self.ends).and_then(
+                |(length, fields)| {
+                    if cut_off {
+                        return Err(Unreadable::CutOff);
+                    }
+                    let text = std::str::from_utf8(&self.text[..length]).map_err(|_| Unreadable::NotUtf8)?;
+                    Ok(Fields { text, ends: &self.ends[..fields] })
+                },
+            );
+            return Ok(Some(Line { number: self.number, bytes: &self.line, fields }));
         }
-        let fields = split(&mut self.parser, &self.line, &mut self.text, &mut self.ends).and_then(
-            |(length, fields)| {
-                let text = std::str::from_utf8(&self.text[..length]).map_err(|_| Unreadable::NotUtf8)?;
-                Ok(Fields { text, ends: &self.ends[..fields] })
-            },
-        );
-        Ok(Some(Line { number: self.number, bytes: &self.line, fields }))
     }
 }
 
@@ -155,13 +173,16 @@ fn split(
     parser.read_record(b"\n", text, ends);
     let (mut read, mut length, mut fields) = (0, 0, 0);
     loop {
-        // Once all is read, an empty input says so.
+        // A line break ends the record, unless a quote is open.
+        let last = read == line.len();
+        let rest = if last { b"\n" } else { &line[read..] };
         let (result, input, output, ended) =
-            parser.read_record(&line[read..], &mut text[length..], &mut ends[fields..]);
+            parser.read_record(rest, &mut text[length..], &mut ends[fields..]);
         read += input;
         length += output;
         fields += ended;
         match result {
+            ReadRecordResult::InputEmpty if last => return Err(Unreadable::OpenQuote(fields + 1)),
             ReadRecordResult::InputEmpty => {}
             ReadRecordResult::Record | ReadRecordResult::End => return Ok((length, fields)),
             ReadRecordResult::OutputEndsFull => return Err(Unreadable::TooManyFields),
@@ -235,13 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn an_open_quote_spoils_its_own_line_only() {
+        let lines = read(b"id,balance\n1,\"50\n2,60\n\"3,70\n4,\"8\"\"0\n");
+        let open = |fields| Err(Unreadable::OpenQuote(fields));
+        let row = |fields: [&str; 2]| Ok(fields.map(str::to_owned).to_vec());
+        let expected =
+            [(1, row(["id", "balance"])), (2, open(2)), (3, row(["2", "60"])), (4, open(1)), (5, open(2))];
+        assert_eq!(lines, expected);
+        assert_eq!(read(b"id,balance\n1,\"50\"")[1].1, row(["1", "50"]), "a closed quote ends its value");
+        assert_eq!(read(b"id,balance\n1,50")[1].1, Err(Unreadable::CutOff));
+    }
+
+    #[test]
     fn a_line_is_as_long_as_it_may_be_and_no_longer() {
         for (length, fits) in
             [(LINE_MAX, true), (LINE_MAX + 1, false), (LINE_MAX + 2, false), (3 * LINE_MAX, false)]
         {
             for end in ["", "\n", "\r\n"] {
-                let text = "7".repeat(length) + end;
-                let lines = read((text.clone() + if end.is_empty() { "" } else { "8" }).as_bytes());
+                let text = "x".repeat(length) + end;
+                let lines = read((text.clone() + if end.is_empty() { "" } else { "x" }).as_bytes());
                 assert_eq!(lines[0].1.is_ok(), fits, "{length} and {end:?}");
                 assert_eq!(lines.len(), if end.is_empty() { 1 } else { 2 });
             }

@@ -9,9 +9,9 @@ use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySel
 use tokio_util::sync::CancellationToken;
 use transaction::{Error, Tx};
 
-use super::Bank;
 use super::bulk::Column;
 use super::record::{Account, Record, Transfer};
+use super::{Bank, row};
 
 /// So many rows are read at once.
 const PAGE: u64 = 5000;
@@ -121,7 +121,7 @@ impl Exported for Account {
         if let Some(after) = after {
             query = query.filter(accounts::Column::Id.gt(after.id));
         }
-        Ok(query.all(tx).await?.into_iter().map(Self::from).collect())
+        Ok(row::accounts(tx, query).await?.into_iter().map(Self::from).collect())
     }
 }
 
@@ -131,6 +131,6 @@ impl Exported for Transfer {
         if let Some(after) = after {
             query = query.filter(transfers::Column::Id.gt(after.id));
         }
-        Ok(query.all(tx).await?.into_iter().map(Self::from).collect())
+        Ok(row::transfers(tx, query).await?.into_iter().map(Self::from).collect())
     }
 }

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use database::Server;
 use futures_util::stream::{self, Stream};
+use sea_orm::ConnectionTrait;
 use tokio::sync::mpsc::Receiver;
 use transaction::{Class, Error, Tx};
 
@@ -104,7 +105,7 @@ impl Bank {
         let nothing = |error| (error, Imported::default());
         let (header, reader) = tokio::select! {
             header = header => header
-                .expect("reading does not panic")
+                .map_err(|panicked| nothing(ImportError::Unreadable(panicked.into())))?
                 .map_err(|reason| nothing(ImportError::Header(reason)))?,
             () = loading.stop.cancelled() => return Ok(Imported::default()),
         };
@@ -211,7 +212,8 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
             import.copy(tx, rows).await?;
             return Ok(placed);
         }
-        let added = import.table.insert(tx, sendable.iter().map(|row| row.values())).await?;
+        let added =
+            import.table.insert(tx, sendable.iter().map(|row| row.values(tx.get_database_backend()))).await?;
         let all = added == sendable.len() as u64;
         if !all {
             let different = R::different(tx, &sendable).await?;

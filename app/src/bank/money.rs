@@ -9,6 +9,11 @@ use std::str::FromStr;
 #[serde(transparent)]
 pub struct AccountId(pub i64);
 
+impl AccountId {
+    /// The smallest number that an account can have.
+    pub const MIN: Self = Self(i64::MIN);
+}
+
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -3,14 +3,13 @@
 use std::io::Write;
 
 use ::entity::{accounts as account_rows, transfers as transfer_rows};
-use sea_orm::Value;
+use sea_orm::{DbBackend, Value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::accounts;
 use super::bulk::{Column, Table};
 use super::csv::{Fields, Shown};
+use super::{accounts, moment};
 
 /// A row of a table, on a line of a file.
 pub(crate) trait Record: Sized + Send + 'static {
@@ -36,7 +35,7 @@ pub(crate) trait Record: Sized + Send + 'static {
     /// How many columns so many fields fill.
     fn columns(fields: usize) -> usize;
     /// Its values, one for each of them.
-    fn values(&self) -> Vec<Value>;
+    fn values(&self, backend: DbBackend) -> Vec<Value>;
     /// Writes it as a line of text, with a tab between its fields as COPY has it, or a comma.
     fn write(&self, separator: char, text: &mut Vec<u8>);
 }
@@ -75,7 +74,11 @@ impl Record for Account {
             } else {
                 balance
             },
-            created_at: if fields.count() > 3 { Some(moment("created_at", fields.get(3))?) } else { None },
+            created_at: if fields.count() > 3 {
+                Some(moment::parse("created_at", fields.get(3))?)
+            } else {
+                None
+            },
         })
     }
 
@@ -96,9 +99,9 @@ impl Record for Account {
         fields.max(3)
     }
 
-    fn values(&self) -> Vec<Value> {
+    fn values(&self, backend: DbBackend) -> Vec<Value> {
         let mut values: Vec<Value> = vec![self.id.into(), self.balance.into(), self.opening_balance.into()];
-        values.extend(self.created_at.map(Value::from));
+        values.extend(self.created_at.map(|moment| moment::value(moment, backend)));
         values
     }
 
@@ -155,7 +158,11 @@ impl Record for Transfer {
             source_id: whole_number("source_id", fields.get(1))?,
             target_id: whole_number("target_id", fields.get(2))?,
             amount: money("amount", fields.get(3), 1)?,
-            created_at: if fields.count() > 4 { Some(moment("created_at", fields.get(4))?) } else { None },
+            created_at: if fields.count() > 4 {
+                Some(moment::parse("created_at", fields.get(4))?)
+            } else {
+                None
+            },
         };
         if transfer.source_id == transfer.target_id {
             return Err(format!("account {} is both source and target", transfer.source_id));
@@ -179,10 +186,10 @@ impl Record for Transfer {
         fields
     }
 
-    fn values(&self) -> Vec<Value> {
+    fn values(&self, backend: DbBackend) -> Vec<Value> {
         let mut values: Vec<Value> =
             vec![self.id.into(), self.source_id.into(), self.target_id.into(), self.amount.into()];
-        values.extend(self.created_at.map(Value::from));
+        values.extend(self.created_at.map(|moment| moment::value(moment, backend)));
         values
     }
 
@@ -219,8 +226,7 @@ fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
 
 fn end_with_moment(moment: Option<OffsetDateTime>, separator: char, text: &mut Vec<u8>) {
     if let Some(moment) = moment {
-        put(text, format_args!("{separator}"));
-        moment.format_into(text, &Rfc3339).expect("the years of a database are four digits long");
+        put(text, format_args!("{separator}{}", moment::rfc3339(moment)));
     }
     text.push(b'\n');
 }
@@ -247,7 +253,51 @@ fn money(name: &str, text: &str, at_least: i64) -> Result<i64, String> {
     })
 }
 
-fn moment(name: &str, text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("the {name} {} is not a time like 2026-01-31T12:00:00Z", Shown(text)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::csv::Reader;
+
+    /// The rows of a file, as they would be stored.
+    fn rows<R: Record>(text: &[u8]) -> Vec<String> {
+        let mut reader = Reader::new(text);
+        let header = reader.next_line().expect("memory can be read").and_then(|line| line.fields.ok());
+        let columns = header.and_then(|fields| fields_of::<R>(&fields)).expect("a header");
+        let mut rows = Vec::new();
+        while let Some(line) = reader.next_line().expect("memory can be read") {
+            let fields = line.fields.ok().filter(|fields| fields.count() == columns);
+            if let Some(row) = fields.and_then(|fields| R::parse(line.number, &fields).ok()) {
+                let mut text = Vec::new();
+                row.write(',', &mut text);
+                rows.push(String::from_utf8(text).expect("it is text"));
+            }
+        }
+        rows
+    }
+
+    fn assert_no_other_rows<R: Record>(text: &str) {
+        let whole = rows::<R>(text.as_bytes());
+        assert_eq!(whole.len(), text.lines().count() - 1, "{text}");
+        for end in text.find('\n').expect("a header") + 1..text.len() {
+            let cut = &text[..end];
+            for row in rows::<R>(cut.as_bytes()) {
+                assert!(whole.contains(&row), "{row:?} of {cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_anywhere_has_no_other_rows() {
+        for text in [
+            "id,balance\n-1,5000\n22,\"70\"\n",
+            "id,balance\r\n1,\"5000\"\r\n22,7000\r\n",
+            "id,balance,opening_balance\n1,5000,4000\n2,\"6000\",\"7000\"\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31T12:00:00.123Z\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,\"2026-01-31T12:00:00+01:30\"\n",
+        ] {
+            assert_no_other_rows::<Account>(text);
+        }
+        let id = "00000000-0000-0000-0000-000000000001";
+        assert_no_other_rows::<Transfer>(&format!("id,source_id,target_id,amount\n{id},1,2,5000\n"));
+    }
 }

@@ -17,12 +17,13 @@ use ::entity::transfers;
 use database::{Server, sqlstate};
 use rand::Rng;
 use sea_orm::{DbErr, EntityTrait};
-use transaction::{Earlier, Error, Tx};
+use transaction::{Attempts, Earlier, Error, Tx};
 use uuid::Uuid;
 
 pub use many::{Ended, Many, Unsuccessful};
 
-use super::{AccountId, Amount, Bank, ReadError};
+use super::panic::caught;
+use super::{AccountId, Amount, Bank, Movement, Panicked, ReadError};
 
 /// How much to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +195,9 @@ pub enum DrawError {
     /// The reading failed.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The drawing panicked. Nothing was begun.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl Wish {
@@ -247,7 +251,7 @@ impl Bank {
             return Ok(Order::new(id, source, target, wish));
         }
         let range = range.ok_or(DrawError::TooFewAccounts)?;
-        let drawn = self.draw_two(rng, range, wish.source, wish.target).await?;
+        let drawn = caught(self.draw_two(rng, range, wish.source, wish.target)).await??;
         let (source, target) = drawn.ok_or(DrawError::TooFewAccounts)?;
         Ok(Order::new(id, source, target, wish))
     }
@@ -258,18 +262,26 @@ impl Bank {
     /// # Errors
     ///
     /// A [`TransferError`]: after every one but [`Error::Unknown`] this run has not applied the transfer and never will.
+    /// A panic on the way is an unknown outcome.
     pub async fn transfer(&self, order: Order, style: Style) -> Result<Receipt, TransferError> {
+        match caught(self.run(&order, style)).await {
+            Ok(outcome) => outcome,
+            Err(panicked) => Err(Error::Unknown { first: panicked.into(), attempts: Attempts::default() }),
+        }
+    }
+
+    async fn run(&self, order: &Order, style: Style) -> Result<Receipt, TransferError> {
         let outcome = match style {
             Style::Builder => {
                 self.runner
-                    .run_idempotent("transfer", async |tx: &Tx| builder::transfer(tx, &order).await)
+                    .run_idempotent("transfer", async |tx: &Tx| builder::transfer(tx, order).await)
                     .await
             }
             Style::Orm => {
-                self.runner.run_idempotent("transfer", async |tx: &Tx| orm::transfer(tx, &order).await).await
+                self.runner.run_idempotent("transfer", async |tx: &Tx| orm::transfer(tx, order).await).await
             }
             Style::Single if style.works_on(self.runner.server()) => {
-                self.runner.statement("transfer", async |tx: &Tx| single::transfer(tx, &order).await).await
+                self.runner.statement("transfer", async |tx: &Tx| single::transfer(tx, order).await).await
             }
             Style::Single => Err(Error::Body(Refusal::StyleUnsupported)),
         };
@@ -279,7 +291,7 @@ impl Bank {
                 Ok(receipt)
             }
             Err(Error::Database { error, body, attempts }) => {
-                let refusal = self.refusal_behind(&order, &error).await;
+                let refusal = self.refusal_behind(order, &error).await;
                 Err(refusal.map_or(Error::Database { error, body, attempts }, Error::Body))
             }
             outcome => outcome,
@@ -291,10 +303,8 @@ impl Bank {
     /// # Errors
     ///
     /// A [`ReadError`].
-    pub async fn transfer_by_id(&self, id: Uuid) -> Result<Option<transfers::Model>, ReadError> {
-        self.runner
-            .query("look up transfer", async |tx| transfers::Entity::find_by_id(id).one(tx).await)
-            .await
+    pub async fn transfer_by_id(&self, id: Uuid) -> Result<Option<Movement>, ReadError> {
+        self.runner.query("look up transfer", async |tx| recorded(tx, id).await).await
     }
 
     /// What an error of the database says of the order.
@@ -328,8 +338,13 @@ impl Bank {
     }
 }
 
+/// What is recorded under an id.
+async fn recorded(tx: &Tx, id: Uuid) -> Result<Option<Movement>, DbErr> {
+    transfers::Entity::find_by_id(id).into_partial_model().one(tx).await
+}
+
 /// Answers from the recorded transfer, where it agrees with every field the caller gave.
-fn answer(tx: &Tx, order: &Order, recorded: &transfers::Model) -> Result<Receipt, Refusal> {
+fn answer(tx: &Tx, order: &Order, recorded: &Movement) -> Result<Receipt, Refusal> {
     let given = [
         (Field::Source, order.wish.source.map(|id| id.0), recorded.source_id),
         (Field::Target, order.wish.target.map(|id| id.0), recorded.target_id),

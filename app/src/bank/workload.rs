@@ -219,12 +219,13 @@ impl Bank {
     async fn first_accounts(&self, count: u64) -> Result<Vec<i64>, ReadError> {
         const PAGE: u64 = 10_000;
         let mut ids: Vec<i64> = Vec::new();
-        while (ids.len() as u64) < count {
-            let from = ids.last().map_or(i64::MIN, |last| last.saturating_add(1));
+        let mut next = Some(i64::MIN);
+        while let Some(from) = next
+            && (ids.len() as u64) < count
+        {
             let page = self.account_list(AccountId(from), PAGE.min(count - ids.len() as u64)).await?;
-            if page.is_empty() {
-                break;
-            }
+            // No number comes after the largest there is.
+            next = page.last().and_then(|last| last.id.checked_add(1));
             ids.extend(page.into_iter().map(|account| account.id));
         }
         Ok(ids)

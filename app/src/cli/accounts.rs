@@ -9,9 +9,9 @@ use crate::bank::AccountId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Start at this number
-    #[arg(long, value_name = "ID", default_value = "0")]
-    from: AccountId,
+    /// Start at this number [default: the first there is]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    from: Option<AccountId>,
 
     /// How many to list at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -20,9 +20,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let bank = context.bank(1).await?;
+    let from = args.from.unwrap_or(AccountId::MIN);
     let reading = async {
         let total = bank.account_count().await?;
-        Ok((total, bank.account_list(args.from, args.limit).await?))
+        Ok((total, bank.account_list(from, args.limit).await?))
     };
     let (total, listed) = context.read(reading).await?;
     let list: Vec<_> = listed
@@ -32,10 +33,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let rows =
         listed.iter().map(|it| [it.id.to_string(), it.balance.to_string(), it.opening_balance.to_string()]);
     let text = format!(
-        "{}\n{} of {total} accounts, from number {} on.",
+        "{}\n{} of {total} accounts{}.",
         table(["account", "balance", "opening balance"], rows),
         listed.len(),
-        args.from
+        args.from.map(|from| format!(", from number {from} on")).unwrap_or_default(),
     );
     Ok(Answer::new(json!({ "accounts": total, "list": list }), text))
 }

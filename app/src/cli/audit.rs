@@ -25,7 +25,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     answer.map_err(|failure| match failure.exit {
         Exit::NoDatabase => Failure {
             line: format!(
-                "{} ago the schema was not there: give a shorter --as-of",
+                "{} ago there was no bank here: give a shorter --as-of",
                 humantime::format_duration(ago)
             ),
             ..failure

@@ -1,11 +1,12 @@
 //! What the commands share: the flags of all of them, the database, and being interrupted.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use database::{Address, Database, EMBEDDED_URL, Options, Server};
-use terminal::{Exit, Failure};
-use tokio::signal::unix::{SignalKind, signal};
+use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
+use futures_util::future::join_all;
+use terminal::{Exit, Failure, interrupted, interruption};
 use tokio_util::sync::CancellationToken;
 use transaction::Policy;
 
@@ -56,29 +57,28 @@ pub(super) struct Global {
 pub(super) struct Context {
     global: Global,
     interrupted: CancellationToken,
+    /// What was connected to, to be closed in the end.
+    opened: Mutex<Vec<Database>>,
 }
 
 impl Context {
     /// Starts listening for an interruption: the first asks the command to end well, the second ends the process.
     pub(super) fn start(global: Global) -> Result<Self, Failure> {
-        let interrupted = CancellationToken::new();
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, "signals", error.to_string()));
-        let (mut interrupt, mut terminate) =
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        let context = Self { global, interrupted: interrupted.clone() };
-        let progress = context.progress();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-                if interrupted.is_cancelled() {
-                    std::process::exit(Exit::Interrupted.code().into());
-                }
-                interrupted.cancel();
-                progress.say("interrupted: ending what has begun; once more to stop at once");
-            }
-        });
-        Ok(context)
+        let progress = Progress::new(global.quiet);
+        let interrupted = interruption(move || {
+            progress.say("interrupted: ending what has begun; once more to stop at once");
+        })?;
+        Ok(Self { global, interrupted, opened: Mutex::default() })
+    }
+
+    /// Closes all databases that were connected to.
+    pub(super) async fn close(&self) {
+        let opened = std::mem::take(&mut *self.opened());
+        join_all(opened.iter().map(Database::close)).await;
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Vec<Database>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the user is told how it goes.
@@ -106,8 +106,7 @@ impl Context {
 
     /// What an interrupted command ends in.
     pub(super) fn interruption(&self, what_next: impl AsRef<str>) -> Option<Failure> {
-        let line = format!("interrupted: {}", what_next.as_ref());
-        self.interrupted.is_cancelled().then(|| Failure::new(Exit::Interrupted, "interrupted", line))
+        self.interrupted.is_cancelled().then(|| interrupted(what_next.as_ref()))
     }
 
     /// Waits for something that an interruption may leave undone: connecting, and whatever only reads.
@@ -120,9 +119,7 @@ impl Context {
     {
         tokio::select! {
             done = work => Ok(done?),
-            () = self.interrupted.cancelled() => {
-                Err(Failure::new(Exit::Interrupted, "interrupted", "interrupted: nothing was changed"))
-            }
+            () = self.interrupted.cancelled() => Err(interrupted("nothing was changed")),
         }
     }
 
@@ -142,7 +139,8 @@ impl Context {
     /// Connects for so many transactions at once.
     pub(super) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
         let max_connections = self.global.pool.unwrap_or(at_once);
-        self.connect_with(&self.address()?, &Options { max_connections, ..Options::default() }).await
+        let options = Options { max_connections, create: false, ..Options::default() };
+        self.connect_with(&self.address()?, &options).await
     }
 
     /// Where the database is.
@@ -156,7 +154,8 @@ impl Context {
         address: &Address,
         options: &Options,
     ) -> Result<Database, Failure> {
-        let database = self.or_interrupted(database::connect(address, options)).await?;
+        let database = self.or_interrupted(connect(address, options)).await?;
+        self.opened().push(database.clone());
         if self.global.savepoint_restarts.is_some() && database.server != Server::Cockroach {
             return Err(Failure::usage(format!(
                 "--savepoint-restarts is CockroachDB's protocol, and this is {}: leave it out",
@@ -179,7 +178,8 @@ impl Context {
 
     /// The bank, for statements over whole tables that take as long as they take.
     pub(super) async fn bank_for_analysis(&self) -> Result<Bank, Failure> {
-        let database = self.connect_with(&self.address()?, &Options::analysis()).await?;
+        let options = Options { create: false, ..Options::analysis() };
+        let database = self.connect_with(&self.address()?, &options).await?;
         self.check_schema(&database).await?;
         let policy = Policy { answer_deadline: Duration::from_secs(24 * 60 * 60), ..self.policy() };
         Ok(Bank::new(&database, policy))
@@ -214,4 +214,18 @@ impl Context {
             ..Policy::within(Duration::from_secs(self.global.retry_for))
         }
     }
+}
+
+/// Connects; a file that is missing is a schema that is not migrated.
+async fn connect(address: &Address, options: &Options) -> Result<Database, Failure> {
+    database::connect(address, options).await.map_err(|error| match error {
+        ConnectError::MissingFile { path } => Failure::new(
+            Exit::NoDatabase,
+            "not_migrated",
+            format!(
+                "there is no file {path}, so the schema is not migrated: run `cargo run -p migration up`"
+            ),
+        ),
+        error => error.into(),
+    })
 }

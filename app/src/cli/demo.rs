@@ -1,7 +1,8 @@
 //! `demo`: the tutorial's whole job, step by step.
 
+use database::Options;
 use serde_json::json;
-use terminal::Failure;
+use terminal::{Exit, Failure, interrupted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -9,7 +10,19 @@ use super::{audit, seed, transfer};
 use crate::bank::transfer::{Style, Wish};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
-    let database = context.connect(1).await?;
+    steps(context).await.map_err(|failure| match failure.exit {
+        // What a step waits for would say that nothing was changed.
+        Exit::Interrupted => interrupted(
+            "the steps above are done, and the next may be done in part; run it again, it goes on from there",
+        ),
+        _ => failure,
+    })
+}
+
+async fn steps(context: &Context) -> Result<Answer, Failure> {
+    let max_connections = context.pool().unwrap_or(1);
+    let options = Options { max_connections, create: true, ..Options::default() };
+    let database = context.connect_with(&context.address()?, &options).await?;
     context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
 
     let applied = context.or_interrupted(migration::up(&database)).await?;

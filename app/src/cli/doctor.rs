@@ -1,7 +1,10 @@
 //! `doctor`: whether a database is fit for the bank, and what to do where it is not.
 
-use database::Options;
+use std::path::{Path, PathBuf};
+
+use database::{Address, Options};
 use serde_json::json;
+use tempfile::TempDir;
 use terminal::{Exit, Failure};
 
 use super::answer::Answer;
@@ -17,10 +20,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let address = context.address()?;
+    let stand_in = StandIn::of(&address).transpose()?;
     let connections = context.pool().unwrap_or(Options::default().max_connections);
     // Two at least: there is no conflict with fewer.
     let options = Options { max_connections: connections.max(2), ..Options::default() };
-    let database = match context.connect_with(&address, &options).await {
+    let connected = context.connect_with(stand_in.as_ref().map_or(&address, |it| &it.address), &options);
+    let database = match connected.await {
         Ok(database) => database,
         Err(failure) if failure.exit == Exit::NoDatabase => {
             let finding = doctor::no_connection(&failure.line);
@@ -40,8 +45,37 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         .await;
         Ok::<_, Failure>(())
     };
-    context.or_interrupted(examination).await?;
+    let examined = context.or_interrupted(examination).await;
+    // Before its folder goes.
+    patient.database.close().await;
+    examined?;
     Ok(answer(&findings).but(failure(&findings)))
+}
+
+/// An empty database in the place of an SQLite file that is missing, which is not created by looking at it.
+struct StandIn {
+    address: Address,
+    /// In the folder where the file would be; removed with everything in it.
+    _folder: TempDir,
+}
+
+impl StandIn {
+    /// None is needed where there is a file, or a server.
+    fn of(address: &Address) -> Option<Result<Self, Failure>> {
+        let path = PathBuf::from(address.database());
+        if !address.is_file() || path.exists() {
+            return None;
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = TempDir::with_prefix_in(".seabank-doctor-", parent).map_err(|error| {
+            let line = format!("there is no file {}, and none can be created there: {error}", path.display());
+            Failure::new(Exit::NoDatabase, "no_database", line)
+        });
+        Some(folder.map(|folder| Self {
+            address: address.with_file(&folder.path().join("bank.db")),
+            _folder: folder,
+        }))
+    }
 }
 
 /// The findings as they are, and how many of each.

@@ -46,9 +46,13 @@ pub(super) fn of_database(error: &DbErr, attempts: &str) -> Failure {
         }
         Some("42501") => ("denied", "ask the database's owner for the rights"),
         Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
+        Some("3D000") => ("no_database", "create it, or give another --database-url"),
         _ => ("database", "see what was sent with --echo"),
     };
-    let exit = if kind == "not_migrated" { Exit::NoDatabase } else { Exit::Failed };
+    let exit = match kind {
+        "not_migrated" | "no_database" => Exit::NoDatabase,
+        _ => Exit::Failed,
+    };
     Failure::new(exit, kind, format!("the database refused: {}{attempts}: {remedy}", reason(error)))
 }
 
@@ -80,5 +84,6 @@ pub(super) fn drawing(error: &DrawError) -> Failure {
     match error {
         DrawError::TooFewAccounts => Failure::new(Exit::Failed, "too_few_accounts", error.to_string()),
         DrawError::Read(error) => reading(error),
+        DrawError::Panicked(panicked) => Failure::new(Exit::Failed, "panicked", panicked.to_string()),
     }
 }

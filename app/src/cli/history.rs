@@ -3,17 +3,16 @@
 use ::entity::transfers;
 use serde_json::{Value, json};
 use terminal::{Exit, Failure};
-use time::format_description::well_known::Rfc3339;
 
 use super::answer::{Answer, table};
 use super::context::Context;
-use crate::bank::AccountId;
 use crate::bank::transfer::Refusal;
+use crate::bank::{AccountId, rfc3339};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The account's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
     account: AccountId,
 
     /// How many transfers to show at most, out and in alike
@@ -71,9 +70,4 @@ fn row(transfer: &transfers::Model, other: i64, direction: &str, sign: char) -> 
         format!("{direction} {other}"),
         transfer.id.to_string(),
     ]
-}
-
-/// A time as in RFC 3339, in UTC as the database keeps it.
-fn rfc3339(at: time::OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use database::{Options, Server};
+use database::Options;
 use serde::Serialize;
 use terminal::{Exit, Failure};
 
@@ -40,12 +40,12 @@ struct Keys {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let address = context.address()?;
-    let admin = context.connect(1).await?;
-    if admin.server == Server::Sqlite {
+    if address.is_file() {
         return Err(Failure::usage(
             "SQLite has no databases or users to create: give the --database-url of an administrator of CockroachDB or PostgreSQL",
         ));
     }
+    let admin = context.connect(1).await?;
     let wanted =
         Wanted { database: args.database.clone(), user: args.user.clone(), password: password(args)? };
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());

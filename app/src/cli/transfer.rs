@@ -20,11 +20,11 @@ pub(super) use one::transfer_once;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The account to take from [default: a random one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     from: Option<AccountId>,
 
     /// The account to give to [default: a random one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     to: Option<AccountId>,
 
     /// How much, in whole minor units [default: half of what the source has]

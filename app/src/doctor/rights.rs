@@ -16,8 +16,21 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
         Err(error @ migration::Error::Ahead { .. }) => {
             return Ok(State::fail(error.to_string(), "use the program of that version"));
         }
+        Err(error @ migration::Error::Refused(_)) => {
+            return Ok(State::fail(error.to_string(), "then look again"));
+        }
         Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
     };
+    match migration::verify(database).await {
+        Ok(()) => {}
+        Err(error @ migration::Error::Elsewhere { .. }) => {
+            return Ok(State::warn(error.to_string(), "have new tables go where the bank is"));
+        }
+        Err(error @ migration::Error::Refused(_)) => {
+            return Ok(State::fail(error.to_string(), "then migrate, and look again"));
+        }
+        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+    }
     Ok(match pending.len() {
         0 => State::ok(format!("all {total} are applied")),
         missing => State::fail(format!("{missing} of {total} are missing: {}", pending.join(", ")), MIGRATE),

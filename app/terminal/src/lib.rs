@@ -4,8 +4,10 @@
 
 mod exit;
 mod input;
+mod interrupt;
 mod log;
 
 pub use exit::{Exit, Failure};
 pub use input::{load_env, parse};
+pub use interrupt::{interrupted, interruption};
 pub use log::{Logging, start_logging};

@@ -1,7 +1,7 @@
 //! Logs and echoed statements, both on standard error.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -22,7 +22,10 @@ pub struct Logging {
 /// Starts logging for the process; a second call changes nothing.
 pub fn start_logging(logging: Logging) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logging.default));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_filter(filter);
     let statements = Targets::new().with_target(database::STATEMENTS, LevelFilter::DEBUG);
     let echo = logging.echo.then(|| Echo.with_filter(statements));
     let _ = tracing_subscriber::registry().with(lines).with(echo).try_init();

@@ -226,7 +226,7 @@ async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
     honest(&test.connect().await).await;
     let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("it runs");
     let line = String::from_utf8_lossy(&long_ago.stderr);
-    assert!(line.contains("give a shorter --as-of"), "{line}");
+    assert!(line.contains("1h ago there was no bank here: give a shorter --as-of"), "{line}");
     assert_eq!(long_ago.status.code(), Some(5), "{line}");
 
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -1,9 +1,13 @@
 //! The commands as a user meets them: the whole job, run again, echoed, as text and as JSON.
 
 use std::process::Output;
+use std::time::Duration;
 
+use database::Server;
 use serde_json::Value;
-use tests::{Test, TestServer, tests};
+use tests::{Test, TestServer, scalar, tests};
+
+use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -14,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_account_can_be_looked_at,
         a_shell_can_complete,
         quiet_leaves_the_answer,
+        an_interrupted_demo_goes_on_from_there on &[Server::Cockroach],
     ]
 }
 
@@ -110,4 +115,24 @@ async fn quiet_leaves_the_answer(server: &TestServer) {
     let output = test.seabank().args(["seed", "--count", "2", "--quiet"]).output().expect("it runs");
     assert_eq!(errors(&output), "");
     assert!(out(&output).starts_with("Added 2 accounts"), "{}", out(&output));
+}
+
+/// There each migration is committed by itself.
+async fn an_interrupted_demo_goes_on_from_there(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect().await;
+    let demo = Telling::start(&test, &["demo"]);
+    let created = format!(
+        "SELECT count(*) FROM information_schema.tables WHERE table_catalog = '{}' AND table_name = 'accounts'",
+        test.name
+    );
+    while scalar(&database, &created).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    demo.interrupt();
+    let told = demo.end().await;
+    assert_eq!(told.code, Some(130), "{told:?}");
+    let error = told.answer["error"].as_str().expect("a line");
+    assert!(error.contains("run it again") && !error.contains("nothing was changed"), "{error}");
+    test.seabank().arg("demo").assert().success();
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod file;
 mod files;
 mod harness;
 mod import;
@@ -17,6 +18,7 @@ mod init;
 mod migrations;
 mod model;
 mod nodes;
+mod others;
 mod plans;
 mod reader;
 mod rejects;
@@ -25,6 +27,7 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod strange;
 mod tls;
 mod told;
 mod transaction;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
+        ("others", others::tests()),
         ("entities", entities::tests()),
         ("transaction", transaction::tests()),
         ("savepoint", savepoint::tests()),
@@ -51,8 +55,10 @@ fn main() -> ExitCode {
         ("import", import::tests()),
         ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),
+        ("strange", strange::tests()),
         ("transfer", transfer::tests()),
         ("audit", audit::tests()),
+        ("file", file::tests()),
         ("plans", plans::tests()),
         ("crash", crash::tests()),
         ("nodes", nodes::tests()),

@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         no_database_is_5 on &[Server::Postgres, Server::Cockroach],
         no_rights_is_5 on &[Server::Postgres],
         a_newer_schema_is_5,
+        a_slow_statement_is_not_logged on &[Server::Postgres],
     ];
     [timed, others].concat()
 }
@@ -124,7 +125,7 @@ async fn every_command_restores_the_schema(server: &TestServer) {
     migrate(&test, &["up"]);
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE somebody_elses (id BIGINT PRIMARY KEY)").await;
-    let fresh = migrate(&test, &["fresh"]);
+    let fresh = migrate(&test, &["fresh", "--yes"]);
     assert!(fresh.contains("Dropped table somebody_elses"), "{fresh}");
     assert!(!is_there(&database, "somebody_elses").await);
     is_complete(&test).await;
@@ -154,7 +155,7 @@ async fn four_at_once_all_end_well(server: &TestServer) {
 async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
     for _ in 0..3 {
         let test = server.database().await;
-        all_end_well(&test, &[&["fresh"], &["up"], &["refresh"]]);
+        all_end_well(&test, &[&["fresh", "--yes"], &["up"], &["refresh"]]);
         is_complete(&test).await;
     }
 }
@@ -305,4 +306,20 @@ async fn a_newer_schema_is_5(server: &TestServer) {
         assert!(line.contains("m20990101_000001_later"), "{line}");
     }
     test.seabank().arg("audit").assert().code(5);
+}
+
+/// The driver would warn of it, in colour.
+async fn a_slow_statement_is_not_logged(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    let hold = "BEGIN; SELECT pg_advisory_xact_lock(32481091258510955); SELECT pg_sleep(1.5); COMMIT";
+    let holding = database.connection.execute_unprepared(hold);
+    let migrating = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut up = test.program("migration");
+        tokio::task::spawn_blocking(move || up.arg("up").output()).await.expect("no panic").expect("it runs")
+    };
+    let (held, output) = tokio::join!(holding, migrating);
+    held.expect("it is held");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

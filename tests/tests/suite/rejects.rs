@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tests::{Test, TestServer, scalar, tests};
 use uuid::Uuid;
 
@@ -18,11 +20,12 @@ pub(crate) fn tests() -> Vec<Test> {
         a_transfer_of_nobody_is_rejected,
         wrong_files_are_refused,
         a_line_without_end_is_passed_over,
+        a_file_that_was_cut_off_is_not_read_as_smaller_amounts,
     ]
 }
 
 /// A bad line, and words of the reason why.
-const BAD: [(&[u8], &str); 12] = [
+const BAD: [(&[u8], &str); 14] = [
     (b"7", "number of fields is 1"),
     (b"7,1,2", "number of fields is 3"),
     (b"seven,1", "the id `seven` is not a whole number"),
@@ -33,7 +36,9 @@ const BAD: [(&[u8], &str); 12] = [
     (b"9223372036854775808,7", "is above 9223372036854775807"),
     (b"3,30", "account 3 stands on line 4 already"),
     (b"7,\xff", "not UTF-8"),
-    (b"\"7,1", "number of fields is 1"),
+    (b"\"7,1", "a quote is not closed, and the number of fields is 1"),
+    (b"7,\"1", "a quote is not closed"),
+    (b"\"7\",\"1\"\"", "a quote is not closed"),
     (b"7,1\r8,2", "number of fields is 3"),
 ];
 
@@ -212,4 +217,26 @@ async fn a_line_without_end_is_passed_over(server: &TestServer) {
     assert_eq!((count(&answer, "rows"), count(&answer, "rejected")), (2, 1), "{answer}");
     let text = fs::read_to_string(rejects).expect("it is there");
     assert!(text.contains("3,\"the line has 104857601 bytes") && text.len() < 10_000, "{text:.200}");
+}
+
+async fn a_file_that_was_cut_off_is_not_read_as_smaller_amounts(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(accounts(3).as_bytes()).expect("written");
+    let mut packed = packed.finish().expect("written");
+    packed.truncate(packed.len() - 9);
+    for (name, text, words) in [
+        ("quoted.csv", b"id,balance\n1,10\n2,\"50".to_vec(), "line 3: a quote is not closed"),
+        ("plain.csv", b"id,balance\n1,10\n2,50".to_vec(), "line 3: the last line does not end"),
+        ("packed.csv.gz", packed, "cannot be read further"),
+    ] {
+        let (output, answer) = import(&test, &folder.write(name, text), &[]);
+        let error = answer["error"].as_str().expect("a line");
+        assert!(output.status.code() == Some(1) && error.contains(words), "{name}: {error}");
+        assert_eq!(count(&answer, "rows"), 0, "{name}: {answer}");
+    }
+    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
+    // A time has no digits to lose: it ends in its zone.
+    let text = "id,balance,opening_balance,created_at\n1,10,10,2026-01-01T00:00:00Z";
+    assert_eq!(count(&import(&test, &folder.write("time.csv", text), &[]).1, "rows"), 1);
 }

@@ -9,6 +9,7 @@ use sea_orm::sea_query::{ArrayType, Expr, ExprTrait, SimpleExpr, extension::post
 use sea_orm::{DbErr, EntityTrait, Iden, QueryFilter, QuerySelect, Value};
 use transaction::Tx;
 
+use crate::bank::Movement;
 use crate::bank::bulk::SQLITE_PARAMETERS_MAX;
 use crate::bank::record::{Account, Record, Transfer};
 
@@ -85,14 +86,15 @@ impl Compared for Transfer {
         let mut there = HashMap::with_capacity(ids.len());
         for ids in ids.chunks(SQLITE_PARAMETERS_MAX) {
             let query = Transfers::find().filter(one_of(tx, transfers::Column::Id, ArrayType::Uuid, ids));
-            there.extend(query.all(tx).await?.into_iter().map(|model| (model.id, model)));
+            let found: Vec<Movement> = query.into_partial_model().all(tx).await?;
+            there.extend(found.into_iter().map(|movement| (movement.id, movement)));
         }
         let reason = |row: &&Self| {
-            let what = |model: &&transfers::Model| (model.source_id, model.target_id, model.amount);
-            let model = there.get(&row.id).filter(|model| what(model) != row.what())?;
+            let what = |there: &&Movement| (there.source_id, there.target_id, there.amount);
+            let there = there.get(&row.id).filter(|there| what(there) != row.what())?;
             Some(format!(
                 "transfer {} is there already, of {} from account {} to account {}",
-                row.id, model.amount, model.source_id, model.target_id
+                row.id, there.amount, there.source_id, there.target_id
             ))
         };
         Ok(rows.iter().map(reason).collect())

@@ -14,8 +14,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Que
 use transaction::{Earlier, Tx};
 
 use super::shape::Shape;
-use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
-use crate::bank::Amount;
+use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
+use crate::bank::{AccountId, Amount, Holding};
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     // The row of a transfer from an account to itself cannot be written at all.
@@ -125,14 +125,15 @@ fn change_both(tx: &Tx, order: &Order, amount: Amount) -> Statement {
 /// No row was written: the id is taken, or half of the source's balance is not an amount. The source's lock proves
 /// which, for every attempt changes that row.
 async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    let source = accounts::Entity::find_by_id(order.source.0).lock_exclusive().one(tx).await?;
-    if let Some(recorded) = transfers::Entity::find_by_id(order.id).one(tx).await? {
+    let account = |id: AccountId| accounts::Entity::find_by_id(id.0);
+    let source = account(order.source).lock_exclusive().into_partial_model::<Holding>().one(tx).await?;
+    if let Some(recorded) = recorded(tx, order.id).await? {
         return answer(tx, order, &recorded);
     }
     if source.is_some() {
         tx.settle(Earlier::Dead);
     }
-    let target = accounts::Entity::find_by_id(order.target.0).one(tx).await?;
+    let target = account(order.target).into_partial_model::<Holding>().one(tx).await?;
     Err(match (source, target) {
         _ if order.source == order.target => Refusal::SameAccount(order.source),
         (None, _) => Refusal::UnknownAccount(order.source),
@@ -144,6 +145,7 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
 async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: &[i64]) -> Result<Refusal, DbErr> {
     let accounts = accounts::Entity::find()
         .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
+        .into_partial_model::<Holding>()
         .all(tx)
         .await?;
     for account in [order.source, order.target] {

@@ -8,17 +8,17 @@ use ::entity::{accounts, transfers};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait,
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::{NotSet, Set, Unchanged},
+    ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use transaction::{Earlier, Tx};
 
-use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
-use crate::bank::Amount;
+use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
+use crate::bank::{Amount, Holding};
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     let (source, target) = lock_both(tx, order).await?;
-    if let Some(recorded) = transfers::Entity::find_by_id(order.id).one(tx).await? {
+    if let Some(recorded) = recorded(tx, order.id).await? {
         return answer(tx, order, &recorded);
     }
     if source.is_some() {
@@ -44,30 +44,29 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
 
     if !write(tx, order, amount).await? {
         // Another run has written this id since it was looked for.
-        let recorded = transfers::Entity::find_by_id(order.id).one(tx).await?;
+        let recorded = recorded(tx, order.id).await?;
         let recorded = recorded.ok_or_else(|| DbErr::RecordNotFound(order.id.to_string()))?;
         return answer(tx, order, &recorded);
     }
+    let mut changed = 0;
     for (account, balance) in [(source, source_balance), (target, target_balance)] {
-        let mut account = account.into_active_model();
-        account.balance = Set(balance);
-        account.update(tx).await?;
+        let account =
+            accounts::ActiveModel { id: Unchanged(account.id), balance: Set(balance), ..Default::default() };
+        changed += account.update_without_returning(tx).await?.rows_affected;
     }
-    Ok(receipt(order, amount))
+    if changed == 2 { Ok(receipt(order, amount)) } else { Err(Refusal::NotTwoBalances(changed)) }
 }
 
 /// Both accounts, locked in the order of their numbers, so that two transfers between them never wait for each other.
-async fn lock_both(
-    tx: &Tx,
-    order: &Order,
-) -> Result<(Option<accounts::Model>, Option<accounts::Model>), DbErr> {
+async fn lock_both(tx: &Tx, order: &Order) -> Result<(Option<Holding>, Option<Holding>), DbErr> {
     let locked = accounts::Entity::find()
         .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
         .order_by_asc(accounts::Column::Id)
         .lock_exclusive()
+        .into_partial_model::<Holding>()
         .all(tx)
         .await?;
-    let found = |id| locked.iter().find(|account| account.id == id).cloned();
+    let found = |id| locked.iter().find(|account| account.id == id).copied();
     Ok((found(order.source.0), found(order.target.0)))
 }
 

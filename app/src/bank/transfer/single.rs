@@ -5,12 +5,12 @@
 //! nothing a look at the id says why. Anything but two balances, or none, is an error of the statement itself, which
 //! undoes it: there is nobody left to roll it back.
 
-use ::entity::{accounts, transfers};
+use ::entity::accounts;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Statement, Value};
 use transaction::{Earlier, Tx};
 
-use super::{Order, Receipt, Refusal, Share, answer, receipt, writes_plainly};
-use crate::bank::Amount;
+use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
+use crate::bank::{Amount, Holding};
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     // The row of a transfer from an account to itself cannot be written at all.
@@ -56,7 +56,7 @@ fn statement(tx: &Tx, order: &Order) -> Statement {
 
 /// No row was written: the id is taken, or the source has not enough, or is not there.
 async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    if let Some(recorded) = transfers::Entity::find_by_id(order.id).one(tx).await? {
+    if let Some(recorded) = recorded(tx, order.id).await? {
         return answer(tx, order, &recorded);
     }
     tx.settle(Earlier::Dead);
@@ -64,7 +64,8 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
         return Err(Refusal::SameAccount(order.source));
     }
     for account in [order.source, order.target] {
-        if accounts::Entity::find_by_id(account.0).one(tx).await?.is_none() {
+        let found = accounts::Entity::find_by_id(account.0).into_partial_model::<Holding>();
+        if found.one(tx).await?.is_none() {
             return Err(Refusal::UnknownAccount(account));
         }
     }

@@ -18,6 +18,9 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
             "--server-side takes a URL that the server can read, as in http://host/accounts.csv or nodelocal://1/accounts.csv",
         ));
     }
+    if context.address()?.is_file() {
+        return Err(failed(&ServerSideError::Unsupported(Server::Sqlite), ""));
+    }
     let database = context.connect(args.load.at_once() + 1).await?;
     if database.server != Server::Cockroach {
         return Err(failed(&ServerSideError::Unsupported(database.server), ""));

@@ -125,7 +125,7 @@ fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure>
 /// found out for as long as one transfer is tried, or no connection could be had for as long.
 fn ends_the_run(error: &Unsuccessful) -> bool {
     match error {
-        Unsuccessful::Draw(DrawError::TooFewAccounts)
+        Unsuccessful::Draw(DrawError::TooFewAccounts | DrawError::Panicked(_))
         | Unsuccessful::Transfer(transaction::Error::Unknown { .. }) => true,
         Unsuccessful::Draw(DrawError::Read(error)) => has_no_connection(error),
         Unsuccessful::Transfer(error) => has_no_connection(error),

@@ -1,0 +1,90 @@
+//! Times: which ones the bank takes, and how they are stored and read.
+//!
+//! A time is in UTC, in the years 1 to 9999, and whole microseconds: what every server stores and every reader of RFC 3339
+//! understands. Other programs may store others (`infinity` on PostgreSQL); reading those is an error, not a panic.
+
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use sea_orm::{ColumnTrait, DbBackend, Value};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+use super::csv::Shown;
+
+/// Reads a time from a file.
+///
+/// # Errors
+///
+/// What is wrong with it, in one line that begins with `name`.
+pub(crate) fn parse(name: &str, text: &str) -> Result<OffsetDateTime, String> {
+    let given = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| format!("the {name} {} is not a time like 2026-01-31T12:00:00Z", Shown(text)))?;
+    given
+        .checked_to_offset(UtcOffset::UTC)
+        .filter(|utc| (1..=9999).contains(&utc.year()))
+        .and_then(|utc| utc.replace_nanosecond(utc.nanosecond() / 1000 * 1000).ok())
+        .ok_or_else(|| format!("the {name} {} is not in the years 1 to 9999 in UTC", Shown(text)))
+}
+
+/// A time in UTC, as RFC 3339 has it.
+#[must_use]
+pub fn rfc3339(moment: OffsetDateTime) -> String {
+    moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
+}
+
+/// As a value of a column. SQLite stores text, in the format of its CURRENT_TIMESTAMP, so that times sort as text.
+pub(crate) fn value(moment: OffsetDateTime, backend: DbBackend) -> Value {
+    match backend {
+        DbBackend::Sqlite => rfc3339(moment).replacen('T', " ", 1).trim_end_matches('Z').into(),
+        _ => moment.into(),
+    }
+}
+
+/// A column's time where it can be read, else NULL: the driver panics on some that cannot.
+pub(crate) fn readable(column: impl ColumnTrait, backend: DbBackend) -> SimpleExpr {
+    let time = || Expr::col(column.as_column_ref());
+    let condition = match backend {
+        DbBackend::Sqlite => {
+            let day = |text: &str| Expr::cust(format!("julianday('{text}')"));
+            by_time(column, backend).between(day("0001-01-01"), day("9999-12-31 23:59:59.999"))
+        }
+        _ => {
+            let limit = |text: &str| Expr::cust(format!("CAST('{text} 00:00:00+00:00' AS timestamptz)"));
+            time().gte(limit("0001-01-01")).and(time().lt(limit("10000-01-01")))
+        }
+    };
+    sea_orm::sea_query::CaseStatement::new().case(condition, time()).into()
+}
+
+/// What sorts a column by time. On SQLite older versions of this program have stored `2026-01-02T00:00:02Z` beside
+/// `2026-01-02 00:00:02`, which do not sort as text.
+pub(crate) fn by_time(column: impl ColumnTrait, backend: DbBackend) -> SimpleExpr {
+    let time = Expr::col(column.as_column_ref());
+    match backend {
+        DbBackend::Sqlite => sea_orm::sea_query::Func::cust("julianday").arg(time).into(),
+        _ => time,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_utc_and_in_four_digits_of_years() {
+        for (text, stored) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31 12:00:00"),
+            ("2026-01-31T12:00:00.5+01:30", "2026-01-31 10:30:00.5"),
+            ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00"),
+            ("9999-12-31T23:59:59.9999999Z", "9999-12-31 23:59:59.999999"),
+        ] {
+            let moment = parse("created_at", text).expect(text);
+            assert_eq!(value(moment, DbBackend::Sqlite), Value::from(stored), "{text}");
+        }
+        for text in
+            ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+00:01", "0000-06-01T00:00:00Z", "infinity"]
+        {
+            let reason = parse("created_at", text).expect_err(text);
+            assert!(reason.starts_with(&format!("the created_at `{text}` is not ")), "{reason}");
+        }
+    }
+}

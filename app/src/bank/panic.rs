@@ -1,0 +1,30 @@
+//! Panics of a task, as errors: a task that panics must not be taken for one that had nothing to do.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use sea_orm::DbErr;
+
+/// What a panic said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this program has a bug and panicked: {0}")]
+pub struct Panicked(String);
+
+impl From<Panicked> for DbErr {
+    fn from(panicked: Panicked) -> Self {
+        Self::Custom(panicked.to_string())
+    }
+}
+
+/// Runs work and catches its panic. What the work had in hand is dropped: a transaction is rolled back with its
+/// connection.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| Panicked(text(&*panic)))
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    text.replace('\n', " ")
+}

@@ -1,0 +1,119 @@
+//! SQLite's file: it alone is the bank once a command has ended, and nobody creates it by looking.
+
+use std::fs;
+use std::path::Path;
+
+use database::Server;
+use tests::{Test, TestDatabase, TestServer, command, tests};
+
+use crate::books::everything;
+use crate::files::Folder;
+use crate::told::Telling;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        the_file_alone_is_the_bank_after_every_command on SQLITE,
+        the_file_alone_is_the_bank_after_an_interruption on SQLITE,
+        looking_at_a_file_that_is_missing_creates_none on SQLITE,
+    ]
+}
+
+const SQLITE: &[Server] = &[Server::Sqlite];
+
+/// What is beside a file that begins with its name.
+fn beside(file: &Path) -> Vec<String> {
+    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+    let entries = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|other| other.starts_with(&name) && *other != name).collect()
+}
+
+/// A copy of the file alone holds what the bank does.
+async fn assert_alone(test: &TestDatabase, after: &str) {
+    assert_eq!(beside(&test.file()), [""; 0], "after {after}");
+    let folder = Folder::new();
+    let copy = folder.path("copy.db");
+    fs::copy(test.file(), &copy).expect("it can be copied");
+    let mut audit = command("seabank");
+    audit.args(["audit", "--database-url", &format!("sqlite://{}", copy.display())]);
+    let audited = audit.output().expect("it runs");
+    assert!(audited.status.success(), "after {after}: {}", String::from_utf8_lossy(&audited.stderr));
+    assert_eq!(beside(&copy), [""; 0], "after audit");
+    let database = test.connect().await;
+    let held = everything(&database).await;
+    database.close().await;
+    let exported = test.seabank().args(["export", "transfers"]).output().expect("it runs").stdout;
+    let rows = String::from_utf8_lossy(&exported).lines().count();
+    assert_eq!(rows, held.1.len() + 1, "after {after}");
+}
+
+async fn the_file_alone_is_the_bank_after_every_command(server: &TestServer) {
+    let test = server.empty_database().await;
+    for (program, arguments, code) in [
+        ("seabank", &["demo"][..], 0),
+        ("seabank", &["seed", "--count", "5000", "--chunk", "100"], 0),
+        ("seabank", &["points", "--count", "100"], 0),
+        ("seabank", &["transfer", "--count", "50", "--concurrency", "4"], 0),
+        ("seabank", &["workload", "--max-ops", "50"], 0),
+        ("seabank", &["audit"], 0),
+        ("seabank", &["accounts"], 0),
+        ("seabank", &["doctor"], 0),
+        ("seabank", &["history", "-1"], 1),
+        ("seabank", &["transfer", "--from", "-1", "--to", "-2", "--amount", "1"], 1),
+        ("seabank", &["import", "/nowhere.csv"], 2),
+        ("migration", &["up"], 0),
+        ("migration", &["status"], 0),
+        ("migration", &["up", "-n", "x"], 2),
+    ] {
+        for time in 1..=3 {
+            let output = test.program(program).args(arguments).output().expect("it runs");
+            let after = format!("{program} {arguments:?}, time {time}");
+            assert_eq!(output.status.code(), Some(code), "{after}: {output:?}");
+            assert_alone(&test, &after).await;
+        }
+    }
+    for arguments in [&["down"][..], &["up"], &["refresh"], &["reset"], &["up"]] {
+        let output = test.program("migration").args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(beside(&test.file()), [""; 0], "after {arguments:?}");
+    }
+}
+
+async fn the_file_alone_is_the_bank_after_an_interruption(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "100"]).assert().success();
+    for time in 0..3 {
+        let mut loading = Telling::start(&test, &["workload", "--duration", "60s", "--concurrency", "4"]);
+        loading.has_applied(20).await;
+        loading.interrupt();
+        assert_eq!(loading.end().await.code, Some(130));
+        assert_alone(&test, &format!("interruption {time}")).await;
+    }
+}
+
+async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
+    let folder = Folder::new();
+    let file = folder.path("bank.db");
+    let url = format!("sqlite://{}?mode=rwc", file.display());
+    for (program, arguments, code) in [
+        ("seabank", &["accounts"][..], 5),
+        ("seabank", &["history", "1"], 5),
+        ("seabank", &["audit"], 5),
+        ("seabank", &["export", "accounts"], 5),
+        ("seabank", &["doctor"], 5),
+        ("seabank", &["transfer"], 5),
+        ("seabank", &["seed"], 5),
+        ("seabank", &["workload"], 5),
+        ("seabank", &["init", "--no-password"], 2),
+        ("migration", &["status"], 0),
+        ("migration", &["down"], 0),
+        ("migration", &["reset"], 0),
+    ] {
+        let output = command(program).args(arguments).env("DATABASE_URL", &url).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        assert!(code != 5 || errors.contains("cargo run -p migration up"), "{arguments:?}: {errors}");
+        let left: Vec<_> = fs::read_dir(file.parent().expect("a folder")).expect("a folder").collect();
+        assert!(left.is_empty(), "{arguments:?} leaves {left:?}");
+    }
+}

@@ -1,0 +1,266 @@
+//! Tables of other programs under the bank's names, and schemas that hide the bank: nothing of theirs is taken or dropped.
+
+use std::process::{Command, Output};
+
+use database::{Database, Server};
+use sea_orm::ConnectionTrait;
+use tests::{Test, TestDatabase, TestServer, scalar, tests};
+
+use crate::books::execute;
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_table_of_another_program_is_refused,
+        an_index_of_another_program_is_refused,
+        what_is_another_programs_by_now_is_not_dropped,
+        what_is_not_the_banks_stays,
+        fresh_asks_first,
+        a_schema_in_front_of_the_banks_is_named on WIRE,
+        a_bank_in_two_schemas_is_refused on WIRE,
+        a_schema_behind_the_banks_is_no_matter on WIRE,
+    ]
+}
+
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+
+/// How a command ended, and what it said in one line.
+fn one_line(output: &Output) -> (Option<i32>, String) {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
+    (output.status.code(), line.to_owned())
+}
+
+fn run(mut command: Command, arguments: &[&str]) -> Output {
+    command.args(arguments).output().expect("it runs")
+}
+
+fn migration(test: &TestDatabase, arguments: &[&str]) -> Output {
+    run(test.program("migration"), arguments)
+}
+
+fn succeeds(test: &TestDatabase, arguments: &[&str]) -> String {
+    let output = migration(test, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// It is refused with exit code 1 and a line that has these words in it.
+fn is_refused(test: &TestDatabase, arguments: &[&str], words: &[&str]) {
+    let (code, line) = one_line(&migration(test, arguments));
+    assert_eq!(code, Some(1), "{arguments:?}: {line}");
+    for word in words {
+        assert!(line.contains(word), "{arguments:?}: {word} in {line}");
+    }
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    scalar(database, &format!("SELECT count(*) FROM {table}")).await
+}
+
+/// The bank's tables that are there, whoever made them.
+async fn tables(database: &Database) -> Vec<&'static str> {
+    let mut there = Vec::new();
+    for table in ["accounts", "transfers", "points", "batches"] {
+        if database.connection.execute_unprepared(&format!("SELECT 1 FROM {table}")).await.is_ok() {
+            there.push(table);
+        }
+    }
+    there
+}
+
+async fn a_table_of_another_program_is_refused(server: &TestServer) {
+    let bigint = if server.server == Server::Sqlite { "INTEGER" } else { "BIGINT" };
+    let time = if server.server == Server::Sqlite { "timestamp_with_timezone_text" } else { "TIMESTAMPTZ" };
+    let account = |id: &str, balance: &str, more: &str| {
+        format!(
+            "id {bigint} {id}, balance {balance} NOT NULL, opening_balance {bigint} NOT NULL, created_at {time} NOT NULL{more}"
+        )
+    };
+    let key = "NOT NULL PRIMARY KEY";
+    for (table, columns, words) in [
+        ("accounts", format!("id {bigint} {key}, name TEXT"), "it has no column balance"),
+        ("accounts", account(key, bigint, ", name TEXT"), "the bank's has no column name"),
+        ("accounts", account(key, "NUMERIC", ""), "its column is balance numeric NOT NULL, not balance"),
+        ("accounts", account("NOT NULL", bigint, ""), "its column is id"),
+        ("accounts", format!("id {bigint} {key}, balance {bigint}"), "its column is balance"),
+        ("transfers", format!("id {bigint} {key}"), "its column is id"),
+        ("points", format!("id {bigint} {key}, x INTEGER"), "column"),
+        ("batches", "name TEXT PRIMARY KEY".to_owned(), "it has no column id"),
+    ] {
+        let test = server.empty_database().await;
+        let database = test.connect_for_analysis().await;
+        execute(&database, &format!("CREATE TABLE {table} ({columns})")).await;
+        if columns.ends_with("TEXT") && columns.contains("id ") {
+            let values =
+                if columns.contains("balance") { "1, 0, 0, '2026-01-01 00:00:00', 'x'" } else { "1, 'x'" };
+            execute(&database, &format!("INSERT INTO {table} VALUES ({values})")).await;
+        }
+        let rows = count(&database, table).await;
+        let named = format!("\"{table}\" belongs to another program");
+        is_refused(&test, &["up"], &[&named, words, "database of its own"]);
+        assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
+        assert_eq!(tables(&database).await, [table], "nothing else was made");
+        for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
+            // Nothing is recorded, so nothing is rolled back; what `refresh` applies is refused.
+            assert_eq!(
+                migration(&test, arguments).status.success(),
+                arguments[0] != "refresh",
+                "{arguments:?}"
+            );
+        }
+        assert_eq!(count(&database, table).await, rows);
+        let (code, line) = one_line(&run(test.program("seabank"), &["demo", "--quiet"]));
+        assert!(code == Some(1) && line.contains(&named), "{line}");
+    }
+    for view in ["accounts", "points"] {
+        let test = server.empty_database().await;
+        let database = test.connect_for_analysis().await;
+        execute(&database, "CREATE TABLE theirs (id INT PRIMARY KEY)").await;
+        execute(&database, &format!("CREATE VIEW {view} AS SELECT id FROM theirs")).await;
+        is_refused(&test, &["up"], &["belongs to another program, it is a view"]);
+    }
+}
+
+async fn an_index_of_another_program_is_refused(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    succeeds(&test, &["up", "-n", "2"]);
+    execute(&database, "CREATE INDEX transfers_source_id_idx ON transfers (target_id)").await;
+    let words =
+        ["\"transfers_source_id_idx\" belongs to another program, it is on target_id, not on source_id"];
+    is_refused(&test, &["up"], &words);
+    assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), 2);
+
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "CREATE TABLE theirs (source_id BIGINT)").await;
+    execute(&database, "CREATE INDEX transfers_source_id_idx ON theirs (source_id)").await;
+    if server.server == Server::Cockroach {
+        // An index's name is its table's there.
+        succeeds(&test, &["up"]);
+        succeeds(&test, &["reset"]);
+        execute(&database, "SELECT 1 FROM theirs@transfers_source_id_idx").await;
+    } else {
+        is_refused(&test, &["up"], &["it is an index of the table theirs"]);
+        assert_eq!(tables(&database).await, [""; 0]);
+    }
+}
+
+/// As an older version of this program has recorded it, or somebody has made it since.
+async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "DROP TABLE batches").await;
+    execute(&database, "CREATE TABLE batches (id BIGINT PRIMARY KEY, recipe TEXT)").await;
+    execute(&database, "INSERT INTO batches VALUES (1, 'bread')").await;
+    for arguments in [&["down"][..], &["down", "-n", "6"], &["refresh"], &["reset"]] {
+        is_refused(&test, arguments, &["\"batches\" belongs to another program"]);
+        assert_eq!(count(&database, "batches").await, 1);
+        assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
+    }
+    let examined = run(test.program("seabank"), &["doctor", "--format", "json"]);
+    assert_eq!(examined.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&examined.stdout).contains("belongs to another program"));
+}
+
+async fn what_is_not_the_banks_stays(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;
+    execute(&database, "INSERT INTO theirs VALUES (1)").await;
+    for arguments in [&["down", "-n", "6"][..], &["up"], &["refresh"], &["reset"], &["up"]] {
+        succeeds(&test, arguments);
+        assert_eq!(count(&database, "theirs").await, 1, "{arguments:?}");
+    }
+}
+
+async fn fresh_asks_first(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;
+    let (code, line) = one_line(&migration(&test, &["fresh"]));
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("--yes") && line.contains("MIGRATION_YES") && line.contains("theirs"), "{line}");
+    assert_eq!(count(&database, "theirs").await, 0);
+    let mut no = test.program("migration");
+    no.env("MIGRATION_YES", "0");
+    assert_eq!(run(no, &["fresh"]).status.code(), Some(2));
+    let mut yes = test.program("migration");
+    yes.env("MIGRATION_YES", "1");
+    let dropped = run(yes, &["fresh"]);
+    assert!(dropped.status.success(), "{dropped:?}");
+    assert!(String::from_utf8_lossy(&dropped.stdout).contains("Dropped table theirs"));
+    succeeds(&test, &["fresh", "--yes"]);
+}
+
+/// The schema that is named like the user comes first in the search path.
+fn users_schema(server: &TestServer) -> &'static str {
+    if server.server == Server::Cockroach { "root" } else { "postgres" }
+}
+
+async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    test.seabank().arg("demo").assert().success();
+    let schema = users_schema(server);
+    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
+    let both = [format!("\"{schema}\""), "\"public\"".to_owned(), "search_path".to_owned()];
+    let both = both.each_ref().map(String::as_str);
+    for arguments in [&["down", "-n", "1"][..], &["refresh"], &["reset"], &["fresh", "--yes"]] {
+        is_refused(&test, arguments, &both);
+    }
+    assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
+    assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
+    // The bank is found where it is.
+    test.seabank().arg("demo").assert().success();
+    test.seabank().args(["accounts"]).assert().success();
+    let examined = run(test.program("seabank"), &["doctor"]);
+    let found = String::from_utf8_lossy(&examined.stdout);
+    assert!(both.iter().all(|word| found.contains(word)), "{found}");
+    assert_eq!(count(&database, "public.accounts").await, 200);
+}
+
+async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
+    let schema = users_schema(server);
+    for made in
+        ["seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)", "accounts (id BIGINT PRIMARY KEY)"]
+    {
+        let test = server.empty_database().await;
+        let database = test.connect_for_analysis().await;
+        test.seabank().arg("demo").assert().success();
+        execute(&database, &format!("CREATE SCHEMA {schema}")).await;
+        execute(&database, &format!("CREATE TABLE {schema}.{made}")).await;
+        let both = [format!("\"{schema}\""), "\"public\"".to_owned()];
+        let both = both.each_ref().map(String::as_str);
+        for arguments in [&["up"][..], &["down"], &["status"], &["refresh"], &["reset"]] {
+            is_refused(&test, arguments, &both);
+        }
+        for arguments in [&["accounts"][..], &["transfer"], &["seed", "--quiet"], &["audit"]] {
+            let (code, line) = one_line(&run(test.program("seabank"), arguments));
+            assert_eq!(code, Some(1), "{arguments:?}: {line}");
+            assert!(both.iter().all(|word| line.contains(word)), "{line}");
+        }
+        assert_eq!(count(&database, "public.accounts").await, 100);
+    }
+}
+
+/// The bank has a schema of its own, and another program the next one.
+async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    execute(&database, "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)").await;
+    execute(&database, "INSERT INTO seaql_migrations VALUES ('m20200101_000001_theirs', 0)").await;
+    execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;
+    let schema = users_schema(server);
+    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
+    execute(
+        &database,
+        &format!("CREATE TABLE {schema}.seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)"),
+    )
+    .await;
+    test.seabank().arg("demo").assert().success();
+    assert_eq!(count(&database, &format!("{schema}.accounts")).await, 100);
+    succeeds(&test, &["reset"]);
+    assert_eq!(count(&database, "public.theirs").await, 0);
+    assert_eq!(count(&database, "public.seaql_migrations").await, 1);
+}
