@@ -92,12 +92,12 @@ impl Cluster {
             let mut command = self.nodes[0].command();
             command.args(["init", "--insecure", &format!("--host={}", self.nodes[0].sql())]);
             let answer = command.output().map_err(|error| failed(error.to_string()))?;
-            let text = String::from_utf8_lossy(&answer.stderr);
-            if answer.status.success() || text.contains("already been initialized") {
+            // A call whose answer was lost may have done it.
+            if answer.status.success() || self.nodes[0].answers().await {
                 return Ok(());
             }
             if started.elapsed() > PATIENCE {
-                return Err(failed(format!("init: {text}")));
+                return Err(failed(format!("init: {}", String::from_utf8_lossy(&answer.stderr))));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -167,6 +167,19 @@ impl Cluster {
         let live =
             format!("SELECT count(*) FROM crdb_internal.gossip_nodes WHERE is_live AND node_id = {id}");
         self.falls_to_zero(&live).await;
+    }
+
+    /// Waits until a node without a majority notices: until its leases run out it answers what it can read by itself.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not.
+    pub async fn is_silent(&self, node: usize) {
+        let started = Instant::now();
+        while self.nodes[node].answers().await {
+            assert!(started.elapsed() < PATIENCE, "it answers after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// The node that holds the lease of the bank's accounts; of the first of their ranges, where there are several.

@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use ::database::Database;
+use ::database::{Address, Database, Options, connect};
 use tempfile::TempDir;
 
 use crate::StartError;
@@ -68,6 +69,13 @@ impl Node {
         let url = self.url("defaultdb");
         let Some(process) = &mut self.process else { return Err(failed("it does not run".to_owned())) };
         process.ready(&url).await.map_err(failed)
+    }
+
+    /// Whether a session can be had at once.
+    pub(crate) async fn answers(&self) -> bool {
+        let address = Address::parse(&self.url("defaultdb")).expect("the harness makes good URLs");
+        let options = Options { connect_timeout: Duration::from_secs(1), ..Options::default() };
+        connect(&address, &options).await.is_ok()
     }
 
     /// Whether its process was started and nobody here has ended it.

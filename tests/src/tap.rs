@@ -1,4 +1,5 @@
-//! A tap on the wire between the runner and a real database: it keeps what is sent, and loses answers on purpose.
+//! A tap on the wire between the runner and a real database: it keeps what is sent, and loses answers on purpose. It can also send
+//! another statement instead, to play a server of another version.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +23,7 @@ pub enum Loss {
 #[derive(Clone, Debug)]
 pub struct Tap {
     database: Database,
+    rewrite: fn(&str) -> String,
     wire: Arc<Mutex<Wire>>,
 }
 
@@ -37,7 +39,13 @@ impl Tap {
     /// Taps a database; nothing is lost yet.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { database: database.clone(), wire: Arc::default() }
+        Self { database: database.clone(), rewrite: str::to_owned, wire: Arc::default() }
+    }
+
+    /// Sends statements with parameters as this rewrites them.
+    #[must_use]
+    pub fn rewriting(self, rewrite: fn(&str) -> String) -> Self {
+        Self { rewrite, ..self }
     }
 
     /// Loses the answers of the next COMMITs and inserts outside transactions, one each.
@@ -69,6 +77,12 @@ impl Tap {
 
     fn wire(&self) -> MutexGuard<'_, Wire> {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a statement; answers with the one that is sent.
+    fn pass(&self, statement: &Statement) -> Statement {
+        self.keep(statement.clone());
+        Statement { sql: (self.rewrite)(&statement.sql), ..statement.clone() }
     }
 
     fn text(&self, sql: &str) {
@@ -128,8 +142,7 @@ impl Session for TappedSession {
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
-        self.tap.keep(statement.clone());
-        self.session.execute(statement).await
+        self.session.execute(&self.tap.pass(statement)).await
     }
 
     async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -138,17 +151,16 @@ impl Session for TappedSession {
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tap.keep(statement.clone());
+        let passed = self.tap.pass(statement);
         let commits = !self.open && statement.sql.contains("INSERT INTO");
         let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
         let answer =
-            if loss == Some(Loss::BeforeCommit) { None } else { self.session.query_one(statement).await? };
+            if loss == Some(Loss::BeforeCommit) { None } else { self.session.query_one(&passed).await? };
         if loss.is_some() { Err(lost()) } else { Ok(answer) }
     }
 
     async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tap.keep(statement.clone());
-        self.session.query_all(statement).await
+        self.session.query_all(&self.tap.pass(statement)).await
     }
 
     async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {

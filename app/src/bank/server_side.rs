@@ -1,12 +1,13 @@
 //! Adding the accounts of a file that CockroachDB reads by itself, with its IMPORT.
 //!
 //! IMPORT is quick and knows no transaction: it checks no constraint, takes rows that are equal for one, has its table offline
-//! meanwhile, and is a job that goes on when whoever began it is gone. So the file is imported twice. First to a table of its own, where what is wrong
-//! with it shows before any account is touched; then to the accounts:
+//! meanwhile, and is a job that goes on when whoever began it is gone. So the file is imported to staging tables first: its first lines as text, which
+//! say the columns, then all of it with these columns. There whatever is wrong with it shows before any account is touched. Then its
+//! rows go to the accounts:
 //!
 //! - by IMPORT too, where the file has the opening balances, none of its accounts is there already, and the server takes it
 //!   (v20.1 refuses every table with a DEFAULT); its constraints are validated afterwards;
-//! - else from the first table by INSERT … SELECT, in chunks that are each applied once; then accounts stays online.
+//! - else from the staging table by INSERT … SELECT, in chunks that are each applied once; then accounts stays online.
 
 mod job;
 mod staging;
@@ -20,13 +21,16 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use transaction::{Error, Tx};
 
 use super::import::Imported;
-use super::import::parse::{KNOWN, Kind, read_header};
+use super::import::parse::{Kind, read_header};
 use super::load::{Chunk, LoadError, Loaded, Loading, load};
 use super::{Bank, ReadError, csv};
-use job::{Import, Jobs};
+use job::{Format, Import, Jobs};
 use staging::{Present, Staging};
 
 pub use job::JobError;
+
+/// How many lines are read to find the header: empty ones may stand before it.
+const LINES_MAX: u32 = 10;
 
 /// What an import is at, as it is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,7 +152,9 @@ impl ServerSide<'_> {
                     progress(Step::Validating);
                     return self.validate().await;
                 }
-                Err(JobError::Refused(error)) if takes_no_default(&error) => {}
+                Err(JobError::Refused(error)) => {
+                    tracing::info!(reason = database::reason(&error), "no IMPORT INTO accounts");
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -161,22 +167,20 @@ impl ServerSide<'_> {
     }
 
     async fn import(&self, table: &str, progress: impl FnMut(f64)) -> Result<(), JobError> {
-        let columns = &self.staging.columns;
-        self.jobs.import(&Import { url: self.url, table, columns, skip_header: true }, progress).await
+        let import = Import {
+            url: self.url,
+            table,
+            columns: &self.staging.columns,
+            format: Format::Csv,
+            mark: &self.staging.name,
+        };
+        self.jobs.import(&import, progress).await
     }
 
-    /// The columns that the file's header names. IMPORT repeats a line that it cannot take: here the first, for its table has one
-    /// column of numbers.
+    /// The columns that the file's header names.
     async fn header(&self) -> Result<String, ServerSideError> {
-        let probe = Import { url: self.url, table: &self.staging.name, columns: "id", skip_header: false };
-        let line = match self.jobs.import(&probe, |_| ()).await {
-            Ok(()) => return Err(ServerSideError::Header(format!("it is empty or has no header: {KNOWN}"))),
-            Err(error) => match repeated_line(&error.to_string()) {
-                Some(line) => line,
-                None => return Err(error.into()),
-            },
-        };
-        let mut reader = csv::Reader::new(line.as_bytes());
+        let lines = self.first_lines().await?;
+        let mut reader = csv::Reader::new(lines.as_bytes());
         let header = read_header(&mut reader).map_err(ServerSideError::Header)?;
         match header.kind {
             Kind::Accounts => {
@@ -186,6 +190,24 @@ impl ServerSide<'_> {
                 "its rows are transfers, and a server reads accounts only".to_owned(),
             )),
         }
+    }
+
+    /// The file's first lines, by an import of their own.
+    async fn first_lines(&self) -> Result<String, ServerSideError> {
+        let long = &self.long.runner;
+        long.query("create lines", async |tx| self.staging.create_lines(tx).await).await?;
+        let table = &self.staging.lines_name();
+        let read = async |max| {
+            let import =
+                Import { url: self.url, table, columns: "line", format: Format::Lines { max }, mark: table };
+            self.jobs.import(&import, |_| ()).await
+        };
+        match read(Some(LINES_MAX)).await {
+            // The option is younger than IMPORT INTO.
+            Err(JobError::Refused(_)) => read(None).await?,
+            read => read?,
+        }
+        Ok(long.query("lines", async |tx| self.staging.lines(tx, LINES_MAX).await).await?)
     }
 
     /// Adds what is in the staging table, in chunks.
@@ -221,14 +243,16 @@ impl ServerSide<'_> {
         size: NonZero<usize>,
         broken: &Mutex<Option<ReadError>>,
     ) -> impl Stream<Item = Chunk<i64>> {
-        stream::unfold(None, move |after| async move {
-            let keys =
-                self.bank.runner.query("keys", async |tx| self.staging.keys(tx, after, size.get()).await);
-            match keys.await {
-                Ok(rows) => {
-                    let (first, last) = (*rows.first()?, *rows.last()?);
-                    Some((Chunk { name: format!("{first}-{last}-{}", rows.len()), rows }, Some(last)))
-                }
+        stream::unfold((0, None), move |(place, after)| async move {
+            let chunk = self
+                .bank
+                .runner
+                .query("chunk", async |tx| self.staging.chunk(tx, place, after, size.get()).await);
+            match chunk.await {
+                Ok(chunk) => chunk.map(|chunk| {
+                    let last = chunk.rows.last().copied();
+                    (chunk, (place + 1, last))
+                }),
                 Err(error) => {
                     *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     None
@@ -266,28 +290,4 @@ async fn unvalidated(tx: &Tx, table: &str) -> Result<Vec<String>, DbErr> {
     );
     let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
     rows.iter().map(|row| row.try_get("", "constraint_name")).collect()
-}
-
-/// Whether the server imports into no table that has a DEFAULT, as v20.1.
-fn takes_no_default(error: &DbErr) -> bool {
-    database::reason(error).contains("DEFAULT expression")
-}
-
-/// The line of a file that IMPORT says it cannot take, as in `… (row: "id,balance")`.
-fn repeated_line(message: &str) -> Option<String> {
-    let (_, quoted) = message.split_once("(row: ")?;
-    let quoted = &quoted[..=quoted.rfind('"')?];
-    serde_json::from_str(quoted).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::repeated_line;
-
-    #[test]
-    fn a_repeated_line_is_read() {
-        let message = r#"http://h/f: error parsing row 1: expected 1 fields, got 2 (row: "id,\"a b\"")"#;
-        assert_eq!(repeated_line(message).as_deref(), Some("id,\"a b\""));
-        assert_eq!(repeated_line("http://h/f: connection refused"), None);
-    }
 }

@@ -169,6 +169,7 @@ async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer
     let by_node = cluster.url(0, test.name.as_str());
     cluster.kill(1);
     cluster.kill(2);
+    cluster.is_silent(0).await;
     for command in ["seed", "transfer"] {
         fails(&test, &[command, "--database-url", &by_node], 5, &["within 8 s", "most of its nodes"]);
     }

@@ -1,25 +1,39 @@
 //! Files that CockroachDB reads by itself: all of a file's accounts are added or none, whatever becomes of the program.
 
+use std::num::NonZero;
 use std::process::Output;
 
 use database::{Database, Server};
+use seabank::bank::Bank;
+use seabank::bank::import::Imported;
+use seabank::bank::load::Loading;
 use serde_json::Value;
-use tests::{Test, TestDatabase, TestServer, WebFile, scalar, tests};
+use tests::{Tap, Test, TestDatabase, TestServer, WebFile, scalar, tests};
+use tokio_util::sync::CancellationToken;
+use transaction::Policy;
+use uuid::Uuid;
 
 use crate::books::{everything, execute, insert_account};
 use crate::crash::assert_whole;
 use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![
+    // They cancel every session that an IMPORT was sent on.
+    let cancelling = tests![alone:
+        a_job_whose_session_is_gone_is_followed on COCKROACH,
+        a_job_is_found_where_its_description_is_cut on COCKROACH,
+    ];
+    let others = tests![
         the_server_reads_a_file on COCKROACH,
         a_bank_that_is_exported_is_read_by_the_server on COCKROACH,
         what_is_there_is_left_and_the_rest_added on COCKROACH,
+        a_mended_file_is_completed_under_its_run on COCKROACH,
         what_cannot_be_added_changes_nothing on COCKROACH,
-        a_job_whose_session_is_gone_is_followed on COCKROACH,
+        a_server_that_takes_neither_option_nor_table_gets_chunks on COCKROACH,
         an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
         other_servers_name_the_other_way on &[Server::Sqlite, Server::Postgres],
-    ]
+    ];
+    [cancelling, others].concat()
 }
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
@@ -107,14 +121,44 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
+/// Whatever is mended inside a chunk: its first and last account and how many it has are the same.
+async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let text = |balance: i64, wrong: i64, right: i64| {
+        let ids = (1..=300).map(|id| if id * 2 == wrong { right } else { id * 2 });
+        ids.fold("id,balance\n".to_owned(), |text, id| text + &format!("{id},{balance}\n"))
+    };
+    let (wrong, mended) = (web(text(10, 0, 0)).await, web(text(10, 250, 251)).await);
+    let (_, answer) = import(&test, &wrong.url("a.csv"), &["--chunk", "100"]);
+    let run = answer["run"].as_str().expect("an id");
+    let (output, answer) = import(&test, &mended.url("a.csv"), &["--chunk", "100", "--run", run]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let counts = ["rows", "found", "present", "chunks"].map(|key| answer[key].as_u64());
+    assert_eq!(counts, [1, 200, 99, 3].map(Some), "{answer}");
+    let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
+    assert_eq!((there.len(), there.contains(&251)), (301, true));
+
+    // Another balance of an account that is in place is a conflict.
+    let other = web(text(20, 250, 251)).await;
+    let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = answer["error"].as_str().expect("a line");
+    assert!(
+        error.contains("account 2 is there already, with an opening balance of 10 and not 20"),
+        "{error}"
+    );
+    assert_clean(&test, &database).await;
+}
+
 async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 5, 50).await;
     let before = everything(&database).await;
     for (text, code, words) in [
-        ("", 2, "it is empty or has no header"),
-        ("1\n2\n", 2, "it is empty or has no header"),
+        ("", 2, "it is empty: the first line has to be a header"),
+        ("1\n2\n", 2, "its first line is `1`"),
         ("1,10\n2,20\n", 2, "its first line is `1,10`"),
         ("balance,id\n1,10\n", 2, "its first line is `balance,id`"),
         ("id,source_id,target_id,amount\n", 2, "its rows are transfers"),
@@ -127,6 +171,11 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
             "id,balance,opening_balance\n1,10,10\n2,20,-1\n",
             1,
             "account 2: the opening_balance -1 is negative",
+        ),
+        (
+            "id,balance,opening_balance,created_at\n1,10,10,9999-12-31T23:59:59Z\n2,20,20,9999-12-31T23:59:59-01:00\n",
+            1,
+            "account 2: the created_at 10000-01-01 00:59:59+00:00 is not in the years 1 to 9999 in UTC",
         ),
         (
             "id,balance\n1,10\n5,60\n",
@@ -158,17 +207,78 @@ async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
         let importing = Telling::start(&test, &["import", "--server-side", &file.url("a.csv")]);
         if time <= TO_LOOK_AT || takes_accounts(&database) {
             file.is_held().await;
-            execute(
-                &database,
-                "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'",
-            )
-            .await;
+            cancel_import(&database).await;
         }
         file.release();
         let told = importing.end().await;
         assert_eq!((told.code, told.count("rows")), (Some(0), 300), "time {time}: {told:?}");
         assert_eq!(everything(&database).await.0.len(), 300);
         assert_clean(&test, &database).await;
+    }
+}
+
+/// Cancels every session that an IMPORT was sent on.
+async fn cancel_import(database: &Database) {
+    let sql = "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'";
+    execute(database, sql).await;
+}
+
+/// SHOW JOBS as it is since v24.1: of a long description it has the beginning and the end.
+fn with_cut_descriptions(sql: &str) -> String {
+    let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
+        THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
+        FROM [SHOW JOBS]) AS jobs";
+    sql.replace("[SHOW JOBS]", cut)
+}
+
+async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+    let database = test.connect().await;
+    let (imported, url) = (Played::new(&test, with_cut_descriptions).await, file.url("a.csv"));
+    file.hold(TO_LOOK_AT);
+    let cancelled = async {
+        file.is_held().await;
+        cancel_import(&database).await;
+        file.release();
+    };
+    let (imported, ()) = tokio::join!(imported.import(&url), cancelled);
+    assert_eq!(imported.rows, 300);
+    assert_clean(&test, &database).await;
+}
+
+/// An older server: it knows no `row_limit`, and imports into no table with a DEFAULT.
+fn refusing(sql: &str) -> String {
+    sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
+}
+
+async fn a_server_that_takes_neither_option_nor_table_gets_chunks(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+    let imported = Played::new(&test, refusing).await.import(&file.url("a.csv")).await;
+    assert_eq!((imported.rows, imported.chunks), (300, 3), "{imported:?}");
+    assert_clean(&test, &test.connect().await).await;
+}
+
+/// Banks on a server that is played to be another version.
+struct Played {
+    bank: Bank,
+    long: Bank,
+}
+
+impl Played {
+    async fn new(test: &TestDatabase, rewrite: fn(&str) -> String) -> Self {
+        let bank = |database: &Database| Bank::on(Tap::new(database).rewriting(rewrite), Policy::default());
+        Self { bank: bank(&test.connect().await), long: bank(&test.connect_for_analysis().await) }
+    }
+
+    async fn import(&self, url: &str) -> Imported {
+        let loading = Loading {
+            run: Uuid::new_v4(),
+            chunk: NonZero::new(100).expect("not zero"),
+            concurrency: NonZero::<usize>::MIN,
+            stop: CancellationToken::new(),
+        };
+        let imported = self.bank.import_on_server(&self.long, url, &loading, |_| ()).await;
+        imported.unwrap_or_else(|(error, imported)| panic!("{error}: {imported:?}"))
     }
 }
 

@@ -5,7 +5,6 @@ use std::io::BufRead;
 use std::num::NonZero;
 
 use tokio::sync::mpsc::Sender;
-use uuid::Uuid;
 
 use crate::bank::csv::{Fields, Line, Reader, Shown};
 use crate::bank::load::{Chunk, Rejected};
@@ -39,7 +38,7 @@ pub(crate) enum Kind {
 }
 
 /// What headers there are.
-pub(crate) const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
+const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
     id,source_id,target_id,amount[,created_at] for transfers";
 
 /// Reads the first line.
@@ -116,16 +115,14 @@ impl<R: Record> Gathering<R> {
         Ok(())
     }
 
-    /// Its name is made of what is in it: the same chunk of a file that was mended elsewhere has the same one, and
-    /// another chunk never has.
     fn chunk(&mut self) -> Chunk<R> {
         let mut text = Vec::new();
         for row in &self.rows {
             row.write('\t', &mut text);
         }
-        let name = format!("{}/{}", self.number, Uuid::new_v5(&Uuid::nil(), &text));
+        let chunk = Chunk::of_content(self.number, &text, std::mem::take(&mut self.rows));
         self.number += 1;
         self.lines.clear();
-        Chunk { name, rows: std::mem::take(&mut self.rows) }
+        chunk
     }
 }

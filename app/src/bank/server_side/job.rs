@@ -1,16 +1,17 @@
 //! One IMPORT of CockroachDB: a statement, and the job behind it.
 //!
 //! The job is the server's. It goes on when the statement that began it is cut off, cancelled or timed out, and it is the
-//! job that says what became of it. So the statement is sent once; where its answer is lost the job is looked for.
+//! job that says what became of it. So the statement is sent once. If it fails or its answer is lost, the job is looked for.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use database::sqlstate;
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use tokio_util::sync::CancellationToken;
-use transaction::{Error, Runner, Tx};
+use transaction::{Class, Runner, Tx};
 
 use crate::bank::ReadError;
 
@@ -31,16 +32,46 @@ pub(super) struct Jobs<'a> {
 pub(super) struct Import<'a> {
     pub(super) url: &'a str,
     pub(super) table: &'a str,
-    /// The table's columns that the file has fields for, in the file's order.
+    /// The table's columns that are filled, in the file's order.
     pub(super) columns: &'a str,
-    /// Whether the file's first line is no row.
-    pub(super) skip_header: bool,
+    pub(super) format: Format,
+    /// A text that no file has and no other import: by it the import's job is known.
+    pub(super) mark: &'a str,
+}
+
+/// How the server reads a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// As CSV whose first line is a header.
+    Csv,
+    /// As lines, each of which fills one column as it stands.
+    Lines {
+        /// How many of them are read, where not all are.
+        max: Option<u32>,
+    },
+}
+
+impl Import<'_> {
+    /// The statement, in which `$1` is the URL. An option says how NULL is written, in a way that no field is: it stands in the job's
+    /// description.
+    fn text(&self) -> String {
+        let Self { table, columns, mark, .. } = self;
+        let format = match self.format {
+            Format::Csv => format!("CSV DATA ($1) WITH skip = '1', nullif = '{mark}'"),
+            Format::Lines { max } => {
+                let max = max.map(|max| format!(", row_limit = '{max}'")).unwrap_or_default();
+                // A byte that no text has ends a field: so no line has two.
+                format!(r"DELIMITED DATA ($1) WITH fields_terminated_by = e'\x01'{max}")
+            }
+        };
+        format!("IMPORT INTO {table} ({columns}) {format}")
+    }
 }
 
 /// Why an import put nothing in its table.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The server's words.
+    /// The statement was refused, in the server's words; no job was begun.
     #[error("the server does not import it: {}", database::reason(.0))]
     Refused(DbErr),
     /// The job ended otherwise than well, in the server's words.
@@ -71,7 +102,7 @@ struct Job {
 
 impl Job {
     fn is_over(&self) -> bool {
-        matches!(self.status.as_str(), "succeeded" | "failed" | "canceled")
+        matches!(self.status.as_str(), "succeeded" | "failed" | "canceled" | "revert-failed")
     }
 }
 
@@ -82,30 +113,27 @@ impl Jobs<'_> {
         import: &Import<'_>,
         mut progress: impl FnMut(f64),
     ) -> Result<(), JobError> {
-        let earlier = self.of(import.table, &[]).await?;
-        let earlier: Vec<i64> = earlier.iter().map(|job| job.id).collect();
         progress(0.0);
         let mut cancelled = None;
         let mut statement = pin!(self.send(import));
-        loop {
+        let error = loop {
             tokio::select! {
                 answer = &mut statement => match answer {
-                    Err(JobError::Lost) => break,
-                    answer => return answer,
+                    Ok(()) => return Ok(()),
+                    Err(error) => break error,
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     // Looking is a courtesy here: the statement's answer is what counts.
-                    if let Ok(jobs) = self.of(import.table, &earlier).await
-                        && let Some(job) = jobs.into_iter().next_back()
-                    {
+                    if let Ok(Some(job)) = self.last_of(import).await {
                         self.cancel_where_stopped(&job, &mut cancelled).await;
                         progress(job.fraction);
                     }
                 }
             }
-        }
-        let job = self.of(import.table, &earlier).await?.into_iter().next_back().ok_or(JobError::Lost)?;
-        match self.follow(import.table, job, progress).await? {
+        };
+        // Whatever the statement has met, its job goes on, if there is one.
+        let job = self.last_of(import).await?.ok_or(error)?;
+        match self.follow(job, progress).await? {
             job if job.status == "succeeded" => Ok(()),
             job => Err(JobError::Ended { id: job.id, status: job.status, reason: job.reason }),
         }
@@ -117,52 +145,45 @@ impl Jobs<'_> {
         table: &str,
         mut progress: impl FnMut(f64),
     ) -> Result<(), JobError> {
-        while let Some(job) = self.of(table, &[]).await?.into_iter().find(|job| !job.is_over()) {
-            self.follow(table, job, &mut progress).await?;
+        while let Some(job) = self.of(table, "").await?.into_iter().find(|job| !job.is_over()) {
+            self.follow(job, &mut progress).await?;
         }
         Ok(())
     }
 
     /// Sends the statement, once. An IMPORT cannot be a part of a transaction.
     async fn send(&self, import: &Import<'_>) -> Result<(), JobError> {
-        let Import { url, table, columns, skip_header } = import;
-        let skip = if *skip_header { " WITH skip = '1'" } else { "" };
-        let sql = format!("IMPORT INTO {table} ({columns}) CSV DATA ($1){skip}");
-        let sent = AtomicBool::new(false);
+        let sql = import.text();
+        let (sent, refusal) = (AtomicBool::new(false), Mutex::new(None));
         let answer = self.long.query("import job", async |tx: &Tx| {
+            // The runner tries some errors again.
             if sent.swap(true, Ordering::Relaxed) {
-                return Err(JobError::Lost);
+                return Err(DbErr::Custom("it is sent once".to_owned()));
             }
-            let text = (*url).into();
-            let statement = Statement::from_sql_and_values(tx.get_database_backend(), &sql, [text]);
-            tx.execute_raw(statement).await.map(drop).map_err(JobError::Refused)
+            let url = import.url.into();
+            let statement = Statement::from_sql_and_values(tx.get_database_backend(), &sql, [url]);
+            let answer = tx.execute_raw(statement).await;
+            if let Err(error) = &answer
+                && is_refusal(error)
+            {
+                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            }
+            answer.map(drop)
         });
-        match answer.await {
-            Ok(()) => Ok(()),
-            Err(Error::Body(error)) => Err(error),
-            // query_canceled: the statement is, and not its job.
-            Err(Error::Database { error, .. }) if sqlstate(&error).as_deref() == Some("57014") => {
-                Err(JobError::Lost)
-            }
-            Err(Error::Database { error, .. }) => Err(JobError::Refused(error)),
-            Err(_) => Err(JobError::Lost),
-        }
+        let answered = answer.await.is_ok();
+        let refusal = refusal.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if answered { Ok(()) } else { Err(refusal.map_or(JobError::Lost, JobError::Refused)) }
     }
 
     /// Looks at a job until it is over.
-    async fn follow(
-        &self,
-        table: &str,
-        mut job: Job,
-        mut progress: impl FnMut(f64),
-    ) -> Result<Job, JobError> {
+    async fn follow(&self, mut job: Job, mut progress: impl FnMut(f64)) -> Result<Job, JobError> {
         let mut cancelled = None;
         while !job.is_over() {
             self.cancel_where_stopped(&job, &mut cancelled).await;
             progress(job.fraction);
             tokio::time::sleep(LOOK_EVERY).await;
-            let jobs = self.of(table, &[]).await?;
-            job = jobs.into_iter().find(|it| it.id == job.id).ok_or(JobError::Lost)?;
+            let jobs = self.jobs(format!("{JOBS} SELECT {}]", job.id), []).await?;
+            job = jobs.into_iter().next_back().ok_or(JobError::Lost)?;
         }
         Ok(job)
     }
@@ -179,17 +200,29 @@ impl Jobs<'_> {
         }
     }
 
-    /// The jobs that import into a table, but for some; the last one last.
-    async fn of(&self, table: &str, but_for: &[i64]) -> Result<Vec<Job>, JobError> {
-        // The server keeps a job's statement with the table's whole name in it.
-        let sql = "SELECT job_id, status, fraction_completed, error FROM [SHOW JOBS] WHERE job_type = 'IMPORT' \
-            AND description LIKE 'IMPORT INTO ' || quote_ident(current_database()) || '.%' \
-            AND description LIKE '%.' || $1 || '(%' ORDER BY job_id";
+    /// The job of an import, where there is one.
+    async fn last_of(&self, import: &Import<'_>) -> Result<Option<Job>, JobError> {
+        Ok(self.of(import.table, import.mark).await?.into_iter().next_back())
+    }
+
+    /// The jobs that import into a table by statements that hold a text; the last one last.
+    async fn of(&self, table: &str, text: &str) -> Result<Vec<Job>, JobError> {
+        // A job's description is its statement, with the table's whole name in it. SHOW JOBS shortens it since v24.1, but not that of jobs that
+        // are chosen by their ids.
+        let sql = format!(
+            "{JOBS} SELECT job_id FROM [SHOW JOBS] WHERE job_type = 'IMPORT'] \
+             WHERE description LIKE 'IMPORT INTO ' || quote_ident(current_database()) || '.%' \
+             AND description LIKE '%.' || $1 || '(%' AND description LIKE '%' || $2 || '%' ORDER BY job_id"
+        );
+        self.jobs(sql, [table.into(), text.into()]).await
+    }
+
+    async fn jobs<const N: usize>(&self, sql: String, values: [Value; N]) -> Result<Vec<Job>, JobError> {
         let rows = self
             .runner
             .query("jobs", async |tx| {
                 let backend = tx.get_database_backend();
-                tx.query_all_raw(Statement::from_sql_and_values(backend, sql, [table.into()])).await
+                tx.query_all_raw(Statement::from_sql_and_values(backend, &sql, values)).await
             })
             .await
             .map_err(JobError::Unwatched)?;
@@ -202,8 +235,16 @@ impl Jobs<'_> {
             })
         };
         let jobs: Result<Vec<Job>, DbErr> = rows.into_iter().map(job).collect();
-        let mut jobs = jobs.map_err(JobError::Refused)?;
-        jobs.retain(|job| !but_for.contains(&job.id));
-        Ok(jobs)
+        jobs.map_err(JobError::Refused)
     }
 }
+
+/// The beginning of a query for jobs that are chosen by their ids.
+const JOBS: &str = "SELECT job_id, status, fraction_completed, error FROM [SHOW JOBS";
+
+/// Whether it is the server's answer to the statement. Not that it was cancelled or that the server leaves: then its job may go on.
+fn is_refusal(error: &DbErr) -> bool {
+    sqlstate(error).is_some_and(|code| code != QUERY_CANCELED) && Class::of(error) != Class::Lost
+}
+
+const QUERY_CANCELED: &str = "57014";

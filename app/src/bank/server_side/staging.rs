@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use transaction::Tx;
 use uuid::Uuid;
 
-use crate::bank::load::{Load, LoadError, Loaded};
+use crate::bank::load::{Chunk, Load, LoadError, Loaded};
 
 /// A table of this import's own.
 pub(super) struct Staging {
@@ -25,10 +25,37 @@ pub(super) struct Standing {
     pub(super) in_the_way: Option<String>,
 }
 
+/// A time that the bank does not take.
+const OUTSIDE_OF_YEARS: &str = "value NOT BETWEEN CAST('0001-01-01 00:00:00+00:00' AS TIMESTAMPTZ) \
+    AND CAST('9999-12-31 23:59:59.999999+00:00' AS TIMESTAMPTZ)";
+
 impl Staging {
     /// A name that nothing else has; no table yet.
     pub(super) fn new() -> Self {
         Self { name: format!("import_{}", Uuid::new_v4().simple()), columns: String::new() }
+    }
+
+    /// The name of the table beside it that the file's first lines are imported to.
+    pub(super) fn lines_name(&self) -> String {
+        format!("{}_lines", self.name)
+    }
+
+    /// Makes that.
+    pub(super) async fn create_lines(&self, tx: &Tx) -> Result<(), DbErr> {
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} (line TEXT)", self.lines_name());
+        tx.execute_unprepared(&sql).await.map(drop)
+    }
+
+    /// The first lines, as many as are asked for and there are.
+    pub(super) async fn lines(&self, tx: &Tx, limit: u32) -> Result<String, DbErr> {
+        // IMPORT numbers rows without a key in the file's order.
+        let sql = format!(
+            "SELECT coalesce(line, '') AS line FROM {} ORDER BY rowid LIMIT {limit}",
+            self.lines_name()
+        );
+        let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get("", "line")).collect::<Result<_, _>>()?;
+        Ok(lines.join("\n"))
     }
 
     /// Makes it. Every column but the key may be empty: IMPORT asks that of columns that a file has no fields for.
@@ -38,25 +65,28 @@ impl Staging {
         tx.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// Ends it.
+    /// Ends both.
     pub(super) async fn drop(&self, tx: &Tx) -> Result<(), DbErr> {
-        tx.execute_unprepared(&format!("DROP TABLE IF EXISTS {}", self.name)).await.map(drop)
+        let sql = format!("DROP TABLE IF EXISTS {}, {}", self.name, self.lines_name());
+        tx.execute_unprepared(&sql).await.map(drop)
     }
 
     /// Why there is a row that is no account, where there is one.
     async fn bad_row(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
         let Self { name, columns } = self;
         for column in columns.split(", ").filter(|column| *column != "id") {
-            let negative = if column == "created_at" { "" } else { " OR value < 0" };
+            let (outside, why) = match column {
+                "created_at" => (OUTSIDE_OF_YEARS, "is not in the years 1 to 9999 in UTC"),
+                _ => ("value < 0", "is negative"),
+            };
             let sql = format!(
                 "SELECT id, value::STRING AS text FROM (SELECT id, {column} AS value FROM {name}) AS given \
-                 WHERE value IS NULL{negative} ORDER BY id LIMIT 1"
+                 WHERE value IS NULL OR {outside} ORDER BY id LIMIT 1"
             );
             if let Some(row) = one(tx, &sql).await? {
                 let id: i64 = row.try_get("", "id")?;
                 let text: Option<String> = row.try_get("", "text")?;
-                let what =
-                    text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} is negative"));
+                let what = text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} {why}"));
                 return Ok(Some(format!("account {id}: the {column} {what}")));
             }
         }
@@ -93,12 +123,29 @@ impl Staging {
         Ok(Standing { rows, present, in_the_way })
     }
 
-    /// The keys of its rows after one, so many, in their order.
-    pub(super) async fn keys(&self, tx: &Tx, after: Option<i64>, limit: usize) -> Result<Vec<i64>, DbErr> {
+    /// The chunk of so many rows after a key, in the order of their keys; `None` where there are no more.
+    pub(super) async fn chunk(
+        &self,
+        tx: &Tx,
+        place: u64,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Option<Chunk<i64>>, DbErr> {
+        let Self { name, columns } = self;
         let after = after.map_or_else(String::new, |after| format!(" WHERE id > {after}"));
-        let sql = format!("SELECT id FROM {}{after} ORDER BY id LIMIT {limit}", self.name);
+        let fields: Vec<String> = columns.split(", ").map(|column| format!("{column}::STRING")).collect();
+        let sql = format!(
+            "SELECT id, concat_ws(',', {}) AS text FROM {name}{after} ORDER BY id LIMIT {limit}",
+            fields.join(", ")
+        );
         let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
-        rows.iter().map(|row| row.try_get("", "id")).collect()
+        let (mut keys, mut content) = (Vec::with_capacity(rows.len()), String::new());
+        for row in rows {
+            keys.push(row.try_get("", "id")?);
+            content += &row.try_get::<String>("", "text")?;
+            content.push('\n');
+        }
+        Ok((!keys.is_empty()).then(|| Chunk::of_content(place, content.as_bytes(), keys)))
     }
 }
 
