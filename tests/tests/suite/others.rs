@@ -144,6 +144,7 @@ async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer)
         &["\"accounts\" belongs to another program"],
     );
     assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
+    execute(&database, "DROP TABLE IF EXISTS seaql_migrations, seaql_migrations_lock").await;
     execute(&database, &format!("REVOKE {create} FROM {role}")).await;
     execute(&database, &format!("DROP ROLE {role}")).await;
 }
