@@ -76,13 +76,21 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, migration: &dyn Makes) -
     let server = server(manager).await?;
     let object = migration.object(server);
     refuse_others(manager.get_connection(), server, &object).await?;
-    match object {
-        Object::Table(mut table) => manager.create_table(table.if_not_exists().take()).await,
+    match &object {
+        Object::Table(table) => manager.create_table(table.clone().if_not_exists().take()).await?,
         Object::Index { name, table, column } => {
-            let index = Index::create().name(name).table(table).col(column).if_not_exists().take();
-            manager.create_index(index).await
+            let index = Index::create().name(*name).table(*table).col(*column).if_not_exists().take();
+            manager.create_index(index).await?;
         }
     }
+    // CockroachDB v20.x shows nobody a table that they have no right on, and whoever has created one has all.
+    if let (Server::Cockroach, Some(table)) = (server, object.table())
+        && catalog::find(manager.get_connection(), server, &table).await?.is_none()
+    {
+        let difference = "this user may not see it";
+        return Err(DbErr::Migration(belongs_to_others(&object, difference)));
+    }
+    Ok(())
 }
 
 /// Drops the object, where it is there.
@@ -125,11 +133,13 @@ pub(crate) async fn refuse_others(
             difference_of_index(found, column)
         }
     };
-    difference.map_or(Ok(()), |difference| {
-        Err(DbErr::Migration(format!(
-            "\"{object}\" belongs to another program, {difference}: rename it, or give the bank a database of its own"
-        )))
-    })
+    difference.map_or(Ok(()), |difference| Err(DbErr::Migration(belongs_to_others(object, &difference))))
+}
+
+fn belongs_to_others(object: &Object, difference: &str) -> String {
+    format!(
+        "\"{object}\" belongs to another program, {difference}: rename it, or give the bank a database of its own"
+    )
 }
 
 fn difference_of_table(found: Option<Found>, expected: &[Column]) -> Option<String> {

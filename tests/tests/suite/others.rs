@@ -11,6 +11,7 @@ use crate::books::execute;
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_table_of_another_program_is_refused,
+        a_table_that_this_user_has_no_rights_on_is_refused on WIRE,
         an_index_of_another_program_is_refused,
         what_is_another_programs_by_now_is_not_dropped,
         what_is_not_the_banks_stays,
@@ -119,6 +120,33 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         execute(&database, &format!("CREATE VIEW {view} AS SELECT id FROM theirs")).await;
         is_refused(&test, &["up"], &["belongs to another program, it is a view"]);
     }
+}
+
+/// CockroachDB v20.x shows nobody a table that they have no right on.
+async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer) {
+    let test = server.empty_database().await;
+    let database = test.connect_for_analysis().await;
+    let role = format!("{}_migrator", test.name);
+    let (admin, create) = match server.server {
+        Server::Cockroach => ("root@", format!("CREATE ON DATABASE {}", test.name)),
+        Server::Postgres | Server::Sqlite => ("postgres@", "CREATE ON SCHEMA public".to_owned()),
+    };
+    for sql in [
+        "CREATE TABLE accounts (id BIGINT PRIMARY KEY, name TEXT)".to_owned(),
+        format!("CREATE ROLE {role} LOGIN"),
+        format!("GRANT {create} TO {role}"),
+    ] {
+        execute(&database, &sql).await;
+    }
+    is_refused(
+        &test,
+        &["up", "-u", &test.url().replace(admin, &format!("{role}@"))],
+        &["\"accounts\" belongs to another program"],
+    );
+    assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
+    execute(&database, "DROP TABLE IF EXISTS seaql_migrations, seaql_migrations_lock").await;
+    execute(&database, &format!("REVOKE {create} FROM {role}")).await;
+    execute(&database, &format!("DROP ROLE {role}")).await;
 }
 
 async fn an_index_of_another_program_is_refused(server: &TestServer) {

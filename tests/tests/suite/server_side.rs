@@ -173,6 +173,11 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
             "account 2: the opening_balance -1 is negative",
         ),
         (
+            "id,balance,opening_balance,created_at\n1,10,10,9999-12-31T23:59:59Z\n2,20,20,9999-12-31T23:59:59-01:00\n",
+            1,
+            "account 2: the created_at 10000-01-01 00:59:59+00:00 is not in the years 1 to 9999 in UTC",
+        ),
+        (
             "id,balance\n1,10\n5,60\n",
             1,
             "account 5 is there already, with an opening balance of 50 and not 60",

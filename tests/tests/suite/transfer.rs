@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         after_a_lost_answer_a_refusal_is_proven,
         a_pair_is_drawn_and_never_the_same_twice,
         random_transfers_keep_the_books,
-        many_concurrent_transfers_between_few_accounts_all_succeed,
+        many_concurrent_transfers_between_few_accounts_all_succeed within 900 s,
         a_run_told_again_applies_nothing_twice,
     ]
 }

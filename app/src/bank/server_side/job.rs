@@ -1,7 +1,7 @@
 //! One IMPORT of CockroachDB: a statement, and the job behind it.
 //!
 //! The job is the server's. It goes on when the statement that began it is cut off, cancelled or timed out, and it is the
-//! job that says what became of it. So the statement is sent once; where its answer is lost the job is looked for.
+//! job that says what became of it. So the statement is sent once. If it fails or its answer is lost, the job is looked for.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -25,6 +25,10 @@ pub(super) struct Standing {
     pub(super) in_the_way: Option<String>,
 }
 
+/// A time that the bank does not take.
+const OUTSIDE_OF_YEARS: &str = "value NOT BETWEEN CAST('0001-01-01 00:00:00+00:00' AS TIMESTAMPTZ) \
+    AND CAST('9999-12-31 23:59:59.999999+00:00' AS TIMESTAMPTZ)";
+
 impl Staging {
     /// A name that nothing else has; no table yet.
     pub(super) fn new() -> Self {
@@ -71,16 +75,18 @@ impl Staging {
     async fn bad_row(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
         let Self { name, columns } = self;
         for column in columns.split(", ").filter(|column| *column != "id") {
-            let negative = if column == "created_at" { "" } else { " OR value < 0" };
+            let (outside, why) = match column {
+                "created_at" => (OUTSIDE_OF_YEARS, "is not in the years 1 to 9999 in UTC"),
+                _ => ("value < 0", "is negative"),
+            };
             let sql = format!(
                 "SELECT id, value::STRING AS text FROM (SELECT id, {column} AS value FROM {name}) AS given \
-                 WHERE value IS NULL{negative} ORDER BY id LIMIT 1"
+                 WHERE value IS NULL OR {outside} ORDER BY id LIMIT 1"
             );
             if let Some(row) = one(tx, &sql).await? {
                 let id: i64 = row.try_get("", "id")?;
                 let text: Option<String> = row.try_get("", "text")?;
-                let what =
-                    text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} is negative"));
+                let what = text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} {why}"));
                 return Ok(Some(format!("account {id}: the {column} {what}")));
             }
         }
