@@ -131,7 +131,10 @@ async fn nested_get_or_create(connection: &DatabaseConnection, runner: &Runner) 
             number(tx, COUNT).await
         };
         let count = runner.run("get or create", body).await?;
-        holds(count == expected, "nested transaction: what was undone is there, or what was committed is not")?;
+        holds(
+            count == expected,
+            "nested transaction: what was undone is there, or what was committed is not",
+        )?;
     }
     holds(created.into_inner() == 1, "nested transaction: a unique violation was not seen")
 }
