@@ -20,6 +20,8 @@ mod shared;
 mod state;
 mod stream;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod tx;
 mod worker;

@@ -22,6 +22,8 @@ const POSTGRES: &[Server] = &[Server::Postgres];
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = tests![
+        a_pool_conforms on EVERY,
+        a_weaker_isolation_does_not_conform on POSTGRES,
         isolation_is_named_whatever_the_pool_s_default_is on WIRE,
         write_skew_is_tried_again on WIRE,
         contended_get_or_create_is_exact on EVERY,
@@ -86,6 +88,19 @@ pub(crate) async fn text(connection: &impl ConnectionTrait, sql: &str) -> Result
     let row =
         connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await?;
     row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?.try_get_by_index(0)
+}
+
+async fn a_pool_conforms(server: &TestServer) {
+    let log = Log::new(server, 4).await;
+    sea_orm_retry::testing::conformance(&log.db, &log.runner).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// That the suite can fail: below SERIALIZABLE there is write skew.
+async fn a_weaker_isolation_does_not_conform(server: &TestServer) {
+    let log = Log::new(server, 4).await;
+    let weak = log.runner.under(Policy { isolation: Isolation::ReadCommitted, ..Policy::default() });
+    let error = sea_orm_retry::testing::conformance(&log.db, &weak).await.expect_err("write skew");
+    assert!(error.to_string().contains("write skew"), "{error}");
 }
 
 async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) {

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     InsertStrictly,
     /// Writes its id in a nested transaction, in a way that fails where the id is there, and then looks.
     InsertNested,
+    /// The same, and commits the nested transaction whatever its statement answered.
+    InsertNestedBlindly,
     /// One autocommitted statement.
     Statement,
     /// The same, in a way that fails where the id is there; then in the other.
@@ -40,8 +42,9 @@ pub(crate) enum Kind {
     Query,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::InsertNested,
+    Kind::InsertNestedBlindly,
     Kind::InsertFirst,
     Kind::InsertFirst,
     Kind::InsertPlainly,
@@ -148,8 +151,10 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal
         Kind::InsertStrictly => {
             runner.run_idempotent("insert strictly", async |tx: &Tx| insert_strictly(tx, id, row).await).await
         }
-        Kind::InsertNested => {
-            runner.run_idempotent("insert nested", async |tx: &Tx| insert_nested(tx, id, row).await).await
+        Kind::InsertNested | Kind::InsertNestedBlindly => {
+            let blindly = kind == Kind::InsertNestedBlindly;
+            let body = async |tx: &Tx| insert_nested(tx, id, row, blindly).await;
+            runner.run_idempotent("insert nested", body).await
         }
         Kind::Statement => {
             runner.statement("statement", async |tx: &Tx| statement(tx, id, row, false).await).await
@@ -203,14 +208,22 @@ async fn insert_strictly(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> 
     move_money(tx, row).await
 }
 
-async fn insert_nested(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> {
+async fn insert_nested(tx: &Tx, id: u64, row: Row, blindly: bool) -> Result<Answer, Refusal> {
     let nested = tx.begin().await?;
-    if let Err(error) = ask(&nested, Request::Insert { id, row, strict: true }).await {
-        nested.rollback().await?;
+    let inserted = ask(&nested, Request::Insert { id, row, strict: true }).await;
+    let nested = if blindly || inserted.is_ok() { nested.commit().await } else { nested.rollback().await };
+    let ended = if blindly { nested } else { nested.and(inserted.map(drop)) };
+    if let Err(error) = ended {
         return found(tx, id).await?.ok_or(Refusal::Database(error));
     }
-    nested.commit().await?;
     tx.proved_not_applied();
+    // What is only looked at in passing may fail.
+    let passing = tx.begin().await?;
+    if ask(&passing, Request::Look { id }).await.is_ok() {
+        passing.commit().await?;
+    } else {
+        let _ = passing.rollback().await;
+    }
     move_money(tx, row).await
 }
 
@@ -311,6 +324,7 @@ pub(crate) fn check(world: &World, order: Order, told: Told) {
         | Kind::LockFirst
         | Kind::InsertStrictly
         | Kind::InsertNested
+        | Kind::InsertNestedBlindly
         | Kind::Statement
         | Kind::StatementPlainly => {
             let found = store.rows.get(&order.id);

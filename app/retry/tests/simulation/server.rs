@@ -53,6 +53,8 @@ pub(crate) struct Backend {
     work: Work,
     /// What the nested transactions found.
     saved: Vec<(u32, Work)>,
+    /// A conflict came inside a nested transaction: undoing that is answered well, and so is COMMIT, which applies nothing.
+    given_up: bool,
     /// Names the transaction.
     begun: i64,
     /// Committed here and not acknowledged: the answer that waits for the standby.
@@ -260,6 +262,7 @@ impl Store {
     fn commit(&mut self, who: usize, logged: bool) -> Result<Answer, &'static str> {
         match self.backends[who].state {
             State::Idle | State::Ended => return Err("25P01"),
+            State::Open if self.backends[who].given_up => {}
             State::Open if self.would_wait(who, logged) => {
                 self.backends[who].waiting = Some(Answer::default());
                 return Ok(Answer::default());
@@ -436,6 +439,11 @@ impl Store {
             _ if self.is_open(who) => self.backends[who].state = State::Failed,
             _ => self.locks.retain(|_, holder| *holder != who),
         }
+    }
+
+    /// A conflict: nothing of the transaction can be applied any more.
+    pub(crate) fn give_up(&mut self, who: usize) {
+        self.backends[who].given_up = !self.backends[who].saved.is_empty();
     }
 
     /// SQLite rolls back by itself when the disk is full.

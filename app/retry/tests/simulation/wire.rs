@@ -291,6 +291,9 @@ impl Client {
             world.store.roll_back_by_itself(self.who);
         } else if !applied {
             world.store.fail(self.who, &request);
+            if matches!(code, "40001" | "40P01" | "CR000") {
+                world.store.give_up(self.who);
+            }
         }
         Err(sql_error(code))
     }
