@@ -94,13 +94,14 @@ async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) ->
         // Fresh drops even what it does not know.
         if task.command != Command::Fresh {
             let concerned = task.command.concerned(state::status_of::<M>(database).await?);
-            if matches!(task.command, Command::Up(_)) && concerned.is_empty() {
+            if concerned.is_empty() && task.command != Command::Refresh {
                 // Nothing to write, so no turn to wait for, and no right to create is needed.
                 return Ok(Report::default());
             }
             state::refuse_others(database, &concerned).await?;
         }
         state::refuse_elsewhere(database).await?;
+        database.use_wal().await;
     }
     match turn::take::<M>(database, task).await {
         Ok(report) => Ok(report),

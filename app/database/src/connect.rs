@@ -112,7 +112,11 @@ async fn sqlite(
         file = file.create_if_missing(false);
     }
     if !read_only {
-        file = file.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        file = file.synchronous(SqliteSynchronous::Full);
+        // The mode is kept in the file. One that is another program's keeps its own: see `Database::use_wal`.
+        if std::fs::metadata(file.get_filename()).map_or(0, |file| file.len()) == 0 {
+            file = file.journal_mode(SqliteJournalMode::Wal);
+        }
     }
     let pool_options = SqlitePoolOptions::new()
         .max_connections(options.max_connections)
@@ -134,6 +138,21 @@ async fn sqlite(
     };
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database { connection: pool.into(), server: Server::Sqlite, version: format!("SQLite {version}") })
+}
+
+impl Database {
+    /// SQLite: keeps the log of this file beside it from now on (WAL), so that readers and writers do not wait for each
+    /// other. It is the caller's to know that the file is not another program's. Does nothing on a server, nor where the
+    /// file is in use or may not be written.
+    pub async fn use_wal(&self) {
+        if self.server != Server::Sqlite {
+            return;
+        }
+        let pool = self.connection.get_sqlite_connection_pool();
+        if let Err(error) = sqlx::query("PRAGMA journal_mode = WAL").execute(pool).await {
+            tracing::debug!(%error, "the file keeps its journal mode");
+        }
+    }
 }
 
 /// SQLITE_BUSY, whatever its extension says of the reason.

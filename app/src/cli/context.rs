@@ -193,6 +193,7 @@ impl Context {
     async fn check_schema(&self, database: &Database) -> Result<(), Failure> {
         let pending = self.or_interrupted(migration::pending(database)).await?;
         if pending.is_empty() {
+            database.use_wal().await;
             return Ok(());
         }
         let (missing, total) = (pending.len(), migration::total());

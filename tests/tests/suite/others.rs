@@ -1,5 +1,6 @@
 //! Tables of other programs under the bank's names, and schemas that hide the bank: nothing of theirs is taken or dropped.
 
+use std::fs;
 use std::process::{Command, Output};
 
 use database::{Database, Server};
@@ -69,6 +70,22 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
+/// A session on a database that another program has made: SQLite's file is in the mode that it comes in.
+async fn theirs(test: &TestDatabase) -> Database {
+    if test.server == Server::Sqlite {
+        let url = format!("sqlite://{}?mode=rwc", test.file().display());
+        let created = sea_orm::Database::connect(url).await.expect("a file");
+        created.execute_unprepared("CREATE TABLE theirs (id INT)").await.expect("a table");
+        created.close().await.expect("it closes");
+    }
+    test.connect_for_analysis().await
+}
+
+/// The bytes of the file, on SQLite.
+fn whole_file(test: &TestDatabase) -> Vec<u8> {
+    if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
+}
+
 async fn a_table_of_another_program_is_refused(server: &TestServer) {
     let bigint = if server.server == Server::Sqlite { "INTEGER" } else { "BIGINT" };
     let time = if server.server == Server::Sqlite { "timestamp_with_timezone_text" } else { "TIMESTAMPTZ" };
@@ -89,7 +106,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         ("batches", "name TEXT PRIMARY KEY".to_owned(), "it has no column id"),
     ] {
         let test = server.empty_database().await;
-        let database = test.connect_for_analysis().await;
+        let database = theirs(&test).await;
         execute(&database, &format!("CREATE TABLE {table} ({columns})")).await;
         if columns.ends_with("TEXT") && columns.contains("id ") {
             let values =
@@ -97,6 +114,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
             execute(&database, &format!("INSERT INTO {table} VALUES ({values})")).await;
         }
         let rows = count(&database, table).await;
+        let before = whole_file(&test);
         let named = format!("\"{table}\" belongs to another program");
         is_refused(&test, &["up"], &[&named, words, "database of its own"]);
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
@@ -112,6 +130,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(count(&database, table).await, rows);
         let (code, line) = one_line(&run(test.program("seabank"), &["demo", "--quiet"]));
         assert!(code == Some(1) && line.contains(&named), "{line}");
+        assert!(whole_file(&test) == before, "not a byte is changed");
     }
     for view in ["accounts", "points"] {
         let test = server.empty_database().await;
