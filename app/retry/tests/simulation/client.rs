@@ -283,7 +283,7 @@ async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
     Ok(ask(tx, Request::Credit { account: row.target, amount: row.amount }).await?)
 }
 
-fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Told {
+pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Told {
     let reads = matches!(order.kind, Kind::Read | Kind::Query);
     let total = OPENING * i64::try_from(ACCOUNTS).unwrap_or(0);
     let impossible = match &ended {

@@ -22,6 +22,7 @@ mod error;
 mod fate;
 mod request;
 mod server;
+mod small;
 mod wire;
 
 use std::collections::BTreeMap;

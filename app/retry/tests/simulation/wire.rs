@@ -2,7 +2,7 @@
 //! seed or told in advance.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ pub(crate) struct Inner {
     trouble: u32,
     /// Fates told in advance: of the next request with this verb.
     told: VecDeque<(&'static str, Fate)>,
+    /// Fates told in advance: of the request with this number, the acquiring of connections included; the first is 0.
+    pub(crate) planned: BTreeMap<usize, Fate>,
+    requests: usize,
     idle: Vec<usize>,
     /// What was sent, where somebody wants to know.
     sent: Option<Vec<String>>,
@@ -68,6 +71,8 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             trouble,
             told: VecDeque::new(),
+            planned: BTreeMap::new(),
+            requests: 0,
             idle: Vec::new(),
             sent: None,
             standby_away: None,
@@ -100,6 +105,11 @@ impl World {
         let mut world = self.lock();
         if let Some(sent) = &mut world.sent {
             sent.push(verb.to_owned());
+        }
+        let number = world.requests;
+        world.requests += 1;
+        if let Some(fate) = world.planned.get(&number) {
+            return *fate;
         }
         if world.told.front().is_some_and(|(at, _)| *at == verb) {
             return world.told.pop_front().map_or(Fate::Well, |(_, fate)| fate);
