@@ -52,26 +52,47 @@ impl Postgres {
     ///
     /// What `initdb` or the server's log says.
     pub async fn start(programs: &Path) -> Result<Self, StartError> {
+        let mut server = Self::without_data(programs)?;
+        let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        server.make_data("initdb", &options)?;
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts a hot standby of this server, which follows it until it is promoted.
+    ///
+    /// # Errors
+    ///
+    /// What `pg_basebackup` or the standby's log says.
+    pub async fn standby(&self) -> Result<Self, StartError> {
+        let mut server = Self::without_data(&self.programs)?;
+        let port = self.port.to_string();
+        let primary = ["--host=127.0.0.1", "--port", &port, "--username=postgres"];
+        let options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"];
+        server.make_data("pg_basebackup", &[&primary[..], &options].concat())?;
+        server.restart().await?;
+        Ok(server)
+    }
+
+    fn without_data(programs: &Path) -> Result<Self, StartError> {
         let folder = TempDir::with_prefix("seabank-postgres-").map_err(|e| failed(e.to_string()))?;
         let user = unprivileged();
         if let Some(user) = user {
             chown(folder.path(), Some(user.id), Some(user.group)).map_err(|e| failed(e.to_string()))?;
         }
         let port = free_port().map_err(|e| failed(e.to_string()))?;
-        let mut server =
-            Self { process: None, folder, programs: programs.to_owned(), user, port, settings: Vec::new() };
-        let made = server
-            .command("initdb")
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
-            .arg("--pgdata")
-            .arg(server.data())
-            .output()
-            .map_err(|e| failed(e.to_string()))?;
-        if !made.status.success() {
-            return Err(failed(format!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim())));
+        Ok(Self { process: None, folder, programs: programs.to_owned(), user, port, settings: Vec::new() })
+    }
+
+    /// Makes the data folder by one of the server's programs.
+    fn make_data(&self, program: &str, options: &[&str]) -> Result<(), StartError> {
+        let mut command = self.command(program);
+        let made = command.args(options).arg("--pgdata").arg(self.data()).output();
+        let made = made.map_err(|e| failed(e.to_string()))?;
+        if made.status.success() {
+            return Ok(());
         }
-        server.restart().await?;
-        Ok(server)
+        Err(failed(format!("{program}: {}", String::from_utf8_lossy(&made.stderr).trim())))
     }
 
     /// Starts it on the data it has, after it was ended in one way or another; waits until it answers.

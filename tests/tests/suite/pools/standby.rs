@@ -1,16 +1,20 @@
 //! A COMMIT that waits for a synchronous standby: committed here, not acknowledged. Whoever finds it tells it applied only
-//! after a COMMIT of its own has waited for the same.
+//! after a COMMIT of its own has waited for the same. And servers that take no writes until they are promoted.
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DbErr};
-use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx, sqlstate};
 use tests::{OwnServer, Postgres, Test, TestServer, tests};
 
-use super::{POSTGRES, execute, open, scalar};
+use super::{Log, POSTGRES, execute, insert, open, scalar};
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![nothing_is_told_applied_that_no_standby_has on POSTGRES]
+    tests![
+        nothing_is_told_applied_that_no_standby_has on POSTGRES,
+        a_hot_standby_is_read_and_its_promotion_waited_for on POSTGRES,
+        a_server_that_takes_no_writes_for_a_while_is_waited_for on POSTGRES,
+    ]
 }
 
 async fn body(tx: &Tx) -> Result<bool, DbErr> {
@@ -32,7 +36,7 @@ async fn statement(tx: &Tx) -> Result<bool, DbErr> {
     Ok(written.rows_affected() == 1)
 }
 
-async fn waiting(db: &sea_orm::DatabaseConnection) -> i64 {
+async fn waiting(db: &DatabaseConnection) -> i64 {
     scalar(db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await.expect("readable")
 }
 
@@ -78,4 +82,61 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
         "the standbys that are asked for have it"
     );
     assert_eq!(runner.statement("found", statement).await, Ok(false));
+}
+
+/// Runs one insert of a row that is not there, trying for so long.
+async fn insert_within(db: &DatabaseConnection, id: i64, total_time: Duration) -> Result<(), DbErr> {
+    let runner = Runner::new(db, Policy { total_time, ..Policy::default() });
+    runner.run("insert", async |tx: &Tx| insert(tx, id).await).await
+}
+
+fn is_given_up(told: Result<(), DbErr>, codes: &[&str]) {
+    let error = told.expect_err("nothing can be written");
+    let ended = Ended::of(&error).unwrap_or_else(|| panic!("{error}"));
+    assert!(ended.kind() == Kind::RetriesExhausted && !ended.may_be_applied(), "{error}");
+    let code = sqlstate(ended.first()).map(|code| code.into_owned()).unwrap_or_default();
+    assert!(codes.contains(&code.as_str()), "{code}: {error}");
+}
+
+async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
+    let programs = Postgres::find().expect("this server was started by them");
+    let primary = Postgres::start(&programs).await.expect("it starts");
+    let standby = primary.standby().await.expect("it starts");
+    let admin = open(&primary.url("postgres"), 1).await;
+    execute(&admin, "CREATE TABLE log (id BIGINT PRIMARY KEY)").await;
+    let db = open(&standby.url("postgres"), 2).await;
+    while scalar(&db, "SELECT count(*) FROM log").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    is_given_up(insert_within(&db, 1, Duration::from_secs(1)).await, &["0A000", "25006"]);
+    let runner = Runner::new(&db, Policy::default());
+    let count = runner.read("count", async |tx: &Tx| scalar(tx, "SELECT count(*) FROM log").await).await;
+    assert_eq!(count.expect("a standby is read"), 0);
+
+    let waiting = insert_within(&db, 2, Duration::from_secs(60));
+    let promoting = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let other = open(&standby.url("postgres"), 1).await;
+        execute(&other, "SELECT pg_promote()").await;
+    };
+    let (written, ()) = tokio::join!(waiting, promoting);
+    written.expect("the promoted server takes it");
+    assert_eq!(scalar(&db, "SELECT count(*) FROM log").await.expect("readable"), 1);
+}
+
+/// As after a switchover behind one address: the connections of the pool are those of the old server, new ones are not.
+async fn a_server_that_takes_no_writes_for_a_while_is_waited_for(server: &TestServer) {
+    let log = Log::new(server, 2).await;
+    let name = &log.test.name;
+    execute(&log.db, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    let db = open(log.test.url(), 2).await;
+    is_given_up(insert_within(&db, 1, Duration::from_secs(1)).await, &["25006"]);
+    let waiting = insert_within(&db, 2, Duration::from_secs(60));
+    let switching = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        execute(&log.db, &format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
+    };
+    let (written, ()) = tokio::join!(waiting, switching);
+    written.expect("a new connection takes it");
+    assert_eq!(log.count().await, 1);
 }
