@@ -244,7 +244,12 @@ const JOBS: &str = "SELECT job_id, status, fraction_completed, error FROM [SHOW 
 
 /// Whether it is the server's answer to the statement. Not that it was cancelled or that the server leaves: then its job may go on.
 fn is_refusal(error: &DbErr) -> bool {
-    sqlstate(error).is_some_and(|code| code != QUERY_CANCELED) && Class::of(error) != Class::Lost
+    sqlstate(error).is_some_and(|code| {
+        code == UNCATEGORIZED || (code != QUERY_CANCELED && Class::of(error) != Class::Lost)
+    })
 }
 
 const QUERY_CANCELED: &str = "57014";
+
+/// CockroachDB's code for errors that have none: nearly every failure of an IMPORT.
+const UNCATEGORIZED: &str = "XXUUU";
