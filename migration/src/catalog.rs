@@ -84,7 +84,7 @@ pub(crate) async fn find(
                 Found::Table(columns) => columns.extend(column(&row)?),
                 Found::Index(_) | Found::Other(_) => {}
             },
-            // There an index shares its name with nothing but the other indexes of its table.
+            // On CockroachDB only the indexes of one table must have different names.
             ("i", Server::Cockroach) => {}
             (kind, _) => found = Some(Found::Other(words(kind).to_owned())),
         }
@@ -99,8 +99,8 @@ pub(crate) async fn find_index(
     name: &str,
     table: &str,
 ) -> Result<Option<Found>, DbErr> {
-    // Only CockroachDB lets a table have the name of an index. This comes first: what is seen here and gone, or come since,
-    // is another migrator's work.
+    // Elsewhere an index shares its names with tables. This question comes first: an index that another migrator creates
+    // between the two questions is then found by the second, with its columns.
     if server != Server::Cockroach {
         match find(connection, server, name).await? {
             Some(Found::Other(kind)) if kind == AN_INDEX => {}
