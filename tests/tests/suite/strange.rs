@@ -203,7 +203,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
         assert_eq!(seabank(&test, &given, 0)["already_applied"], 1, "the command that settles it");
         assert_eq!(seabank(&test, &["history", &from], 0)["id"], pair[0]);
     }
-    seabank(&test, &["transfer", "--count", "50"], 0);
+    seabank(&test, &["transfer", "--count", "50", "--amount", "1"], 0);
     for more in [&["--accounts", "8"][..], &["--accounts", "1000", "--hot", "2"]] {
         let load = seabank(&test, &[&["workload", "--max-ops", "100", "--amount", "1"], more].concat(), 0);
         assert_eq!(load["transfers"], 100, "{load}");
