@@ -35,6 +35,12 @@ impl TestDatabase {
         &self.url
     }
 
+    /// The same database on another server, which has a copy of it. It is not dropped with the test.
+    #[must_use]
+    pub fn moved_to(&self, url: String) -> Self {
+        Self::new(self.server, self.name.clone(), url, None)
+    }
+
     /// Its file, on SQLite.
     #[must_use]
     pub fn file(&self) -> PathBuf {

@@ -3,7 +3,8 @@
 //!
 //! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
 //! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `COCKROACH_BINARY` may name several programs, separated by `:`; the
-//! tests run on each, and the names of tests name the version. Chromium looks at pages where it is installed. `TEST_REQUIRE=postgres,cockroachdb,browser` makes a missing one a failure. A suite is a module with a list of its tests;
+//! tests run on each, and the names of tests name the version. Chromium looks at pages, and PgBouncer stands before PostgreSQL, where they are installed.
+//! `TEST_REQUIRE=postgres,cockroachdb,browser,pgbouncer` makes a missing one a failure. A suite is a module with a list of its tests;
 //! those of `tests![alone: …]` run while no other does, for they say how long something may take. A test that exceeds its
 //! limit ([`LIMIT`], or what it declares) fails by its name, and the others go on:
 //!
@@ -36,6 +37,7 @@ mod limit;
 mod node;
 mod own;
 mod patience;
+mod pooler;
 mod postgres;
 mod process;
 mod proxy;
@@ -43,6 +45,7 @@ mod runner;
 mod secure;
 mod server;
 mod tap;
+mod user;
 mod web;
 
 pub use balancer::{Backend, Balancer};
@@ -56,6 +59,7 @@ pub use disk::FaultyDisk;
 pub use found::Found;
 pub use limit::LIMIT;
 pub use own::OwnServer;
+pub use pooler::{Pooler, Pooling};
 pub use postgres::Postgres;
 pub use proxy::{Cut, Fault, Kind, Proxy, Request};
 pub use runner::{Body, EVERY, Test, run, run_on};

@@ -2,8 +2,7 @@
 //! the plug). It refuses to run as root, so root runs it as somebody else.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::StartError;
 use crate::process::{Process, free_port, in_path};
+use crate::user::User;
 
 /// A running server; stopped, and its data removed, when it goes out of scope.
 #[derive(Debug)]
@@ -24,12 +24,6 @@ pub struct Postgres {
     port: u16,
     /// What it is started with beyond what all are, as `name=value`.
     settings: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct User {
-    id: u32,
-    group: u32,
 }
 
 impl Postgres {
@@ -76,9 +70,9 @@ impl Postgres {
 
     fn without_data(programs: &Path) -> Result<Self, StartError> {
         let folder = TempDir::with_prefix("seabank-postgres-").map_err(|e| failed(e.to_string()))?;
-        let user = unprivileged();
+        let user = User::unprivileged();
         if let Some(user) = user {
-            chown(folder.path(), Some(user.id), Some(user.group)).map_err(|e| failed(e.to_string()))?;
+            user.owns(folder.path()).map_err(|e| failed(e.to_string()))?;
         }
         let port = free_port().map_err(|e| failed(e.to_string()))?;
         Ok(Self { process: None, folder, programs: programs.to_owned(), user, port, settings: Vec::new() })
@@ -137,7 +131,7 @@ impl Postgres {
         fs::write(&file, text).expect("it can be written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
         if let Some(user) = self.user {
-            chown(&file, Some(user.id), Some(user.group)).expect("root may give it away");
+            user.owns(&file).expect("root may give it away");
         }
         file
     }
@@ -183,7 +177,7 @@ impl Postgres {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(self.folder.path());
         if let Some(user) = self.user {
-            command.uid(user.id).gid(user.group);
+            user.runs(&mut command);
         }
         command
     }
@@ -210,18 +204,4 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found.into_iter().rev().map(|(_, folder)| folder).collect()
-}
-
-/// For root, somebody else to be: `postgres` where that user exists, otherwise `nobody`.
-fn unprivileged() -> Option<User> {
-    let id = |args: &[&str]| -> Option<u32> {
-        let answer = Command::new("id").args(args).output().ok()?;
-        String::from_utf8(answer.stdout).ok()?.trim().parse().ok()
-    };
-    if id(&["-u"]) != Some(0) {
-        return None;
-    }
-    ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| Some(User { id: id(&["-u", name])?, group: id(&["-g", name])? }))
 }

@@ -1,6 +1,6 @@
 //! A server as a child process: its output in a file, stopped when it goes out of scope.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,14 +48,33 @@ impl Process {
             if matches!(error, ConnectError::TimedOut { .. }) {
                 options.connect_timeout *= 2;
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("it ended ({status}): {}", self.last_lines()));
-            }
-            if started.elapsed() > PATIENCE {
-                return Err(format!("not ready after {PATIENCE:?} ({error}): {}", self.last_lines()));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.not_yet(started, &error).await?;
         }
+    }
+
+    /// Waits until it takes connections at `address`.
+    pub(crate) async fn listens(&mut self, address: SocketAddr) -> Result<(), String> {
+        let started = Instant::now();
+        while let Err(error) = tokio::net::TcpStream::connect(address).await {
+            self.not_yet(started, &error).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a moment before the next try; an error where it has ended, or where that takes too long.
+    async fn not_yet(
+        &mut self,
+        started: Instant,
+        error: &(dyn std::fmt::Display + Sync),
+    ) -> Result<(), String> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(format!("it ended ({status}): {}", self.last_lines()));
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(format!("not ready after {PATIENCE:?} ({error}): {}", self.last_lines()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(())
     }
 
     /// Ends it without a word, as `kill -9` does.

@@ -1,4 +1,4 @@
-//! Runs every test on every server that can be had, and says which those are, and whether a browser is there.
+//! Runs every test on every server that can be had, and says which those are, and which tools are there.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
 
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tokio::sync::RwLock;
 
 use crate::children::Children;
 use crate::found::short;
-use crate::{Browser, Found, TestServer, binaries, limit};
+use crate::{Browser, Found, Pooler, TestServer, binaries, limit};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -110,11 +110,22 @@ fn fail(line: &str) -> ExitCode {
 struct Coverage {
     found: Vec<Found>,
     missing: Vec<(Server, &'static str)>,
-    browser: Option<Browser>,
+    missing_tools: Vec<Tool>,
 }
 
-/// How `TEST_REQUIRE` and the list of what is covered call it.
-const BROWSER: &str = "browser";
+/// A program that some tests need beside their server.
+#[derive(Clone, Copy)]
+struct Tool {
+    /// How `TEST_REQUIRE` and the list of what is covered call it.
+    name: &'static str,
+    remedy: &'static str,
+    is_there: fn() -> bool,
+}
+
+const TOOLS: [Tool; 2] = [
+    Tool { name: "browser", remedy: Browser::REMEDY, is_there: || Browser::find().is_some() },
+    Tool { name: "pgbouncer", remedy: Pooler::REMEDY, is_there: || Pooler::find().is_some() },
+];
 
 impl Coverage {
     /// Looks for each; `TEST_REQUIRE` says which may not be missing.
@@ -127,23 +138,25 @@ impl Coverage {
             }
         }
         let required = std::env::var("TEST_REQUIRE").unwrap_or_default();
-        let browser = Browser::find();
+        let missing_tools: Vec<Tool> = TOOLS.into_iter().filter(|tool| !(tool.is_there)()).collect();
         for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if name == BROWSER {
-                let remedy = Browser::REMEDY;
-                browser.as_ref().ok_or(format!("TEST_REQUIRE asks for a {BROWSER}: {remedy}"))?;
+            if TOOLS.iter().any(|tool| tool.name == name) {
+                if let Some(tool) = missing_tools.iter().find(|tool| tool.name == name) {
+                    return Err(format!("TEST_REQUIRE asks for {name}, which is not here: {}", tool.remedy));
+                }
                 continue;
             }
             let Some(server) = servers.iter().find(|it| short(**it) == name) else {
                 return Err(format!(
-                    "TEST_REQUIRE names {name}: it knows sqlite, postgres, cockroachdb and {BROWSER}"
+                    "TEST_REQUIRE names {name}: it knows sqlite, postgres, cockroachdb, {}",
+                    TOOLS.map(|tool| tool.name).join(", ")
                 ));
             };
             if let Some((_, remedy)) = missing.iter().find(|(it, _)| it == server) {
                 return Err(format!("TEST_REQUIRE asks for {server}, which is not here: {remedy}"));
             }
         }
-        Ok(Self { found, missing, browser })
+        Ok(Self { found, missing, missing_tools })
     }
 
     fn text(&self, servers: &[Arc<TestServer>]) -> String {
@@ -154,8 +167,8 @@ impl Coverage {
         for (server, remedy) in &self.missing {
             let _ = write!(text, "\n  {:<18} NOT COVERED: {remedy}", server.to_string());
         }
-        if self.browser.is_none() {
-            let _ = write!(text, "\n  {BROWSER:<18} NOT COVERED: {}", Browser::REMEDY);
+        for Tool { name, remedy, .. } in &self.missing_tools {
+            let _ = write!(text, "\n  {name:<18} NOT COVERED: {remedy}");
         }
         text
     }

@@ -24,12 +24,16 @@ pub enum Loss {
 pub struct Tap {
     database: Database,
     rewrite: fn(&str) -> String,
+    /// What it says of its version instead of its own word.
+    version: Option<&'static str>,
     wire: Arc<Mutex<Wire>>,
 }
 
 #[derive(Debug, Default)]
 struct Wire {
     sent: Vec<Statement>,
+    /// The texts of BEGIN.
+    begun: Vec<String>,
     losses: VecDeque<Loss>,
     /// The statement to panic at begins so.
     panics_at: Option<&'static str>,
@@ -39,13 +43,19 @@ impl Tap {
     /// Taps a database; nothing is lost yet.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { database: database.clone(), rewrite: str::to_owned, wire: Arc::default() }
+        Self { database: database.clone(), rewrite: str::to_owned, version: None, wire: Arc::default() }
     }
 
-    /// Sends statements with parameters as this rewrites them.
+    /// Sends BEGIN, and statements with parameters, as this rewrites them.
     #[must_use]
     pub fn rewriting(self, rewrite: fn(&str) -> String) -> Self {
         Self { rewrite, ..self }
+    }
+
+    /// Says that it is another version: what `version()` answers.
+    #[must_use]
+    pub fn claiming(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
     }
 
     /// Loses the answers of the next COMMITs and inserts outside transactions, one each.
@@ -78,6 +88,12 @@ impl Tap {
     #[must_use]
     pub fn sent(&self) -> Vec<Statement> {
         self.wire().sent.clone()
+    }
+
+    /// The texts of BEGIN so far, as they were to be sent.
+    #[must_use]
+    pub fn begun(&self) -> Vec<String> {
+        self.wire().begun.clone()
     }
 
     /// The first words of what was sent, one a statement.
@@ -115,7 +131,8 @@ impl Tap {
 #[async_trait::async_trait]
 impl Sessions for Tap {
     fn server(&self) -> Option<Server> {
-        Some(self.database.server)
+        // One that claims to be another is asked.
+        self.version.is_none().then_some(self.database.server)
     }
 
     fn identity(&self) -> usize {
@@ -142,14 +159,20 @@ struct TappedSession {
 #[async_trait::async_trait]
 impl Session for TappedSession {
     async fn version(&mut self) -> Result<String, DbErr> {
-        self.session.version().await
+        match self.tap.version {
+            Some(version) => Ok(version.to_owned()),
+            None => self.session.version().await,
+        }
     }
 
     async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
         let high = matches!(begin, Begin::Plain { sql, .. } if sql.contains("PRIORITY HIGH"));
         self.tap.text(if high { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
         self.open = true;
-        self.session.begin(begin).await
+        let Begin::Plain { sql, identified } = begin else { return self.session.begin(begin).await };
+        self.tap.wire().begun.push(sql.clone());
+        let sent = Begin::Plain { sql: (self.tap.rewrite)(sql), identified: *identified };
+        self.session.begin(&sent).await
     }
 
     async fn control(&mut self, sql: &str) -> Result<(), DbErr> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 
 use crate::begin::begin;
+use crate::class::is_mixed_up;
 use crate::record::{Proof, Record};
 use crate::runner::{Bodies, Contract, Runner};
 use crate::server::Version;
@@ -256,6 +257,8 @@ impl Runner {
     ) -> Ending<T, E> {
         if !run.may_clear_plans() {
             self.end(Some(session), false, frame.begun).await;
+            // A pooler's doing is not the body's to tell.
+            let body = body.filter(|_| !is_mixed_up(&failure.error));
             return run.ended(Verdict::Fail, failure, body, frame.contract.is_idempotent());
         }
         let cleared = async {

@@ -15,7 +15,7 @@ pub enum Class {
     Lost,
     /// 25006: the server is read-only, for example after a switchover.
     ReadOnly,
-    /// 0A000 and 26000: a statement prepared on this connection no longer fits, or is gone.
+    /// 0A000, 26000 and 42P05: a statement prepared on this connection no longer fits, is gone, or has a name that is taken.
     Stale,
     /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
     Duplicate,
@@ -72,7 +72,7 @@ impl Class {
             // (v20.2 after a node died), a throttled cluster without a licence.
             "58C00" | "58C01" | "XXUUU" | "XXC02" => Self::Lost,
             "25006" => Self::ReadOnly,
-            "0A000" | "26000" => Self::Stale,
+            "0A000" | "26000" | "42P05" => Self::Stale,
             // SQLITE_FULL is 13.
             "25P02" | "3B001" | "13" => Self::Aborted,
             // SQLITE_CONSTRAINT_UNIQUE and _PRIMARYKEY
@@ -98,6 +98,11 @@ impl Class {
     pub(crate) fn ends_at_savepoint(self) -> bool {
         matches!(self, Self::Duplicate | Self::Constraint | Self::Definite | Self::Driver | Self::Other)
     }
+}
+
+/// Whether a prepared statement was not the session's own: gone, or its name taken.
+pub(crate) fn is_mixed_up(error: &DbErr) -> bool {
+    matches!(sqlstate(error).as_deref(), Some("26000" | "42P05"))
 }
 
 /// Whether the severity is ERROR, after which a session lives on; FATAL and PANIC end it.

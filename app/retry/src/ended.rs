@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use crate::class::{reason, sqlstate};
+use crate::class::{is_mixed_up, reason, sqlstate};
 use crate::{Class, Phase};
 
 /// A run that ended without a result, other than by its body's own error. Cloning is cheap.
@@ -26,6 +26,9 @@ struct Inner {
     attempts: Vec<Attempt>,
     text: String,
 }
+
+/// What a prepared statement means that another session has, or that is gone after the cache was cleared.
+const POOLER: &str = "; a pooler in transaction mode mixes up its clients' prepared statements: set Policy::unnamed_statements";
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +64,10 @@ impl Ended {
         attempts: Vec<Attempt>,
     ) -> Self {
         let prefix = format!("transaction \"{name}\": ");
-        let text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
+        let mut text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
+        if is_mixed_up(&first) {
+            text.push_str(POOLER);
+        }
         Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
     }
 

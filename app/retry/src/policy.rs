@@ -54,7 +54,8 @@ pub struct Policy {
     /// transaction it is, in the same round trip, for 25 to 30 µs of the server's processor. Without it the server's
     /// `idle_in_transaction_session_timeout` is set to `answer_deadline` for the transaction.
     pub end_orphans: bool,
-    /// Send every statement unnamed, with one round trip more: for poolers in transaction mode.
+    /// Send every statement unnamed, with one round trip more: for poolers in transaction mode. Only what goes through runners
+    /// is: use the pool for nothing else.
     pub unnamed_statements: bool,
     /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the body is restarted by
     /// `ROLLBACK TO` before the transaction is begun anew. `None` leaves the savepoint out. Refused on every other

@@ -161,7 +161,7 @@ mod tests {
                 [Anew, Anew, Unknown, Unknown, Unknown, Unknown],
             ),
             (&["25006"], [Anew, Anew, Fail, Unknown, Anew, Anew]),
-            (&["0A000", "26000"], [Anew, Plans, Fail, Unknown, Plans, Plans]),
+            (&["0A000", "26000", "42P05"], [Anew, Plans, Fail, Unknown, Plans, Plans]),
             (&["23503", "23514", "23502", "275", "787", "19", "1043"], [Fail, Fail, Fail, Fail, Fail, Fail]),
             (&["23505", "1555", "2067"], [Fail, Once, Once, Once, Once, Once]),
             (&["25P02", "3B001", "13"], [Anew, Fail, Fail, Fail, Fail, Unknown]),

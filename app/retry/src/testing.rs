@@ -8,6 +8,8 @@
 //! # }
 //! ```
 
+mod lossy;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, Transaction
 use tokio::sync::Barrier;
 
 use crate::{Ended, Kind, Runner, Tx};
+use lossy::Lossy;
 
-/// Runs every check on a pool of at least two connections. Makes the table `sea_orm_retry_conformance` and drops it.
+/// Runs every check on a pool of at least two connections, under the runner's policy. Makes the table `sea_orm_retry_conformance` and drops it.
 ///
 /// # Errors
 ///
@@ -34,6 +37,7 @@ async fn checks(connection: &DatabaseConnection, runner: &Runner) -> Result<(), 
     write_skew(connection, runner).await?;
     lost_update(connection, runner).await?;
     swallowed_error(connection, runner).await?;
+    lost_commit(connection, runner).await?;
     nested_get_or_create(connection, runner).await
 }
 
@@ -112,6 +116,39 @@ async fn swallowed_error(connection: &DatabaseConnection, runner: &Runner) -> Re
     let told = runner.run("swallowed error", body).await;
     let failed = told.is_err_and(|error| Ended::of(&error).is_some_and(|ended| ended.kind() == Kind::Failed));
     holds(failed && number(connection, COUNT).await? == 0, "swallowed error: it was told applied, or it is")
+}
+
+/// The answer to COMMIT is lost, and the connection with it, after the server has the COMMIT or before. A body that cannot tell
+/// is not run again, and one that can is applied once.
+async fn lost_commit(connection: &DatabaseConnection, runner: &Runner) -> Result<(), DbErr> {
+    for delivered in [true, false] {
+        let lossy = || Runner::on(Lossy::new(connection, delivered), runner.policy().clone());
+        begin_anew(connection).await?;
+        let told = lossy().run("lost commit", async |tx: &Tx| insert(tx, 1).await).await;
+        let unknown = told.is_err_and(|error| Ended::of(&error).is_some_and(Ended::may_be_applied));
+        holds(unknown, "lost COMMIT: `run` knew what became of it, or ran the body again")?;
+        let applied = i64::from(delivered);
+        holds(number(connection, COUNT).await? == applied, "lost COMMIT: it was not sent, or sent again")?;
+
+        begin_anew(connection).await?;
+        insert(connection, 1).await?;
+        let attempts = lossy().run_idempotent("lost commit", increment_once).await?;
+        let once = number(connection, VALUE).await? == 1 && number(connection, COUNT).await? == 2;
+        holds(attempts == 2 && once, "lost COMMIT: `run_idempotent` did not apply it exactly once")?;
+    }
+    Ok(())
+}
+
+/// Writes its id, 2, and increments the value of 1. Returns which attempt it is.
+async fn increment_once(tx: &Tx) -> Result<u32, DbErr> {
+    let own = "INSERT INTO sea_orm_retry_conformance VALUES (2, 0) ON CONFLICT DO NOTHING";
+    if tx.execute_unprepared(own).await?.rows_affected() == 0 {
+        tx.proved_applied();
+    } else {
+        tx.proved_not_applied();
+        tx.execute_unprepared("UPDATE sea_orm_retry_conformance SET value = value + 1 WHERE id = 1").await?;
+    }
+    Ok(tx.attempt())
 }
 
 /// Get-or-create by catching a unique violation in a nested transaction.

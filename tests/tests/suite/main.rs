@@ -1,5 +1,6 @@
 //! Every suite, on every server that can be had.
 
+mod acknowledged;
 mod audit;
 mod books;
 mod bulk;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ("nodes", nodes::tests()),
         ("durability", durability::tests()),
         ("unknown", unknown::tests()),
+        ("acknowledged", acknowledged::tests()),
         ("conflicts", conflicts::tests()),
         ("model", model::tests()),
         ("workload", workload::tests()),

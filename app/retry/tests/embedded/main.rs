@@ -5,9 +5,13 @@
 mod errors;
 mod limits;
 mod nested;
+#[path = "../common/nestings.rs"]
+mod nestings;
 mod orm;
 mod random;
 mod reading;
+mod refused;
+#[path = "../common/texts.rs"]
 mod texts;
 mod worker;
 

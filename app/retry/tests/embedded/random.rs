@@ -1,121 +1,43 @@
-//! Random nestings against a model of what stays.
-
-use std::collections::BTreeSet;
+//! Random nestings and random texts on SQLite.
 
 use proptest::prelude::*;
-use sea_orm::{ConnectionTrait, DbErr, TransactionSession, TransactionTrait};
-use sea_orm_retry::{Policy, Runner, Tx};
+use sea_orm_retry::{Policy, Runner};
 
-use crate::{ids, insert, open};
+use crate::nestings::{agrees_with_a_model, steps};
+use crate::texts::{Dialect, leaves_no_hole, text};
+use crate::{Log, open};
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Inserts an id, which may be taken.
-    Insert(i64),
-    Begin,
-    Commit,
-    Rollback,
-    Drop,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0..6_i64).prop_map(Step::Insert),
-        3 => Just(Step::Begin),
-        2 => Just(Step::Commit),
-        1 => Just(Step::Rollback),
-        1 => Just(Step::Drop),
-    ];
-    proptest::collection::vec(step, 1..24)
-}
-
-/// What the nested transactions should hold: the innermost last, and whether each has failed.
-struct Model(Vec<(BTreeSet<i64>, bool)>);
-
-impl Model {
-    fn innermost(&mut self) -> &mut (BTreeSet<i64>, bool) {
-        self.0.last_mut().expect("never empty")
+/// A database that this thread's cases share.
+fn on_one_log(case: impl AsyncFn(&Log, &sea_orm::DatabaseConnection)) {
+    thread_local! {
+        static WORLD: (tokio::runtime::Runtime, Log, sea_orm::DatabaseConnection) = {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let (log, other) = runtime.block_on(async {
+                let log = Log::new(1).await;
+                let other = open(&log.url, 1).await;
+                (log, other)
+            });
+            (runtime, log, other)
+        };
     }
-
-    /// Whether the step is well.
-    fn insert(&mut self, id: i64) -> bool {
-        let taken = self.0.iter().any(|(ids, _)| ids.contains(&id));
-        let (ids, failed) = self.innermost();
-        if *failed || taken {
-            *failed = true;
-            return false;
-        }
-        ids.insert(id)
-    }
-
-    fn commit(&mut self) -> bool {
-        let (ids, failed) = self.0.pop().expect("nested");
-        if !failed {
-            self.innermost().0.extend(ids);
-        }
-        !failed
-    }
-}
-
-async fn play(tx: &Tx, steps: &[Step], model: &mut Model) -> Result<(), DbErr> {
-    let mut open: Vec<Tx> = Vec::new();
-    for step in steps {
-        let depth = open.len();
-        let here = open.last().unwrap_or(tx);
-        match step {
-            Step::Insert(id) => {
-                assert_eq!(insert(here, *id).await.is_ok(), model.insert(*id), "{step:?} at {depth}")
-            }
-            Step::Begin => match here.begin().await {
-                Ok(nested) => {
-                    assert!(!model.innermost().1, "a failed one begins nothing");
-                    open.push(nested);
-                    model.0.push((BTreeSet::new(), false));
-                }
-                Err(_) => assert!(model.innermost().1, "BEGIN at {depth}"),
-            },
-            Step::Commit => {
-                if let Some(nested) = open.pop() {
-                    assert_eq!(nested.commit().await.is_ok(), model.commit(), "COMMIT at {depth}");
-                }
-            }
-            Step::Rollback | Step::Drop => {
-                if let Some(nested) = open.pop() {
-                    model.0.pop();
-                    match step {
-                        Step::Drop => drop(nested),
-                        _ => nested.rollback().await?,
-                    }
-                }
-            }
-        }
-    }
-    // Those that are still open are undone.
-    model.0.truncate(1);
-    Ok(())
+    WORLD.with(|(runtime, log, other)| runtime.block_on(case(log, other)));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
     fn random_nestings_agree_with_a_model(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let db = open("sqlite::memory:", 1).await;
-            db.execute_unprepared("CREATE TABLE log (id BIGINT PRIMARY KEY)").await.expect("a new table");
-            let model = std::cell::RefCell::new(Model(vec![(BTreeSet::new(), false)]));
-            let (steps, model) = (&steps, &model);
-            let body = async |tx: &Tx| {
-                let mut played = Model(vec![(BTreeSet::new(), false)]);
-                play(tx, steps, &mut played).await?;
-                *model.borrow_mut() = played;
-                Ok::<_, DbErr>(())
-            };
-            let applied = Runner::new(&db, Policy::default()).run("nest", body).await.is_ok();
-            let (expected, failed) = model.borrow_mut().0.pop().expect("the outermost");
-            assert_eq!(applied, !failed, "{steps:?}");
-            let expected: Vec<i64> = if failed { Vec::new() } else { expected.into_iter().collect() };
-            assert_eq!(ids(&db).await, Ok(expected), "{steps:?}");
+        on_one_log(async |log, _| agrees_with_a_model(&log.runner, &log.db, &steps).await);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #[test]
+    fn no_random_text_leaves_a_hole(sql in text(Dialect::Sqlite)) {
+        on_one_log(async |log, other| {
+            let runner = Runner::new(&log.db, Policy { attempts_max: 1, ..Policy::default() });
+            leaves_no_hole(&runner, &log.db, other, Dialect::Sqlite, &sql).await;
         });
     }
 }

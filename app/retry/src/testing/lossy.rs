@@ -1,0 +1,132 @@
+//! A pool that loses the answer to a COMMIT: its connection is gone, before the server has the COMMIT or after.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+
+use crate::session::Rows;
+use crate::{Begin, Id, Pool, Server, Session, Sessions};
+
+/// A pool that loses the answer to the first COMMIT.
+pub(super) struct Lossy {
+    pool: Pool,
+    loss: Arc<Loss>,
+}
+
+struct Loss {
+    /// Whether the server has the COMMIT.
+    delivered: bool,
+    lost: AtomicBool,
+}
+
+impl Lossy {
+    /// Takes sessions from this connection's pool.
+    pub(super) fn new(connection: &DatabaseConnection, delivered: bool) -> Self {
+        Self { pool: Pool::new(connection), loss: Arc::new(Loss { delivered, lost: AtomicBool::new(false) }) }
+    }
+}
+
+#[async_trait]
+impl Sessions for Lossy {
+    fn server(&self) -> Option<Server> {
+        self.pool.server()
+    }
+
+    fn identity(&self) -> usize {
+        self.pool.identity()
+    }
+
+    async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
+        let session = Some(self.pool.acquire(unnamed).await?);
+        Ok(Box::new(LossySession { session, loss: Arc::clone(&self.loss) }))
+    }
+
+    async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
+        self.pool.end_orphan(id).await
+    }
+}
+
+struct LossySession {
+    /// `None` once the connection is lost.
+    session: Option<Box<dyn Session>>,
+    loss: Arc<Loss>,
+}
+
+impl LossySession {
+    fn session(&mut self) -> Result<&mut Box<dyn Session>, DbErr> {
+        self.session.as_mut().ok_or_else(lost)
+    }
+}
+
+fn lost() -> DbErr {
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    DbErr::Query(RuntimeErr::SqlxError(sqlx::Error::Io(reset).into()))
+}
+
+#[async_trait]
+impl Session for LossySession {
+    async fn version(&mut self) -> Result<String, DbErr> {
+        self.session()?.version().await
+    }
+
+    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
+        self.session()?.begin(begin).await
+    }
+
+    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
+        // With CockroachDB's restart savepoint its release is the commit.
+        let commits = sql.ends_with("COMMIT") || sql == "RELEASE SAVEPOINT cockroach_restart";
+        if !commits || self.loss.lost.swap(true, Ordering::Relaxed) {
+            return self.session()?.control(sql).await;
+        }
+        if self.loss.delivered {
+            self.session()?.control(sql).await?;
+        }
+        self.session = None;
+        Err(lost())
+    }
+
+    async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        self.session()?.execute(statement).await
+    }
+
+    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.session()?.execute_unprepared(sql).await
+    }
+
+    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.session()?.query_one(statement).await
+    }
+
+    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.session()?.query_all(statement).await
+    }
+
+    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+        match self.session.as_mut() {
+            Some(session) => session.stream(statement),
+            None => Box::pin(futures_util::stream::once(async { Err(lost()) })),
+        }
+    }
+
+    async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
+        self.session()?.copy_in(statement, rows).await
+    }
+
+    async fn forget_statements(&mut self) -> Result<(), DbErr> {
+        self.session()?.forget_statements().await
+    }
+
+    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
+        self.session()?.is_in_transaction().await
+    }
+
+    fn release(self: Box<Self>, close: bool) {
+        if let Some(session) = self.session {
+            session.release(close);
+        }
+    }
+}

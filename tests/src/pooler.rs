@@ -1,0 +1,107 @@
+//! PgBouncer before a PostgreSQL, on a free port of 127.0.0.1.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use url::Url;
+
+use crate::StartError;
+use crate::process::{Process, free_port, in_path};
+use crate::proxy::led_through;
+use crate::user::User;
+
+/// For how long a client has a connection of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// For each transaction.
+    Transaction,
+    /// Until it disconnects.
+    Session,
+}
+
+/// A running PgBouncer; stopped when it goes out of scope.
+#[derive(Debug)]
+pub struct Pooler {
+    // First: the process ends before its folder goes.
+    _process: Process,
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Pooler {
+    /// How it is had where it is missing.
+    pub(crate) const REMEDY: &str = "install pgbouncer";
+
+    /// The program: PATH's, or where Debian puts it, which is not in everybody's PATH.
+    #[must_use]
+    pub fn find() -> Option<PathBuf> {
+        in_path("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|it| it.is_file()))
+    }
+
+    /// Starts one before the server of `url`, with at most so many connections to each database.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system or its output says.
+    ///
+    /// # Panics
+    ///
+    /// Where the URL is not one of a server.
+    pub async fn start(
+        program: &Path,
+        url: &str,
+        pooling: Pooling,
+        connections: u32,
+    ) -> Result<Self, StartError> {
+        let io = |error: std::io::Error| failed(error.to_string());
+        let folder = TempDir::with_prefix("seabank-pgbouncer-").map_err(io)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port().map_err(io)?));
+        let url = Url::parse(url).expect("the harness makes good URLs");
+        let server = url.port().expect("a server of the harness has a port");
+        let mode = if pooling == Pooling::Transaction { "transaction" } else { "session" };
+        let text = format!(
+            "[databases]\n\
+             * = host=127.0.0.1 port={server} user=postgres\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
+             server_tls_sslmode = disable\nmax_client_conn = 1000\n\
+             pool_mode = {mode}\ndefault_pool_size = {connections}\n\
+             ignore_startup_parameters = extra_float_digits\n",
+            address.port()
+        );
+        let settings = folder.path().join("pgbouncer.ini");
+        fs::write(&settings, text).map_err(io)?;
+        let mut command = Command::new(program);
+        command.arg(&settings).current_dir(folder.path());
+        if let Some(user) = User::unprivileged() {
+            user.owns(folder.path()).and_then(|()| user.owns(&settings)).map_err(io)?;
+            user.runs(&mut command);
+        }
+        let mut process = Process::spawn(&mut command, &folder.path().join("log"), "TERM").map_err(io)?;
+        process.listens(address).await.map_err(failed)?;
+        Ok(Self { _process: process, _folder: folder, address })
+    }
+
+    /// Where it takes sessions.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A server's URL, led through this pooler.
+    ///
+    /// # Panics
+    ///
+    /// Where it is no URL of a server.
+    #[must_use]
+    pub fn url(&self, url: &str) -> String {
+        led_through(self.address, url)
+    }
+}
+
+fn failed(reason: String) -> StartError {
+    StartError { server: "PgBouncer", reason }
+}

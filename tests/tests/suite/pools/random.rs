@@ -1,0 +1,46 @@
+//! Random nestings and random texts on real servers, from the generators of the crate's own tests.
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use sea_orm_retry::{Policy, Runner};
+use tests::{Test, TestServer, tests};
+
+use super::nestings::{agrees_with_a_model, steps};
+use super::texts::{Dialect, leaves_no_hole, text};
+use super::{Log, POSTGRES, WIRE, execute, open};
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        random_nestings_agree_with_a_model on WIRE,
+        no_random_text_leaves_a_hole on WIRE,
+    ]
+}
+
+const CASES: usize = 300;
+
+/// Cases of a strategy. A failure names its case.
+fn cases<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> Vec<T> {
+    let mut runner = TestRunner::default();
+    let mut case = || strategy.new_tree(&mut runner).expect("a case").current();
+    (0..CASES).map(|_| case()).collect()
+}
+
+async fn random_nestings_agree_with_a_model(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    for steps in cases(steps()) {
+        agrees_with_a_model(&log.runner, &log.db, &steps).await;
+    }
+}
+
+async fn no_random_text_leaves_a_hole(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let other = open(log.test.url(), 1).await;
+    if POSTGRES.contains(&server.server) {
+        // Where it is called in no transaction of a client it commits.
+        execute(&log.db, "CREATE PROCEDURE over() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'").await;
+    }
+    let runner = Runner::new(&log.db, Policy { attempts_max: 3, ..Policy::default() });
+    for sql in cases(text(Dialect::Wire)) {
+        leaves_no_hole(&runner, &log.db, &other, Dialect::Wire, &sql).await;
+    }
+}
