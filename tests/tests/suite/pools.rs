@@ -1,6 +1,7 @@
 //! `sea-orm-retry` on pools as SeaORM makes them, with settings that nobody chose for it.
 #![allow(clippy::disallowed_methods, reason = "a nested begin of a Tx is a savepoint")]
 
+mod ddl;
 #[path = "../../../app/retry/tests/common/nestings.rs"]
 mod nestings;
 mod orphans;
@@ -16,11 +17,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use database::Server;
 use futures_util::future::join_all;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, SqlErr, Statement, StreamTrait,
-    TransactionSession, TransactionTrait,
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, SqlErr, Statement, TransactionSession,
+    TransactionTrait,
 };
 use sea_orm_retry::{Ended, Isolation, Kind, Policy, Runner, Tx, sqlstate};
-use tests::{EVERY, Loss, Tap, Test, TestDatabase, TestServer, tests};
+use tests::{EVERY, Test, TestDatabase, TestServer, tests};
 use tokio::sync::Barrier;
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
@@ -38,9 +39,8 @@ pub(crate) fn tests() -> Vec<Test> {
         what_the_driver_refuses_fails_at_once on WIRE,
         what_a_rights_check_refuses_fails_at_once on POSTGRES,
         an_error_in_answer_to_commit_is_definite on POSTGRES,
-        ddl_in_a_writing_body_is_refused on &[Server::Cockroach],
-        a_newer_cockroachdb_is_told_that_ddl_commits_nothing on WIRE,
     ];
+    all.extend(ddl::tests());
     all.extend(sessions::tests());
     all.extend(orphans::tests());
     all.extend(pooler::tests());
@@ -306,74 +306,4 @@ async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {
         log.runner.statement("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
     assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
     assert_eq!(log.count().await, 0);
-}
-
-async fn ddl_in_a_writing_body_is_refused(server: &TestServer) {
-    let log = Log::new(server, 1).await;
-    ddl_is_refused(&log.runner).await;
-    assert_eq!(log.count().await, 0);
-}
-
-/// Prepared or not, in every kind of body that writes.
-async fn ddl_is_refused(runner: &Runner) {
-    let prepared = |sql: &str| Statement::from_string(sea_orm::DbBackend::Postgres, sql);
-    for sql in [
-        "CREATE TABLE late (id INT8)",
-        "/* c */ alter table log add column x int8",
-        "TRUNCATE log",
-        "-- c\nDROP TABLE log",
-        "GRANT SELECT ON log TO public",
-    ] {
-        for way in 0..3 {
-            let body = async |tx: &Tx| {
-                insert(tx, 100).await?;
-                match way {
-                    0 => tx.execute_unprepared(sql).await.map(drop),
-                    1 => tx.execute_raw(prepared(sql)).await.map(drop),
-                    _ => tx.stream_raw(prepared(sql)).await.map(drop),
-                }
-            };
-            for told in [runner.run("ddl", body).await, runner.run_idempotent("ddl", body).await] {
-                let error = told.expect_err("it commits what came before");
-                assert!(error.to_string().contains("refused inside a transaction"), "{error}");
-            }
-        }
-    }
-}
-
-/// What only servers from v25.1 on know, which the one that plays them does not.
-const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
-
-/// Played: a server that says that it is newer than it is.
-async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
-    let log = Log::new(server, 1).await;
-    let database = log.test.connect().await;
-    for (version, knows_it) in [
-        ("CockroachDB CCL v24.3.9 (x86_64-pc-linux-gnu, built 2025)", false),
-        ("CockroachDB CCL v25.1.0 (x86_64-pc-linux-gnu, built 2025)", true),
-        ("CockroachDB CCL v26.2.1-rc.1 (x86_64-pc-linux-gnu, built 2026)", true),
-    ] {
-        let tap = Tap::new(&database)
-            .claiming(version)
-            .rewriting(|sql| sql.replace(NO_AUTOCOMMIT, "").replace(", PRIORITY HIGH", ""))
-            .losing(&[Loss::BeforeCommit]);
-        let runner = tap.runner(Policy::default());
-        let body = async |tx: &Tx| {
-            insert(tx, 1).await?;
-            tx.proved_not_applied();
-            Ok::<_, DbErr>(tx.attempt())
-        };
-        assert_eq!(runner.run_idempotent("insert", body).await, Ok(2), "{version}");
-        assert_eq!(runner.server(), Some(sea_orm_retry::Server::Cockroach));
-        let begun = tap.begun();
-        let serializable = "BEGIN ISOLATION LEVEL SERIALIZABLE";
-        let own = if knows_it { NO_AUTOCOMMIT } else { "" };
-        assert_eq!(
-            begun,
-            [format!("{serializable}{own}"), format!("{serializable}, PRIORITY HIGH{own}")],
-            "{version}"
-        );
-        ddl_is_refused(&runner).await;
-        execute(&log.db, "DELETE FROM log").await;
-    }
 }

@@ -4,8 +4,16 @@ use proptest::prelude::*;
 use sea_orm_retry::{Policy, Runner};
 
 use crate::nestings::{agrees_with_a_model, steps};
-use crate::texts::{Dialect, leaves_no_hole, text};
+use crate::texts::{leaves_no_hole, text};
 use crate::{Log, open};
+
+/// Parts of texts that only SQLite knows.
+const OWN: [&str; 4] = [
+    "CREATE TRIGGER t AFTER INSERT ON log BEGIN ",
+    "CREATE TEMP TRIGGER t AFTER DELETE ON log BEGIN SELECT 1; END",
+    "TRIGGER",
+    "CREATE",
+];
 
 /// A database that this thread's cases share.
 fn on_one_log(case: impl AsyncFn(&Log, &sea_orm::DatabaseConnection)) {
@@ -32,12 +40,12 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
     #[test]
-    fn no_random_text_leaves_a_hole(sql in text(Dialect::Sqlite)) {
+    fn no_random_text_leaves_a_hole(sql in text(&OWN)) {
         on_one_log(async |log, other| {
             let runner = Runner::new(&log.db, Policy { attempts_max: 1, ..Policy::default() });
-            leaves_no_hole(&runner, &log.db, other, Dialect::Sqlite, &sql).await;
+            leaves_no_hole(&runner, &log.db, other, "DROP TRIGGER IF EXISTS t; DELETE FROM log", &sql).await;
         });
     }
 }

@@ -6,23 +6,33 @@ use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx};
 use tests::{Fault, Test, TestServer, tests};
 
-use super::{Log, WIRE, insert, open};
+use super::{Log, POSTGRES, WIRE, insert, open};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         an_orphan_is_ended_before_the_next_attempt on WIRE,
+        an_orphan_is_ended_by_its_own_limit on POSTGRES,
         a_lost_answer_to_commit_is_unknown on WIRE,
         an_idempotent_body_finds_out on WIRE,
     ]
 }
 
-/// An attempt whose link falls silent holds the lock of its row; the next attempt wants it.
 async fn an_orphan_is_ended_before_the_next_attempt(server: &TestServer) {
+    an_orphan_is_ended(server, Policy::default()).await;
+}
+
+/// Nobody ends it, but the server: BEGIN sets its limit.
+async fn an_orphan_is_ended_by_its_own_limit(server: &TestServer) {
+    an_orphan_is_ended(server, Policy { end_orphans: false, ..Policy::default() }).await;
+}
+
+/// An attempt whose link falls silent holds the lock of its row; the next attempt wants it.
+async fn an_orphan_is_ended(server: &TestServer, policy: Policy) {
     let log = Log::new(server, 1).await;
     insert(&log.db, 1).await.expect("a free id");
     let proxy = log.test.proxy().await;
     let db = open(&proxy.url(log.test.url()), 2).await;
-    let policy = Policy { answer_deadline: Duration::from_secs(2), ..Policy::default() };
+    let policy = Policy { answer_deadline: Duration::from_secs(2), ..policy };
     let mut struck = false;
     proxy.arm(move |request| {
         let strikes = !struck && request.text.contains("INSERT");

@@ -1,5 +1,6 @@
 //! What a body or a neighbour does to a session: stale plans, settings, texts, connections that fall silent.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
         stale_plans_fail_no_run on WIRE,
         statements_that_the_server_has_lost_fail_no_run on POSTGRES,
         an_error_that_a_cleared_cache_does_not_cure_fails on POSTGRES,
+        an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol on POSTGRES,
         what_a_body_does_to_its_session_does_not_outlive_it on POSTGRES,
         one_statement_with_semicolons_is_taken_and_two_are_refused on WIRE,
         a_connection_that_falls_silent_on_its_way_back_frees_its_place on WIRE,
@@ -89,6 +91,22 @@ async fn an_error_that_a_cleared_cache_does_not_cure_fails(server: &TestServer) 
     assert!(started.elapsed() < Duration::from_secs(5), "no endless retry: {error}");
     insert(&log.db, 1).await.expect("no transaction is open");
     assert_eq!(log.count().await, 1);
+}
+
+/// Of class 08 the server says a protocol violation itself, and then the session lives on; every other is a lost link, whatever
+/// its severity.
+async fn an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    for (code, attempts) in [("08006", 2), ("08003", 2), ("08P01", 1)] {
+        let last = AtomicU32::new(0);
+        let raise = format!("DO $$ BEGIN RAISE 'no' USING ERRCODE = '{code}'; END $$");
+        let body = async |tx: &Tx| {
+            last.store(tx.attempt(), Ordering::Relaxed);
+            if tx.attempt() == 1 { tx.execute_unprepared(&raise).await.map(drop) } else { Ok(()) }
+        };
+        let told = log.runner.run("raise", body).await;
+        assert_eq!((told.is_ok(), last.into_inner()), (attempts == 2, attempts), "{code}: {told:?}");
+    }
 }
 
 async fn what_a_body_does_to_its_session_does_not_outlive_it(server: &TestServer) {

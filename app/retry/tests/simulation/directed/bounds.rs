@@ -65,6 +65,36 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     assert!((Duration::from_secs(15)..Duration::from_secs(45)).contains(&took(1)), "{:?}", took(1));
 }
 
+/// Restarts from the savepoint are attempts; and the run ends with the last attempt that began in time.
+#[test]
+fn attempts_and_time_bound_restarts_from_the_savepoint() {
+    let ended = transfer(Cockroach, savepoints(100), Kind::Once, [("INSERT mark", CONFLICT); 9]);
+    assert!(ended.end() == End::RetriesExhausted, "{:?}", ended.error());
+    assert_eq!(ended.codes(), ["40001"; 4]);
+    for restarts in [None, Some(1000)] {
+        let policy = Policy {
+            total_time: Duration::from_secs(1),
+            attempts_max: 1000,
+            pause_max: Duration::ZERO,
+            savepoint_restarts: restarts,
+            ..policy()
+        };
+        let (attempts, took) = on_simulated_time(async {
+            let world = World::told(Cockroach, []);
+            let (runner, _, counter) = watched(&world, policy);
+            let started = Instant::now();
+            let slow = async |tx: &Tx| {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Err::<(), _>(tx.again("on purpose"))
+            };
+            runner.run("slow", slow).await.expect_err("it never ends well");
+            (counter.counts().attempts, started.elapsed())
+        });
+        assert_eq!(attempts, 4, "{restarts:?}");
+        assert!(took < Duration::from_millis(1300), "{took:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_run_ends_within_its_attempts_and_its_time(

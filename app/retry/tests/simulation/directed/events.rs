@@ -39,14 +39,11 @@ fn listened_to() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let fates = [("INSERT id", CONFLICT), ("COMMIT", Fate::CutAfter)];
-        assert!(transfer(Postgres, policy(), Kind::InsertFirst, fates).outcome.is_ok());
-        assert!(
-            transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err()
-        );
-    });
-    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let fates = [("INSERT id", CONFLICT), ("COMMIT", Fate::CutAfter)];
+    assert!(transfer(Postgres, policy(), Kind::InsertFirst, fates).outcome.is_ok());
+    assert!(transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err());
+    let text = String::from_utf8(std::mem::take(&mut *log.0.lock().expect("no panic"))).expect("text");
     let lines = |part: &str| text.lines().filter(|line| line.contains(part)).collect::<Vec<_>>();
     let outcomes = ["again", "unknown", "applied", "failed"];
     let ended = lines("attempt ended");
@@ -60,4 +57,14 @@ fn listened_to() {
     assert!(retries[0].contains(" DEBUG ") && retries[0].contains("sqlstate=\"40001\""), "{}", retries[0]);
     assert!(retries[1].contains(" WARN ") && retries[1].contains("phase=Commit"), "{}", retries[1]);
     assert_eq!(lines(" WARN ").len(), 1, "an ordinary conflict is none: {text}");
+
+    let patient = Policy { warn_after: 2, ..policy() };
+    assert!(transfer(Postgres, patient, Kind::Once, [("INSERT mark", CONFLICT); 3]).outcome.is_ok());
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let levels: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("retrying"))
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(levels, ["DEBUG", "WARN", "WARN"], "{text}");
 }
