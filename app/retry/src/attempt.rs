@@ -258,7 +258,7 @@ impl Runner {
         if !run.may_clear_plans() {
             self.end(Some(session), false, frame.begun).await;
             // A pooler's doing is not the body's to tell.
-            let body = body.filter(|_| !is_mixed_up(&failure.error));
+            let body = body.filter(|_| self.policy.unnamed_statements || !is_mixed_up(&failure.error));
             return run.ended(Verdict::Fail, failure, body, frame.contract.is_idempotent());
         }
         let cleared = async {

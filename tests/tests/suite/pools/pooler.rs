@@ -138,9 +138,14 @@ async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestSer
         execute(&held, "SET default_transaction_isolation = 'read committed'").await;
         held.commit().await.expect("it stays");
     }
-    assert_eq!(text(&strangers, "SHOW default_transaction_isolation").await.as_deref(), Ok("read committed"));
+    // What each connection of the server leaves to those that name no isolation.
+    let left = async || {
+        let show = async |tx: &Tx| text(tx, "SHOW transaction_isolation").await;
+        Runner::new(&strangers, unnamed()).query("show", show).await
+    };
+    assert_eq!(left().await.as_deref(), Ok("read committed"));
     transfers_are_exact(&log, &pooler, unnamed(), 300).await;
-    assert_eq!(text(&strangers, "SHOW transaction_isolation").await.as_deref(), Ok("read committed"));
+    assert_eq!(left().await.as_deref(), Ok("read committed"));
 }
 
 async fn behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag(server: &TestServer) {
