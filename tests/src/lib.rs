@@ -42,6 +42,7 @@ mod proxy;
 mod runner;
 mod secure;
 mod server;
+mod slowest;
 mod tap;
 mod web;
 

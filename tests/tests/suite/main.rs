@@ -1,5 +1,6 @@
 //! Every suite, on every server that can be had.
 
+mod architecture;
 mod audit;
 mod books;
 mod bulk;
@@ -42,6 +43,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
+        ("architecture", architecture::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),

@@ -1,7 +1,7 @@
 //! Random transfers against a model: whatever runs at once, in whatever style, and whichever answers to COMMIT are lost, there is
 //! an order in which the transfers could have run one after the other with exactly these outcomes and these balances.
 //!
-//! The model is the README's list of outcomes in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
+//! The model is the list of outcomes of docs/guarantees.md, in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
