@@ -220,9 +220,9 @@ async fn wire(
     .fetch_one(&mut probe)
     .await
     .map_err(refused)?;
-    if !exists
-        && !(server == Server::Cockroach && uses(&mut probe, &address.database()).await.map_err(refused)?)
-    {
+    let exists = exists
+        || server == Server::Cockroach && uses(&mut probe, &address.database()).await.map_err(refused)?;
+    if !exists {
         return Err(ConnectError::NoDatabase { address: address.clone() });
     }
     let settings =
