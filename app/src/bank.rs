@@ -11,6 +11,7 @@ pub mod load;
 mod moment;
 mod money;
 mod panic;
+mod past;
 pub mod points;
 mod record;
 mod row;

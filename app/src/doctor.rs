@@ -10,7 +10,7 @@ mod retry;
 mod rights;
 
 use crate::bank::{Error, Runner};
-use database::{Address, Database, reason, sqlstate};
+use database::{Address, Database, Server, reason, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use sea_orm_retry::{Policy, Tx};
 use serde::Serialize;
@@ -63,7 +63,8 @@ pub struct Patient {
 pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let Patient { address, database, policy, .. } = patient;
     let runner = Runner::new(database, policy.clone());
-    let mut add = |check, found: Result<State, Unseen>| tell(Finding::new(check, found));
+    let closed = internals_are_closed(&runner).await;
+    let mut add = |check, found: Result<State, Unseen>| tell(Finding::new(check, found, closed));
     add("url", Ok(State::ok(address.to_string())));
     add("server", Ok(server(address, database)));
     add("tls", protection::tls(address).await);
@@ -80,16 +81,26 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     add("retry", retry::provoked(database, &runner).await);
 }
 
+/// Whether CockroachDB (since v26.1) keeps its internals from every session, an administrator's too, and this one's wish to
+/// read them has come to nothing.
+async fn internals_are_closed(runner: &Runner) -> bool {
+    if runner.server() != Server::Cockroach {
+        return false;
+    }
+    let setting = ask(runner, "SHOW allow_unsafe_internals").await.ok();
+    setting.and_then(|row| row.try_get_by_index::<String>(0).ok()).is_some_and(|setting| setting == "off")
+}
+
 /// Where no server answers there is but one finding: why, and what to do.
 #[must_use]
 pub fn no_connection(line: &str) -> Finding {
     let state = State { verdict: Verdict::Fail, ..State::ok(line) };
-    Finding::new("connection", Ok(state))
+    Finding::new("connection", Ok(state), false)
 }
 
 fn server(address: &Address, database: &Database) -> State {
     let version = database.version.split(" (").next().unwrap_or(&database.version);
-    if address.scheme() == "cockroachdb" && database.server != database::Server::Cockroach {
+    if address.scheme() == "cockroachdb" && database.server != Server::Cockroach {
         return State::warn(
             format!("{version}, and the URL says CockroachDB"),
             "give the URL of a node of CockroachDB, or write postgres:// to mean this one",
@@ -147,8 +158,13 @@ impl From<Error<DbErr>> for Unseen {
 }
 
 impl Finding {
-    fn new(check: &'static str, found: Result<State, Unseen>) -> Self {
+    /// `closed`: whether the server keeps its internals from every session.
+    fn new(check: &'static str, found: Result<State, Unseen>, closed: bool) -> Self {
         let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
+            Unseen { denied: true, .. } if closed => State::warn(
+                "the server keeps its internals from every session",
+                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then look again",
+            ),
             Unseen { denied: true, .. } => {
                 State::warn("this user may not see it", "look once as an administrator")
             }

@@ -92,14 +92,10 @@ const INVALID_PASSWORD: &str = "28P01";
 /// The server's, of the first statement that it refuses.
 pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, DbErr> {
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
-    let database_created = !is_there(admin, "pg_database WHERE datname", database).await?;
-    if database_created {
-        run(admin, &format!("CREATE DATABASE {database}")).await?;
-    }
-    let user_created = !is_there(admin, "pg_roles WHERE rolname", user).await?;
-    if user_created {
-        run(admin, &format!("CREATE USER {user}")).await?;
-    }
+    let database_created = !is_there(admin, "pg_database WHERE datname", database).await?
+        && made(run(admin, &format!("CREATE DATABASE {database}")).await)?;
+    let user_created = !is_there(admin, "pg_roles WHERE rolname", user).await?
+        && made(run(admin, &format!("CREATE USER {user}")).await)?;
     let password = match &wanted.password {
         None => PasswordSet::NotGiven,
         Some(Password(password)) => set_password(admin, user, password).await?,
@@ -175,6 +171,17 @@ async fn set_password(admin: &Database, user: &str, password: &str) -> Result<Pa
 
 async fn run(database: &Database, sql: &str) -> Result<(), DbErr> {
     database.connection.execute_unprepared(sql).await.map(drop)
+}
+
+/// Whether a CREATE has made it, or it was there after all: made by another `init` meanwhile, or not shown by CockroachDB,
+/// whose catalog may answer from a cache since v26.1.
+fn made(done: Result<(), DbErr>) -> Result<bool, DbErr> {
+    match done {
+        Ok(()) => Ok(true),
+        // duplicate_database; duplicate_object; unique_violation, of PostgreSQL's catalog
+        Err(error) if matches!(sqlstate(&error).as_deref(), Some("42P04" | "42710" | "23505")) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A statement that older CockroachDB does not know, and does not need.

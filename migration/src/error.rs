@@ -1,6 +1,6 @@
 //! Why a migration did not end well, each in one line that says what to do next.
 
-use database::{Database, Server, reason, sqlstate};
+use database::{Database, Server, UNLICENSED, reason, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use terminal::{Exit, Failure};
 
@@ -36,6 +36,26 @@ pub enum Error {
         /// What the last attempt met.
         reason: String,
         /// The database's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// The table is locked against schema changes: CockroachDB's `schema_locked`.
+    #[error(
+        "the database refused to change the schema: {reason}; unlock that table (ALTER TABLE … SET (schema_locked = false)), then run this again"
+    )]
+    Locked {
+        /// In the server's words, with the table's name.
+        reason: String,
+        /// The server's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// CockroachDB is throttled for want of a licence.
+    #[error("the database takes no more transactions: {reason}; {UNLICENSED}")]
+    Throttled {
+        /// In the server's words.
+        reason: String,
+        /// The server's own error.
         #[source]
         source: DbErr,
     },
@@ -81,6 +101,8 @@ impl From<Error> for Failure {
             Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
             Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
             Error::Busy { .. } => (Exit::Failed, "busy"),
+            Error::Locked { .. } => (Exit::Failed, "schema_locked"),
+            Error::Throttled { .. } => (Exit::Failed, "throttled"),
             Error::Elsewhere { .. } => (Exit::Failed, "schema_elsewhere"),
             Error::Refused(_) => (Exit::Failed, "schema_refused"),
             Error::Failed { .. } => (Exit::Failed, "migration_failed"),
@@ -103,6 +125,8 @@ impl Error {
                 reason,
                 source,
             },
+            Some("57000") => Self::Locked { reason, source },
+            Some("XXC02") => Self::Throttled { reason, source },
             Some("53300" | "57P01" | "57P02" | "57P03") => Self::Lost { reason, source },
             Some(_) if is_contention(&source) => Self::Busy { reason, source },
             Some(_) => Self::Failed { reason, source },

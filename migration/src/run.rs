@@ -77,12 +77,12 @@ pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Res
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        let busy = matches!(error, Error::Busy { .. });
+        let busy = matches!(error, Error::Busy { .. } | Error::Throttled { .. });
         if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !busy {
             return Err(error);
         }
         let wait = Duration::from_millis(rand::rng().random_range(10..=250));
-        tracing::info!(attempt, %error, ?wait, "somebody else is at the schema: trying again");
+        tracing::info!(attempt, %error, ?wait, "not now: trying again");
         tokio::time::sleep(wait).await;
     }
     unreachable!("the loop ends with its last attempt")

@@ -79,14 +79,15 @@ struct HeldRow(PgConnection);
 
 impl HeldRow {
     async fn take(database: &Database) -> Result<Self, DbErr> {
-        let options = database.connection.get_postgres_connection_pool().connect_options();
-        let mut session = PgConnection::connect_with(&options)
-            .await
-            .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
+        // With the pool's settings: where writes are buffered until COMMIT the row would not be locked.
+        let session = database.connection.get_postgres_connection_pool().acquire().await;
+        let mut session =
+            session.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?.detach();
         for statement in [
-            // Milliseconds. Bounds the wait for the row; plain integers are all that v20.x takes.
-            "SET statement_timeout = 5000".to_owned(),
             format!("CREATE TABLE IF NOT EXISTS {LOCK_TABLE} (id INT8 PRIMARY KEY, held_at TIMESTAMPTZ)"),
+            // Milliseconds; plain integers are all that v20.x takes. Bounds the wait for the row, and not the schema change
+            // before it: since v24.3 a timeout counts while its job is waited for.
+            "SET statement_timeout = 5000".to_owned(),
             "BEGIN".to_owned(),
             format!("UPSERT INTO {LOCK_TABLE} (id, held_at) VALUES (1, now())"),
         ] {

@@ -58,7 +58,7 @@ pub use found::Found;
 pub use limit::LIMIT;
 pub use own::OwnServer;
 pub use postgres::Postgres;
-pub use proxy::{Cut, Fault, Kind, Proxy, Request};
+pub use proxy::{Cut, Fault, Kind, Played, Proxy, Request};
 pub use runner::{Body, EVERY, Test, run, run_on};
 pub use secure::SecureCockroach;
 pub use server::TestServer;

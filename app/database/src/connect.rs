@@ -36,6 +36,8 @@ pub struct Options {
     pub statement_timeout: Option<Duration>,
     /// What the sessions are for.
     pub purpose: Purpose,
+    /// Whether the sessions read `crdb_internal`, which CockroachDB closes since v26.1 to those that do not ask.
+    pub internals: bool,
     /// Whether a SQLite file that is missing may be created, where its URL says `mode=rwc`.
     pub create: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(8),
             statement_timeout: Some(Duration::from_secs(30)),
             purpose: Purpose::Transactions,
+            internals: false,
             create: true,
         }
     }
@@ -178,6 +181,19 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
     Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
+/// Whether there is a database of this name, by its use: since v26.1 the catalog may answer from a cache.
+async fn uses(probe: &mut PgConnection, database: &str) -> Result<bool, sqlx::Error> {
+    if database.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!("SET database = '{}'", database.replace('\'', "''"));
+    match session::apply(probe, &sql).await {
+        Ok(()) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// For how long an idle connection is taken to be as it was.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -204,11 +220,13 @@ async fn wire(
     .fetch_one(&mut probe)
     .await
     .map_err(refused)?;
+    let exists = exists
+        || server == Server::Cockroach && uses(&mut probe, &address.database()).await.map_err(refused)?;
     if !exists {
         return Err(ConnectError::NoDatabase { address: address.clone() });
     }
     let settings =
-        session::accepted(&mut probe, session::settings(server, options)).await.map_err(refused)?;
+        session::accepted(&mut probe, session::settings(server, &version, options)).await.map_err(refused)?;
     let _ = probe.close().await;
 
     let lifetimes = Arc::new(Lifetimes::new(options.max_connections));

@@ -122,6 +122,9 @@ fn has_hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
+/// What to do where CockroachDB answers XXC02: since v24.3 a cluster of several nodes is throttled 7 days after it was made.
+pub const UNLICENSED: &str = "without a valid licence a cluster of several nodes has five open transactions at most: install one (SET CLUSTER SETTING enterprise.license = '…'), or give --concurrency 4 at most; a single node needs none";
+
 const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
 const NO_TLS: &str =
     "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
@@ -135,6 +138,7 @@ fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
         "42501" => "have an administrator let this user connect",
         "53300" => "wait until others have disconnected, or raise its limit",
         "57P03" => "wait until it is ready",
+        "XXC02" => UNLICENSED,
         _ if tls.is_off() => {
             "check the user and the password; if it asks for TLS, give sslmode=verify-full&sslrootcert=FILE"
         }

@@ -18,7 +18,7 @@ mod tls;
 pub use address::{Address, EMBEDDED_URL};
 pub use connect::{Database, Options, Purpose, connect};
 pub use encryption::{Encryption, encryption};
-pub use error::ConnectError;
+pub use error::{ConnectError, UNLICENSED};
 pub use sea_orm_retry::{Server, driver_error, reason, sqlstate};
 
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are

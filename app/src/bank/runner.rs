@@ -174,6 +174,14 @@ impl Runner {
         Self { runner: self.runner.under(policy), ..self.clone() }
     }
 
+    /// The same, whose runs are tried again for no longer than this.
+    #[must_use]
+    pub fn within(&self, total_time: Duration) -> Self {
+        let policy = self.runner.policy();
+        let policy = Policy { total_time: policy.total_time.min(total_time), ..policy.clone() };
+        Self { runner: self.runner.under(policy), ..self.clone() }
+    }
+
     /// The server.
     #[must_use]
     pub fn server(&self) -> Server {

@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let stand_in = StandIn::of(&address).transpose()?;
     let connections = context.pool().unwrap_or(Options::default().max_connections);
     // Two at least: there is no conflict with fewer.
-    let options = Options { max_connections: connections.max(2), ..Options::default() };
+    let options = Options { max_connections: connections.max(2), internals: true, ..Options::default() };
     let connected = context.connect_with(stand_in.as_ref().map_or(&address, |it| &it.address), &options);
     let database = match connected.await {
         Ok(database) => database,

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::bank::Error;
-use database::{reason, sqlstate};
+use database::{UNLICENSED, reason, sqlstate};
 use sea_orm::DbErr;
 use terminal::{Exit, Failure};
 
@@ -21,6 +21,9 @@ pub(super) fn transaction<E: Display>(
     match error {
         Error::Body(error) => body(error),
         Error::Database { error, .. } => of_database(error),
+        Error::RetriesExhausted(_) if error.last().is_some_and(is_throttled) => {
+            Failure::new(Exit::Failed, THROTTLED, format!("{error}; nothing of it is applied: {UNLICENSED}"))
+        }
         Error::RetriesExhausted { .. } => Failure::new(
             Exit::Failed,
             "retries_exhausted",
@@ -35,6 +38,13 @@ pub(super) fn transaction<E: Display>(
     }
 }
 
+/// A cluster without a licence.
+const THROTTLED: &str = "throttled";
+
+fn is_throttled(error: &DbErr) -> bool {
+    sqlstate(error).as_deref() == Some("XXC02")
+}
+
 /// What the database said, and what to do about it.
 pub(super) fn of_database(error: &DbErr) -> Failure {
     let (kind, remedy) = match sqlstate(error).as_deref() {
@@ -47,6 +57,10 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
         Some("42501") => ("denied", "ask the database's owner for the rights"),
         Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
         Some("3D000") => ("no_database", "create it, or give another --database-url"),
+        Some(QUERY_CANCELED) => ("statement_timeout", "run it again when the server has less to do"),
+        // OperatorIntervention: CockroachDB's schema_locked.
+        Some("57000") => ("schema_locked", SCHEMA_LOCKED),
+        Some("XXC02") => (THROTTLED, UNLICENSED),
         _ => ("database", "see what was sent with --echo"),
     };
     let exit = match kind {
@@ -56,6 +70,16 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
     Failure::new(exit, kind, format!("the database refused: {}: {remedy}", reason(error)))
 }
 
+/// How CockroachDB and PostgreSQL say that a statement took too long, or was cancelled.
+const QUERY_CANCELED: &str = "57014";
+
+/// A chunk that took too long.
+pub(super) const CHUNK_TIMEOUT: &str = "chunk_timeout";
+
+/// What to do about a table of CockroachDB's that is locked against schema changes; the server names it.
+pub(super) const SCHEMA_LOCKED: &str =
+    "unlock that table (ALTER TABLE … SET (schema_locked = false)), then run it again";
+
 /// What reading ended in.
 pub(super) fn reading(error: &ReadError) -> Failure {
     transaction(error, "", of_database)
@@ -63,6 +87,16 @@ pub(super) fn reading(error: &ReadError) -> Failure {
 
 /// What a bulk load ended in.
 pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
+    // COPY obeys the server's limit for a statement since CockroachDB v23.1, and has less of it since v23.2.
+    if let Error::Database { error, .. } = error
+        && sqlstate(error).as_deref() == Some(QUERY_CANCELED)
+    {
+        let line = format!(
+            "the database gave up a chunk that took longer than its limit for a statement: {}: give a smaller --chunk",
+            reason(error)
+        );
+        return Failure::new(Exit::Failed, CHUNK_TIMEOUT, line);
+    }
     transaction(error, settle, |error| match error {
         LoadError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
         LoadError::Rejected(_) => Failure::new(Exit::Failed, "rejected", error.to_string()),

@@ -19,6 +19,7 @@ use super::progress::{pace, run_line};
 use super::source::Source;
 use super::{failure, load};
 use crate::bank::import::{ImportError, Imported, OnError};
+use crate::bank::load::Loading;
 use rejects::Rejects;
 
 /// The rows of a transaction where nothing is said. COPY of ten thousand is more than three times as fast as of one
@@ -89,6 +90,10 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
     let mut rejects = rejects.transpose()?;
     let loading = args.load.loading(context, CHUNK);
     let again = load::again(&command(args, file), &loading);
+    // A chunk's name is its content's, so that this run takes others too.
+    let half =
+        Loading { chunk: (loading.chunk.get() / 2).try_into().unwrap_or(loading.chunk), ..loading.clone() };
+    let smaller = load::again(&command(args, file), &half);
     context.progress().say(&run_line("import", loading.run));
 
     let started = Instant::now();
@@ -116,7 +121,7 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
 
     let (imported, failure) = match imported {
         Ok(imported) => (imported, context.interruption(format!("to complete it run `{again}`"))),
-        Err((error, imported)) => (imported, Some(failed(&error, &again))),
+        Err((error, imported)) => (imported, Some(failed(&error, &again, &smaller))),
     };
     let keys = keys(imported, bank.counts().retries, started.elapsed().as_secs_f64(), loading.run);
     let text = text(&keys, args);
@@ -135,7 +140,7 @@ fn quoted(text: &str) -> String {
     shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
-fn failed(error: &ImportError, again: &str) -> Failure {
+fn failed(error: &ImportError, again: &str, smaller: &str) -> Failure {
     let fail = |kind, remedy: &str| Failure::new(Exit::Failed, kind, format!("{error}; {remedy} `{again}`"));
     match error {
         ImportError::Header(reason) => Failure::usage(format!("the file cannot be imported: {reason}")),
@@ -144,7 +149,13 @@ fn failed(error: &ImportError, again: &str) -> Failure {
         }
         ImportError::Unreadable(_) => fail("unreadable", "mend the file, then run"),
         ImportError::Unwritable(_) => fail("unwritable", "make room for it, then run"),
-        ImportError::Load(error) => load::with_completion(failure::loading(error, again), again),
+        ImportError::Load(error) => match failure::loading(error, again) {
+            slow if slow.kind == failure::CHUNK_TIMEOUT => Failure {
+                line: format!("{}, as in `{smaller}`, which completes the rest", slow.line),
+                ..slow
+            },
+            failure => load::with_completion(failure, again),
+        },
     }
 }
 

@@ -130,6 +130,10 @@ pub(super) async fn draw<D: Copy>(
 pub(super) fn with_completion(failure: Failure, again: &str) -> Failure {
     match failure.kind {
         "run_conflict" => failure,
+        failure::CHUNK_TIMEOUT => Failure {
+            line: format!("{} to a new run, or complete this one by `{again}`", failure.line),
+            ..failure
+        },
         _ if failure.exit == Exit::Unknown => failure,
         _ => Failure { line: format!("{}; to complete the rest run `{again}`", failure.line), ..failure },
     }

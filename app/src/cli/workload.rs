@@ -150,7 +150,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let database = context.connect(args.concurrency).await?;
     let bank = context.migrated_bank(&database).await?;
     let auditor = context.bank_for_analysis().await?;
-    audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of)?;
+    audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of).await?;
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
         style: args.style.on(bank.server())?,

@@ -13,11 +13,13 @@ mod entities;
 mod faults;
 mod file;
 mod files;
+mod generic;
 mod harness;
 mod import;
 mod init;
 mod migrations;
 mod model;
+mod newer;
 mod nodes;
 mod others;
 mod plans;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         ("audit", audit::tests()),
         ("file", file::tests()),
         ("plans", plans::tests()),
+        ("newer", newer::tests()),
         ("crash", crash::tests()),
         ("nodes", nodes::tests()),
         ("durability", durability::tests()),

@@ -34,12 +34,12 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let mut counting = context.progress().towards(WHOLE, "rows");
     let mut way = None;
     let imported = bank.import_on_server(&long, url, &loading, |step| {
-        let taken = way_of(step);
+        let taken = way_of(&step);
         if taken.is_some() && taken != way {
             way = taken;
             counting.say(way.unwrap_or_default());
         }
-        tell(&mut counting, step);
+        tell(&mut counting, &step);
     });
     let imported = imported.await;
     drop(counting);
@@ -59,22 +59,25 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
 const WHOLE: u64 = 1000;
 
 /// What there is to know of the way that is taken into accounts.
-fn way_of(step: Step) -> Option<&'static str> {
+fn way_of(step: &Step) -> Option<&'static str> {
     match step {
         Step::Offline(_) => Some("IMPORT INTO accounts: the table is offline until it ends"),
         Step::Adding { .. } => Some(
             "IMPORT INTO accounts is not for this: the accounts are added in chunks, and the table stays online",
         ),
-        Step::Waiting(_) | Step::Reading(_) | Step::Checking | Step::Validating => None,
+        Step::Waiting(_) | Step::Reading(_) | Step::Checking | Step::Refused(_) | Step::Validating => None,
     }
 }
 
-fn tell(counting: &mut Counting, step: Step) {
-    let (what, done) = match step {
+fn tell(counting: &mut Counting, step: &Step) {
+    let (what, done) = match *step {
         Step::Waiting(done) => ("waiting for another import into accounts", done),
         Step::Reading(done) => ("the server reads the file to a table of its own", done),
         Step::Checking => ("looking at its accounts", 1.0),
         Step::Offline(done) => ("the server reads the file into accounts, which is offline", done),
+        Step::Refused(ref reason) => {
+            return counting.say(&format!("the server does not IMPORT INTO accounts: {reason}"));
+        }
         Step::Validating => ("validating the constraints of accounts and transfers", 1.0),
         Step::Adding { imported, of } => {
             let done = imported.rows + imported.found + imported.present;
@@ -94,7 +97,7 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
         ServerSideError::Header(reason) => Failure::usage(format!("the file cannot be imported: {reason}")),
         ServerSideError::Rejected(_) => fail("rejected", &mend),
         ServerSideError::Job(JobError::Refused(refused))
-            if database::sqlstate(refused).as_deref() == Some("42501") =>
+            if matches!(database::sqlstate(refused).as_deref(), Some("42501" | "57000")) =>
         {
             failure::of_database(refused)
         }
