@@ -30,6 +30,11 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// A hot standby takes no writes.
+    #[error(
+        "the server is a hot standby, which takes no writes: give the URL of the one that does, or promote it"
+    )]
+    Standby,
     /// Somebody else held on to the schema longer than this waits.
     #[error("the schema is held by another session ({reason}): let it end, then run this again")]
     Busy {
@@ -80,6 +85,7 @@ impl From<Error> for Failure {
             Error::Denied { .. } => (Exit::NoDatabase, "denied"),
             Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
             Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
+            Error::Standby => (Exit::Failed, "read_only"),
             Error::Busy { .. } => (Exit::Failed, "busy"),
             Error::Elsewhere { .. } => (Exit::Failed, "schema_elsewhere"),
             Error::Refused(_) => (Exit::Failed, "schema_refused"),
@@ -153,7 +159,7 @@ async fn grant(database: &Database) -> String {
         DbBackend::Postgres,
         "SELECT quote_ident(current_user), quote_ident(current_database()), quote_ident(current_schema())",
     );
-    let names = database.connection.query_one_raw(question).await.ok().flatten();
+    let names = database::answered(database.connection.query_one_raw(question)).await.ok().flatten();
     let name = |index: usize, otherwise: &str| {
         names
             .as_ref()
