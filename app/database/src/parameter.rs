@@ -20,15 +20,15 @@ const USED: [&str; 18] = [
     "options",
     "password",
     "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
     "ssl-ca",
     "ssl-cert",
     "ssl-key",
     "ssl-mode",
     "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
     "statement-cache-capacity",
     "user",
 ];
@@ -128,14 +128,20 @@ fn refusal<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
     let bare = |name: &str| name.to_lowercase().replace(['-', '_'], "");
     let asked = bare(key);
     let distance = |name: &&str| strsim::damerau_levenshtein(&bare(name), &asked);
-    // A longer name may be further from what was written.
-    let near = names.map(|name| (distance(&name), name)).min().filter(|(far, name)| *far <= name.len() / 4);
-    let meant = near.map(|(_, name)| {
-        let advice = MEANT.iter().find(|(it, _)| *it == name && !USED.contains(it));
-        advice.map_or_else(|| format!("write {name}"), |(_, advice)| (*advice).to_owned())
+    // A longer name may be further from what was written. Of those that are as near the first counts.
+    let near = names.min_by_key(distance).filter(|name| distance(name) <= name.len() / 4);
+    let advice = near.map(|name| match MEANT.iter().find(|(it, _)| *it == name) {
+        Some((_, advice)) => (*advice).to_owned(),
+        None if name == key => "leave it out".to_owned(),
+        None => format!("write {name}"),
     });
-    let meant = meant.unwrap_or_else(|| "leave it out".to_owned());
-    format!("its parameter `{}` is unknown, or its value cannot be had: {meant}", shortened(key))
+    let what = if near == Some(key) && UNUSED.iter().any(|(name, _)| *name == key) {
+        "cannot be used as it is given"
+    } else {
+        "is unknown"
+    };
+    let advice = advice.unwrap_or_else(|| "leave it out".to_owned());
+    format!("its parameter `{}` {what}: {advice}", shortened(key))
 }
 
 /// A name may be anything: as much of it as a name has, and only what a name is made of.
@@ -188,7 +194,7 @@ mod tests {
     fn a_refusal_names_the_parameter_and_what_was_meant() {
         for (key, value, meant) in [
             ("SSLMODE", "verify-full", "write sslmode"),
-            ("ssl_mode", "require", "write ssl-mode"),
+            ("ssl_mode", "require", "write sslmode"),
             ("sslmod", "require", "write sslmode"),
             ("slmode", "require", "write sslmode"),
             ("Host", "db", "write host"),
@@ -201,6 +207,7 @@ mod tests {
             ("pool_size", "3", "--pool"),
             ("conect_timeout", "3", "write connect_timeout"),
             ("application-name", "x", "write application_name"),
+            ("sslnegotiation", "direct", "cannot be used as it is given: leave it out"),
             ("zzz", "3", "leave it out"),
         ] {
             let Parameter::Refused(why) = of(key, value) else { panic!("{key}") };

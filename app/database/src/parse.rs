@@ -74,10 +74,16 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
     check_text(text)?;
     let mut url = Url::parse(text)
         .map_err(|error| ConnectError::bad_url(format!("it cannot be parsed ({error}); {ENCODE}")))?;
+    // Then what was meant for the user and the password may be anywhere.
+    let has_strayed = !authority(text).contains('@') && text.contains('@');
     if url.path().trim_matches('/').is_empty() {
-        return bad("it names no database: end it in /bank");
+        return bad(if has_strayed {
+            format!("it cannot be parsed: {ENCODE}")
+        } else {
+            "it names no database: end it in /bank".to_owned()
+        });
     }
-    let mut notes = check_parameters(&url, !authority(text).contains('@') && text.contains('@'))?;
+    let mut notes = check_parameters(&url, has_strayed)?;
     notes.extend(unread_password_file(&url));
     let mut shown = url.clone();
     hide_secrets(&mut shown);

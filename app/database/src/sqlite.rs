@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::ConnectOptions;
-use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::pooler::Pooler;
 use crate::{ConnectError, Database, Options, Server};
@@ -24,6 +23,33 @@ pub(crate) async fn open(
 
 /// How long a file that another process keeps for itself is waited for.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// And how long by the first connection: whoever turns a new file to WAL does not take longer.
+const FIRST_MAX: Duration = Duration::from_secs(3);
+
+/// Opens the file once as every connection of the pool will. Where a connection cannot be set up, the pool would try for as
+/// long as it may, and not say why.
+async fn first_connection(file: &SqliteConnectOptions, read_only: bool) -> Result<(), sqlx::Error> {
+    let impatient = file.clone().busy_timeout(Duration::from_millis(500));
+    let started = Instant::now();
+    loop {
+        let opening = async {
+            let mut connection = impatient.connect().await?;
+            sqlx::query("SELECT 1 FROM sqlite_master").execute(&mut connection).await?;
+            if !read_only {
+                make_durable(&mut connection).await?;
+            }
+            connection.close().await
+        };
+        match opening.await {
+            // SQLite's own waiting does not help those who want to turn the same file to WAL.
+            Err(error) if primary_code(&error) == Some(BUSY) && started.elapsed() < FIRST_MAX => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
 
 async fn pool(
     file: &SqliteConnectOptions,
@@ -49,17 +75,8 @@ async fn pool(
         .after_connect(move |connection, _| {
             Box::pin(async move { if read_only { Ok(()) } else { make_durable(connection).await } })
         });
-    let started = Instant::now();
-    let pool = loop {
-        match pool_options.clone().connect_with(file.clone()).await {
-            // Whoever turns a new file to WAL keeps it for himself meanwhile, and SQLite's own waiting does not help
-            // those who want the same.
-            Err(error) if is_busy(&error) && started.elapsed() < BUSY_MAX => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            opened => break opened?,
-        }
-    };
+    first_connection(&file, read_only).await?;
+    let pool = pool_options.connect_with(file).await?;
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database {
         connection: pool.into(),
@@ -86,11 +103,13 @@ impl Database {
     }
 }
 
-/// SQLITE_BUSY, whatever its extension says of the reason.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code =
-        error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| code & 0xff == 5)
+const BUSY: u32 = 5;
+const FULL: u32 = 13;
+
+/// SQLite's code, whatever its extension says of the reason.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
 }
 
 /// Makes durable what a connection can see, before anything is said of it. Whoever opens the file after the last to have it open
@@ -98,10 +117,13 @@ fn is_busy(error: &sqlx::Error) -> bool {
 /// process was killed. A checkpoint begins by syncing the log, or fails.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for _ in 0..100 {
-        let busy: i64 =
-            sqlx::query_scalar("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await?;
-        if busy == 0 {
-            return Ok(());
+        let checkpoint = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(PASSIVE)");
+        match checkpoint.fetch_one(&mut *connection).await {
+            Ok(0) => return Ok(()),
+            // The log is synced, and there is no room to go on: all can be read.
+            Err(error) if primary_code(&error) == Some(FULL) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error),
         }
         // Another's checkpoint is on its way, and may fail.
         tokio::time::sleep(Duration::from_millis(20)).await;
