@@ -29,27 +29,29 @@ pub(crate) async fn fitting(
     if server != Server::Postgres || wanted == 1 {
         return (wanted, None);
     }
-    match room(probe).await {
-        Ok(Some(room)) if room < i64::from(wanted) => {}
-        Ok(_) => return (wanted, None),
-        Err(error) => {
-            tracing::debug!(%error, "the limits cannot be seen");
-            return (wanted, None);
-        }
+    let room = room(probe).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the limits cannot be seen");
+        None
+    });
+    let Some(Room { of, most, free }) = room.filter(|room| room.free < i64::from(wanted)) else {
+        return (wanted, None);
+    };
+    let few = u32::try_from(free).unwrap_or(0).max(1);
+    if of == SERVER {
+        // Taking all of them to be told so would keep everybody out.
+        return (few, Some(format!("the {of} has {most}, and {free} of them are free")));
     }
-    // The server knows better what it lets in, and says why.
     let mut opened = Vec::new();
-    let mut refusal = None;
-    while opened.len() + 1 < wanted as usize {
+    let refusal = loop {
+        if opened.len() + 1 >= wanted as usize {
+            break None;
+        }
         match PgConnection::connect_with(wire).await {
             Ok(session) => opened.push(session),
-            Err(error) => {
-                refusal = Some(error);
-                break;
-            }
+            Err(error) => break Some(error),
         }
-    }
-    let had = u32::try_from(opened.len() + 1).unwrap_or(wanted);
+    };
+    let had = u32::try_from(opened.len() + 1).unwrap_or(few);
     for session in opened {
         let _ = session.close().await;
     }
@@ -61,13 +63,26 @@ pub(crate) async fn fitting(
     }
 }
 
-/// The connections that can be had, this one included.
-async fn room(probe: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+/// How [`CONNECTION_LIMITS`] calls the limit of all.
+const SERVER: &str = "server";
+
+/// The limit that leaves least.
+struct Room {
+    of: String,
+    most: i64,
+    /// The connections that can be had, this one included.
+    free: i64,
+}
+
+async fn room(probe: &mut PgConnection) -> Result<Option<Room>, sqlx::Error> {
     let rows = sqlx::raw_sql(AssertSqlSafe(CONNECTION_LIMITS)).fetch_all(probe).await?;
-    let mut least = None;
+    let mut least: Option<Room> = None;
     for row in rows {
-        let free = row.try_get::<i64, _>(1)? - row.try_get::<i64, _>(2)?;
-        least = Some(least.map_or(free, |least: i64| least.min(free)));
+        let (of, most, used): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let free = most - used;
+        if least.as_ref().is_none_or(|least| free < least.free) {
+            least = Some(Room { of, most, free });
+        }
     }
     Ok(least)
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::pooler::Pooler;
@@ -68,15 +70,17 @@ async fn pool(
             file = file.journal_mode(SqliteJournalMode::Wal);
         }
     }
-    let pool_options = SqlitePoolOptions::new()
-        .max_connections(options.max_connections)
-        .acquire_timeout(options.connect_timeout)
-        .test_before_acquire(false)
-        .after_connect(move |connection, _| {
-            Box::pin(async move { if read_only { Ok(()) } else { make_durable(connection).await } })
-        });
-    first_connection(&file, read_only).await?;
-    let pool = pool_options.connect_with(file).await?;
+    let mut connections = options.max_connections;
+    if let Err(error) = first_connection(&file, read_only).await {
+        if !lacks_room(&error) {
+            return Err(error);
+        }
+        // On a full disk there is no room for what connections share, and a single one can do without.
+        file = file.locking_mode(SqliteLockingMode::Exclusive);
+        first_connection(&file, read_only).await.map_err(|_| error)?;
+        connections = 1;
+    }
+    let pool = pool_options(connections, read_only, options).connect_with(file).await?;
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database {
         connection: pool.into(),
@@ -86,6 +90,16 @@ async fn pool(
         pooler: Pooler::None,
         limited: None,
     })
+}
+
+fn pool_options(connections: u32, read_only: bool, options: &Options) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(options.connect_timeout)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { if read_only { Ok(()) } else { make_durable(connection).await } })
+        })
 }
 
 impl Database {
@@ -101,6 +115,13 @@ impl Database {
             tracing::debug!(%error, "the file keeps its journal mode");
         }
     }
+}
+
+/// SQLITE_FULL, and what comes of it where the files beside the database cannot be made or grow.
+fn lacks_room(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // SQLITE_CANTOPEN; SQLITE_IOERR_WRITE, _SHMOPEN, _SHMSIZE
+    matches!(code.as_deref(), Some("13" | "14" | "778" | "4618" | "4874"))
 }
 
 const BUSY: u32 = 5;

@@ -72,21 +72,25 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
     let limits = runner.query("doctor", async |tx: &Tx| {
         tx.query_all_raw(Statement::from_string(tx.get_database_backend(), CONNECTION_LIMITS)).await
     });
-    let mut least: Option<(i64, String)> = None;
+    let mut least: Option<(i64, (String, String))> = None;
     for row in limits.await? {
         let (what, most, used): (String, i64, i64) =
             (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         // Those of this examination come and go.
         let free = most - used;
         if least.as_ref().is_none_or(|(least, _)| free < *least) {
-            least = Some((free, format!("of {most} that the {what} has, {used} of them in use")));
+            let raise = match what.split_once(' ') {
+                Some((kind, _)) => format!("the {kind}'s CONNECTION LIMIT"),
+                None => "max_connections".to_owned(),
+            };
+            least = Some((free, (format!("of {most} that the {what} has, {used} of them in use"), raise)));
         }
     }
-    let Some((free, found)) = least.filter(|(free, _)| *free < i64::from(connections)) else {
+    let Some((free, (found, raise))) = least.filter(|(free, _)| *free < i64::from(connections)) else {
         return Ok(None);
     };
     let found = format!("{connections} connections, {found}");
-    Ok(Some(State::warn(found, format!("give --pool {}, or raise that limit", free.max(1)))))
+    Ok(Some(State::warn(found, format!("give --pool {}, or raise {raise}", free.max(1)))))
 }
 
 /// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.

@@ -134,7 +134,10 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
     for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
         sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
     }
+    // With a log beside it, which is synced before anything is told.
     let other = server.database().await;
+    let kept_open = other.connect().await;
+    crate::books::insert_account(&kept_open, 1, 1).await;
     let failing = FaultyDisk::of(&other).failing_to_sync(1, None);
     for (program, arguments, url, disk, words) in [
         ("seabank", "accounts", format!("sqlite://{}", test.file().display()), None, "locked"),
@@ -154,7 +157,8 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
             None,
             "no database, or a damaged one",
         ),
-        ("seabank", "seed", other.url().to_owned(), Some(&failing), "disk"),
+        ("seabank", "accounts", other.url().to_owned(), Some(&failing), "check the disk"),
+        ("seabank", "seed", other.url().to_owned(), Some(&failing), "check the disk"),
     ] {
         let mut command = command(program);
         command.arg(arguments).env("DATABASE_URL", &url);

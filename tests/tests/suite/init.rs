@@ -253,8 +253,13 @@ async fn an_administrator_without_superuser_may_do_it_again(server: &TestServer)
     }
     assert_eq!(seabank(first.url(), &["demo"]).code, Some(0));
     let admin = fresh.admin.connect().await;
-    fresh.drop().await;
-    execute(&admin, &format!("DROP ROLE {role}")).await;
+    for sql in [
+        format!("DROP DATABASE {}", fresh.name),
+        format!("DROP USER {}", fresh.name),
+        format!("DROP ROLE {role}"),
+    ] {
+        execute(&admin, &sql).await;
+    }
 }
 
 async fn without_the_right_to_create_users_nothing_is_made(server: &TestServer) {
