@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, interrupted};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -85,7 +85,7 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
         return Err(Failure::usage("--rejects is where skipped rows go: add --on-error skip"));
     }
     let source = Source::open(file)?;
-    let bank = context.bank(args.load.at_once()).await?;
+    let bank = context.bank_to_write(args.load.at_once()).await?;
     let rejects = args.rejects.as_deref().map(|path| Rejects::create(path, args.load.run.is_some()));
     let mut rejects = rejects.transpose()?;
     let loading = args.load.loading(context, CHUNK);
@@ -95,6 +95,7 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
         Loading { chunk: (loading.chunk.get() / 2).try_into().unwrap_or(loading.chunk), ..loading.clone() };
     let smaller = load::again(&command(args, file), &half);
     context.progress().say(&run_line("import", loading.run));
+    context.if_cut_off(interrupted(&format!("to complete it run `{again}`")));
 
     let started = Instant::now();
     let counting = RefCell::new(context.progress().through(source.size(), "rows"));

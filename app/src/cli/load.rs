@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::time::Instant;
 
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, interrupted};
 use uuid::Uuid;
 
 use super::context::Context;
@@ -108,6 +108,7 @@ pub(super) async fn draw<D: Copy>(
     let run = loading.run;
     let again = again(&format!("{command} --count {count} --rng-seed {rng_seed}"), &loading);
     context.progress().say(&run_line(command, run));
+    context.if_cut_off(interrupted(&format!("to complete it run `{again}`")));
 
     let started = Instant::now();
     let mut counting = context.progress().towards(count, rows);

@@ -100,7 +100,7 @@ impl Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.concurrency).await?;
+    let bank = context.bank_to_write(args.concurrency).await?;
     let style = args.style.on(bank.server())?;
     // A run is a run of many, even where it is of one.
     if args.count == 1 && args.run.is_none() {

@@ -11,6 +11,7 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod few;
 mod file;
 mod files;
 mod generic;
@@ -23,6 +24,7 @@ mod newer;
 mod nodes;
 mod others;
 mod plans;
+mod pooler;
 mod pools;
 mod reader;
 mod rejects;
@@ -31,12 +33,15 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod silence;
+mod standbys;
 mod strange;
 mod tls;
 mod told;
 mod transaction;
 mod transfer;
 mod unknown;
+mod urls;
 mod workload;
 mod wrong_input;
 
@@ -77,6 +82,11 @@ fn main() -> ExitCode {
         ("report", report::tests()),
         ("demo", demo::tests()),
         ("tls", tls::tests()),
+        ("urls", urls::tests()),
+        ("pooler", pooler::tests()),
+        ("standbys", standbys::tests()),
+        ("few", few::tests()),
+        ("silence", silence::tests()),
         ("wrong_input", wrong_input::tests()),
     ])
 }

@@ -1,6 +1,6 @@
 //! `import --server-side`: letting CockroachDB read the file.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use database::Server;
 use terminal::{Exit, Failure};
@@ -21,15 +21,20 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     if context.address()?.is_file() {
         return Err(failed(&ServerSideError::Unsupported(Server::Sqlite), ""));
     }
-    let database = context.connect(args.load.at_once() + 1).await?;
+    let database = context.connect_to_write(args.load.at_once() + 1).await?;
     if database.server != Server::Cockroach {
         return Err(failed(&ServerSideError::Unsupported(database.server), ""));
     }
-    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_analysis().await?);
+    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_jobs().await?);
     let loading = args.load.loading(context, CHUNK);
     let again = load::again(&format!("import --server-side {}", quoted(url)), &loading);
     context.progress().say(&hidden(run_line("import", loading.run), url));
 
+    // The server takes its time to cancel a job, and until it has, the table may be offline.
+    context.set_grace(CANCEL_MAX);
+    let settle =
+        format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", settle));
     let started = Instant::now();
     let mut counting = context.progress().towards(WHOLE, "rows");
     let mut way = None;
@@ -54,6 +59,9 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let text = text(&keys, args);
     Ok(Answer::new(keys, text).but(failure.map(hide)))
 }
+
+/// How long a job's end is waited for once it is cancelled.
+const CANCEL_MAX: Duration = Duration::from_secs(60);
 
 /// What of a job is done, as a bar has it.
 const WHOLE: u64 = 1000;

@@ -46,6 +46,10 @@ pub(super) async fn run(
     };
     let again = command(&many);
     context.progress().say(&run_line("transfer", many.run));
+    let line = format!(
+        "interrupted: transfers that had begun are unknown; to settle and complete them run `{again}`"
+    );
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", line));
 
     let started = Instant::now();
     let stop = context.interrupted().child_token();
