@@ -19,6 +19,8 @@ mod migrations;
 mod model;
 mod nodes;
 mod others;
+mod pay;
+mod payments;
 mod plans;
 mod pools;
 mod reader;
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         ("server_side", server_side::tests()),
         ("strange", strange::tests()),
         ("transfer", transfer::tests()),
+        ("pay", pay::tests()),
+        ("payments", payments::tests()),
         ("audit", audit::tests()),
         ("file", file::tests()),
         ("plans", plans::tests()),
