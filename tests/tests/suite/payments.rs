@@ -224,8 +224,12 @@ async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestSer
 
 /// As if it was killed there: whatever it was about to send is not sent, and the run is told again by another.
 async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
-    let rows = (0..40)
-        .map(|n| format!("{},{},{},{}\n", Uuid::from_u128(n), n % 10 + 1, (n + 1) % 10 + 1, n * 40 + 1));
+    // Every seventh asks for more than anybody has.
+    let row = |n: i64| {
+        let amount = if n % 7 == 0 { 50_000 } else { n + 1 };
+        format!("{},{},{},{amount}\n", Uuid::from_u128(n as u128), n % 10 + 1, (n + 1) % 10 + 1)
+    };
+    let rows = (0..40).map(row);
     let text = "id,source_id,target_id,amount\n".to_owned() + &rows.collect::<String>();
     let pay = async |bank: Bank, run: Loading| {
         let mut lines = Vec::new();
