@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
+use std::time::Duration;
 
 use database::{Address, Database, Options, Server, connect};
 use sea_orm_retry::Policy;
@@ -28,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_program_that_stops_anywhere_is_completed,
         chunks_that_meet_are_all_applied,
         an_id_that_others_write_meanwhile_is_applied_once,
+        a_payment_that_waits_for_a_deposit_is_decided_with_it on WIRE,
         payments_that_are_too_many_become_their_halves on &[Server::Postgres],
     ]
 }
@@ -328,6 +330,24 @@ async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) 
         }
     }
     assert_eq!(recorded(&database).await.len(), 80);
+    assert_whole(&database).await;
+}
+
+/// What it lacks is on its way when it begins, in a transaction that holds the account, and there when it has the lock.
+async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server: &TestServer) {
+    let (test, database) = bank(server).await;
+    let depositor = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
+    execute(&depositor, "BEGIN").await;
+    let deposit = "UPDATE accounts SET balance = balance + 500, opening_balance = opening_balance + 500 WHERE id = 1";
+    execute(&depositor, deposit).await;
+    let bank = Bank::new(&database, Policy::default());
+    let paying = tokio::spawn(async move { bank.pay(&[order(1, 1, 2, 1500)]).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!paying.is_finished(), "it waits for the account");
+    execute(&depositor, "COMMIT").await;
+    let outcomes = paying.await.expect("no panic");
+    assert_eq!(by(&outcomes[0]), Some(By::ThisRun), "{outcomes:?}");
+    assert_eq!(balances(&database).await[..2], [(1, 0), (2, 2500)]);
     assert_whole(&database).await;
 }
 
