@@ -39,9 +39,6 @@ pub struct Amount(NonZeroI64);
 pub struct AmountError;
 
 impl Amount {
-    /// The largest.
-    pub const MAX: Self = Self(NonZeroI64::MAX);
-
     /// An amount of this many minor units.
     ///
     /// # Errors

@@ -338,7 +338,8 @@ async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server: &TestServ
     let (test, database) = bank(server).await;
     let depositor = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     execute(&depositor, "BEGIN").await;
-    let deposit = "UPDATE accounts SET balance = balance + 500, opening_balance = opening_balance + 500 WHERE id = 1";
+    let deposit =
+        "UPDATE accounts SET balance = balance + 500, opening_balance = opening_balance + 500 WHERE id = 1";
     execute(&depositor, deposit).await;
     let bank = Bank::new(&database, Policy::default());
     let paying = tokio::spawn(async move { bank.pay(&[order(1, 1, 2, 1500)]).await });

@@ -65,7 +65,7 @@ async fn write(tx: &Tx, decided: &Decided, some_recorded: &AtomicBool) -> Result
 /// Marks the orders that the chunk does not apply.
 async fn mark(tx: &Tx, chunk: Uuid, orders: &[Order], decisions: &[Decision]) -> Result<(), DbErr> {
     let marks = orders.iter().zip(decisions).enumerate().filter_map(|(place, (order, decision))| {
-        Some((Mark::id(chunk, place), Mark::of(order, decision)? as i64))
+        Some((Mark::id(chunk, place), Mark::of(order, decision)?.number()))
     });
     let marks: Vec<(Uuid, i64)> = marks.collect();
     if !marks.is_empty() {

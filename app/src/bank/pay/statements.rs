@@ -1,5 +1,5 @@
 //! The statements of a chunk. On PostgreSQL and CockroachDB each takes arrays, on SQLite one JSON text: so each is one
-//! text, prepared once, whatever the chunk's size.
+//! text, prepared once, whatever the chunk's size. SQLite joins in the order that CROSS JOIN says: it seeks each element.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -18,11 +18,11 @@ use crate::bank::record::{Record, Transfer};
 pub(super) async fn recorded(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, Movement>, DbErr> {
     let sql = match tx.server() {
         Server::Sqlite => {
-            "SELECT id, source_id, target_id, amount FROM transfers \
-             WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+            "SELECT t.id, source_id, target_id, amount FROM json_each(?) AS given \
+             CROSS JOIN transfers AS t ON t.id = unhex(given.value)"
         }
         Server::Postgres | Server::Cockroach => {
-            "SELECT id, source_id, target_id, amount FROM transfers WHERE id = ANY($1)"
+            "SELECT id, source_id, target_id, amount FROM transfers WHERE id = ANY($1::uuid[])"
         }
     };
     let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
@@ -38,9 +38,11 @@ pub(super) async fn recorded(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, Move
 /// SQLite's writers take turns from BEGIN on.
 pub(super) async fn lock(tx: &Tx, ids: &[i64]) -> Result<HashMap<i64, i64>, DbErr> {
     let sql = match tx.server() {
-        Server::Sqlite => "SELECT id, balance FROM accounts WHERE id IN (SELECT value FROM json_each(?))",
+        Server::Sqlite => {
+            "SELECT a.id, balance FROM json_each(?) AS given CROSS JOIN accounts AS a ON a.id = given.value"
+        }
         Server::Postgres | Server::Cockroach => {
-            "SELECT id, balance FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+            "SELECT id, balance FROM accounts WHERE id = ANY($1::int8[]) ORDER BY id FOR UPDATE"
         }
     };
     let rows = tx.query_all_raw(statement(tx, sql, [big_ints(tx, ids.iter().copied())])).await?;
@@ -69,7 +71,7 @@ pub(super) async fn write_balances(tx: &Tx, balances: &BTreeMap<i64, i64>) -> Re
         server => {
             // Without the second condition PostgreSQL may merge the new balances with a walk through the whole index;
             // CockroachDB seeks each account, and with it scans and joins.
-            let seek = if server == Server::Postgres { " AND accounts.id = ANY($1)" } else { "" };
+            let seek = if server == Server::Postgres { " AND accounts.id = ANY($1::int8[])" } else { "" };
             let sql = format!(
                 "UPDATE accounts SET balance = new.balance \
                  FROM unnest($1::int8[], $2::int8[]) AS new (id, balance) WHERE accounts.id = new.id{seek}"
@@ -95,9 +97,11 @@ pub(super) async fn write_marks(tx: &Tx, marks: &[(Uuid, i64)]) -> Result<u64, D
 pub(super) async fn marks(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, DbErr> {
     let sql = match tx.server() {
         Server::Sqlite => {
-            r#"SELECT id, "rows" FROM batches WHERE id IN (SELECT unhex(value) FROM json_each(?))"#
+            r#"SELECT b.id, "rows" FROM json_each(?) AS given CROSS JOIN batches AS b ON b.id = unhex(given.value)"#
         }
-        Server::Postgres | Server::Cockroach => r#"SELECT id, "rows" FROM batches WHERE id = ANY($1)"#,
+        Server::Postgres | Server::Cockroach => {
+            r#"SELECT id, "rows" FROM batches WHERE id = ANY($1::uuid[])"#
+        }
     };
     let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
