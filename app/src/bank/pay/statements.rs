@@ -1,5 +1,6 @@
 //! The statements of a chunk. On PostgreSQL and CockroachDB each takes arrays, on SQLite one JSON text: so each is one
-//! text, prepared once, whatever the chunk's size. SQLite joins in the order that CROSS JOIN says: it seeks each element.
+//! text, prepared once, whatever the chunk's size. SQLite joins in the order that CROSS JOIN says, and
+//! CockroachDB as LOOKUP JOIN says: both seek each element, also where they believe that the table is small.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -21,8 +22,12 @@ pub(super) async fn recorded(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, Move
             "SELECT t.id, source_id, target_id, amount FROM json_each(?) AS given \
              CROSS JOIN transfers AS t ON t.id = unhex(given.value)"
         }
-        Server::Postgres | Server::Cockroach => {
+        Server::Postgres => {
             "SELECT id, source_id, target_id, amount FROM transfers WHERE id = ANY($1::uuid[])"
+        }
+        Server::Cockroach => {
+            "SELECT t.id, source_id, target_id, amount FROM unnest($1::uuid[]) AS given (id) \
+             INNER LOOKUP JOIN transfers AS t ON t.id = given.id"
         }
     };
     let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
@@ -99,8 +104,9 @@ pub(super) async fn marks(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, D
         Server::Sqlite => {
             r#"SELECT b.id, "rows" FROM json_each(?) AS given CROSS JOIN batches AS b ON b.id = unhex(given.value)"#
         }
-        Server::Postgres | Server::Cockroach => {
-            r#"SELECT id, "rows" FROM batches WHERE id = ANY($1::uuid[])"#
+        Server::Postgres => r#"SELECT id, "rows" FROM batches WHERE id = ANY($1::uuid[])"#,
+        Server::Cockroach => {
+            r#"SELECT b.id, "rows" FROM unnest($1::uuid[]) AS given (id) INNER LOOKUP JOIN batches AS b ON b.id = given.id"#
         }
     };
     let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
