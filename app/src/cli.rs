@@ -13,11 +13,13 @@ mod demo;
 mod doctor;
 mod export;
 mod failure;
+mod file;
 mod history;
 mod import;
 mod init;
 mod load;
 mod output;
+mod pay;
 mod points;
 mod progress;
 mod seed;
@@ -65,6 +67,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Add the rows of a file of CSV, accounts or transfers
     Import(import::Args),
+    /// Apply the transfers of a file of CSV, each once, many in one transaction
+    Pay(pay::Args),
     /// Write accounts or transfers as CSV that `import` reads back
     Export(export::Args),
     /// Load the bank with transfers, measure them, and audit it meanwhile
@@ -90,6 +94,7 @@ impl Command {
             Self::Points(_) => "points",
             Self::Transfer(_) => "transfer",
             Self::Import(_) => "import",
+            Self::Pay(_) => "pay",
             Self::Export(_) => "export",
             Self::Workload(_) => "workload",
             Self::Accounts(_) => "accounts",
@@ -147,6 +152,7 @@ async fn work(context: &Context, command: Command) -> Result<Answer, Failure> {
         Command::Seed(args) => seed::run(context, &args).await,
         Command::Points(args) => points::run(context, &args).await,
         Command::Import(args) => import::run(context, &args).await,
+        Command::Pay(args) => pay::run(context, &args).await,
         Command::Export(args) => export::run(context, &args).await,
         Command::Transfer(args) => transfer::run(context, &args).await,
         Command::Workload(args) => workload::run(context, &args).await,

@@ -12,7 +12,7 @@ use sea_orm_retry::{Attempt, Counter, Counts, Ended, Kind, Policy, Tx, Worker};
 use super::Panicked;
 
 /// Why a transaction is not known to be applied.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error<E> {
     /// The body's own error, after statements that all went well. Nothing is applied.
     #[error("{0}")]

@@ -4,11 +4,13 @@
 //! twice. With a rate the loop is open: a transfer begins when it is
 //! due, and its latency counts from then, whether or not a worker was free.
 
+mod batches;
 mod meter;
 mod pick;
 mod schedule;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::audit::Audit;
-use super::transfer::{DrawError, Order, Style, TransferError, Wish};
+use super::transfer::{DrawError, Order, Receipt, Style, TransferError, Wish};
 use super::{AccountId, Amount, Bank, ReadError};
 use schedule::Schedule;
 
@@ -37,6 +39,8 @@ pub struct Workload {
     pub run: Uuid,
     /// How each transfer is done.
     pub style: Style,
+    /// How many are done in one transaction, by [`Bank::pay`]; where it is left out each is done by its style.
+    pub batch: Option<NonZero<usize>>,
     /// How much each moves; half of what the source has where it is left out.
     pub amount: Option<Amount>,
     /// Between how many accounts, the first of the bank, at least 2.
@@ -268,6 +272,9 @@ impl Running {
             // Without a rate the load grows worker by worker.
             self.wait_until(load.ramp * worker / load.concurrency).await;
         }
+        if let Some(size) = load.batch {
+            return self.work_in_batches(bank, size.get() as u64).await;
+        }
         while !self.stop.is_cancelled() {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if load.max_ops.is_some_and(|most| number >= most) {
@@ -284,16 +291,21 @@ impl Running {
             let order = self.order(number);
             lock(&self.begun).insert(number, order);
             let outcome = bank.transfer(order, load.style).await;
-            lock(&self.begun).remove(&number);
-            lock(&self.interval).count(outcome.as_ref(), due.elapsed());
-            if let Err(error) = outcome
-                && meter::is_bad(&error)
-            {
-                if !load.tolerate_errors {
-                    self.stop.cancel();
-                }
-                lock(&self.first_error).get_or_insert((order, error));
+            self.ended(number, order, outcome, due);
+        }
+    }
+
+    /// Counts a transfer, and stops where it ended as none should.
+    fn ended(&self, number: u64, order: Order, outcome: Result<Receipt, TransferError>, due: Instant) {
+        lock(&self.begun).remove(&number);
+        lock(&self.interval).count(outcome.as_ref(), due.elapsed());
+        if let Err(error) = outcome
+            && meter::is_bad(&error)
+        {
+            if !self.load.tolerate_errors {
+                self.stop.cancel();
             }
+            lock(&self.first_error).get_or_insert((order, error));
         }
     }
 

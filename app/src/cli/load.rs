@@ -32,7 +32,8 @@ const CHUNK: usize = 1000;
 /// More than anybody wants, and no more than is safe to hold.
 const COUNT_MAX: usize = 100_000;
 
-fn count(text: &str) -> Result<NonZero<usize>, String> {
+/// So many rows, or at once.
+pub(super) fn count(text: &str) -> Result<NonZero<usize>, String> {
     text.parse()
         .ok()
         .filter(|count: &NonZero<usize>| count.get() <= COUNT_MAX)

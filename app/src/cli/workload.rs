@@ -6,6 +6,7 @@ mod timeline;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ pub(super) struct Args {
     /// How each transfer is done
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
+
+    /// Do so many transfers in one transaction, as `pay` does; with --rate those that are due, up to so many. Latency
+    /// counts for each transfer
+    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with = "style")]
+    batch: Option<NonZero<usize>>,
 
     /// Between so many accounts, the first of the bank; all there are where it has fewer
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
@@ -140,6 +146,8 @@ struct Keys {
     /// The last, or the first that found the bank broken; null where it could not be read.
     audit: Option<Audit>,
     style: &'static str,
+    /// How many transfers in one transaction; null where each is one.
+    batch: Option<NonZero<usize>>,
     concurrency: u32,
     run: Uuid,
     rng_seed: u64,
@@ -155,6 +163,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
         style: args.style.on(bank.server())?,
+        batch: args.batch,
         amount: Some(args.amount),
         accounts: args.accounts,
         skew: args.skew(),
@@ -228,7 +237,8 @@ fn keys(ended: &Ended, load: &Workload) -> Keys {
         seconds,
         audits: ended.audits,
         audit: ended.audit.as_ref().and_then(|audit| audit.as_ref().ok()).cloned(),
-        style: load.style.name(),
+        style: if load.batch.is_some() { "batch" } else { load.style.name() },
+        batch: load.batch,
         concurrency: load.concurrency,
         run: load.run,
         rng_seed: load.rng_seed,
@@ -251,7 +261,11 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
     let rate = load.rate.map_or("as the workers manage".to_owned(), |rate| format!("{rate} a second"));
     vec![
         ("database", address.to_string()),
-        ("style", load.style.name().to_owned()),
+        (
+            "style",
+            load.batch
+                .map_or_else(|| load.style.name().to_owned(), |size| format!("batches of up to {size}")),
+        ),
         ("workers", load.concurrency.to_string()),
         ("transfers begin", rate),
         ("load grows for", time(load.ramp)),

@@ -23,6 +23,8 @@ mod model;
 mod newer;
 mod nodes;
 mod others;
+mod pay;
+mod payments;
 mod plans;
 mod pooler;
 mod pools;
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         ("server_side", server_side::tests()),
         ("strange", strange::tests()),
         ("transfer", transfer::tests()),
+        ("pay", pay::tests()),
+        ("payments", payments::tests()),
         ("audit", audit::tests()),
         ("file", file::tests()),
         ("plans", plans::tests()),

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use database::Server;
 use terminal::{Exit, Failure};
 
-use super::{Args, CHUNK, keys, quoted, text};
+use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
+use crate::cli::file::quoted;
 use crate::cli::progress::{Counting, run_line};
 use crate::cli::{failure, load};
 
@@ -56,7 +57,7 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let hide = |failure: Failure| Failure { line: hidden(failure.line, url), ..failure };
     let retries = bank.counts().retries + long.counts().retries;
     let keys = keys(imported, retries, started.elapsed().as_secs_f64(), loading.run);
-    let text = text(&keys, args);
+    let text = text(&keys, &args.rows);
     Ok(Answer::new(keys, text).but(failure.map(hide)))
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn run(
         run: args.run.unwrap_or_else(Uuid::new_v4),
         wish: args.wish(),
         style,
+        batch: args.batch,
         rng_seed: args.rng_seed(),
     };
     let again = command(&many);
@@ -185,6 +186,9 @@ fn command(many: &Many) -> String {
     let wish = many.wish;
     if many.concurrency > 1 {
         command += &format!(" --concurrency {}", many.concurrency);
+    }
+    if let Some(batch) = many.batch {
+        command += &format!(" --batch {batch}");
     }
     if many.style != Style::default() {
         command += &format!(" --style {}", many.style.name());
