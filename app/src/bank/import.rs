@@ -75,6 +75,9 @@ pub enum ImportError {
     /// A row cannot be added, and [`OnError::Stop`] was asked for.
     #[error("line {}: {}", .0.line, .0.reason)]
     Rejected(Rejected),
+    /// There is no folder for temporary files. Nothing is changed.
+    #[error("no temporary file can be made in {folder}: {0}", folder = std::env::temp_dir().display())]
+    NoTemporary(io::Error),
     /// What was rejected cannot be told, or which rows are in place not be kept.
     #[error("a file that is needed on the way cannot be written: {0}")]
     Unwritable(io::Error),
@@ -128,7 +131,7 @@ impl Bank {
         mut progress: impl FnMut(&Imported),
         reject: impl FnMut(&Rejected) -> io::Result<()>,
     ) -> Result<Imported, (ImportError, Imported)> {
-        let seen = Seen::new().map_err(|error| (ImportError::Unwritable(error), Imported::default()))?;
+        let seen = Seen::new().map_err(|error| (ImportError::NoTemporary(error), Imported::default()))?;
         let import = Import {
             table: R::TABLE.first(R::columns(header.fields)),
             on_error,

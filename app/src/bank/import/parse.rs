@@ -45,6 +45,9 @@ const KNOWN: &str = "the first line has to be a header: id,balance[,opening_bala
 pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, String> {
     let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
     let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
+    if let Some(reason) = no_csv(line.bytes) {
+        return Err(reason.to_owned());
+    }
     let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;
     let header = |fields, kind| Header { fields, kind };
     fields_of::<Account>(&fields)
@@ -52,8 +55,43 @@ pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, 
         .or_else(|| fields_of::<Transfer>(&fields).map(|count| header(count, Kind::Transfers)))
         .ok_or_else(|| {
             let text = fields.iter().collect::<Vec<_>>().join(",");
-            format!("its first line is {}: {KNOWN}", Shown(&text))
+            match separator(&fields) {
+                Some(name) => format!("its separator is {name}: write it with commas"),
+                None => format!("its first line is {}: {KNOWN}", Shown(&text)),
+            }
         })
+}
+
+/// What a file is that is no CSV, by how it begins.
+fn no_csv(bytes: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 4] = [
+        (b"\x1f\x8b", "it is gzipped: unpack it, or give it a name that ends in .gz"),
+        (b"PK\x03\x04", "it is a ZIP archive, as spreadsheets are: save it as CSV"),
+        (b"\xff\xfe", UTF_16),
+        (b"\xfe\xff", UTF_16),
+    ];
+    const UTF_16: &str = "it is UTF-16: save it as UTF-8";
+    let kind = KINDS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);
+    if kind.is_none() && bytes.contains(&b'\r') {
+        return Some("its lines end in a carriage return alone: save it with line breaks");
+    }
+    // Without its mark every other byte of what is no letter of a foreign script is zero.
+    kind.or(bytes.contains(&0).then_some(UTF_16))
+}
+
+/// What a header is written with that would be known with commas.
+fn separator(fields: &Fields<'_>) -> Option<&'static str> {
+    let [text] = fields.iter().collect::<Vec<_>>()[..] else { return None };
+    [(';', ";"), ('\t', "a tab"), ('|', "|")].into_iter().find_map(|(separator, name)| {
+        let mut names = text.split(separator).map(|name| name.trim().trim_matches('"'));
+        (names.next()?.eq_ignore_ascii_case("id") && names.next().is_some()).then_some(name)
+    })
+}
+
+/// Whether a row is one that a spreadsheet has left empty.
+fn is_empty(line: &Line<'_>) -> bool {
+    line.bytes.iter().all(|byte| b", \t".contains(byte))
+        || line.fields.is_ok_and(|fields| fields.iter().all(str::is_empty))
 }
 
 /// Reads the rows after the header and sends what is found, until the file ends or nobody listens.
@@ -67,6 +105,7 @@ pub(crate) fn parse<R: Record, I: BufRead>(
     loop {
         let next = match reader.next_line() {
             Ok(None) => break,
+            Ok(Some(line)) if is_empty(&line) => None,
             Ok(Some(line)) => match gathering.take(&line, fields) {
                 Err(reason) => {
                     Some(Found::Rejected(Rejected { line: line.number, reason, row: line.bytes.to_vec() }))
