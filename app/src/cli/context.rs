@@ -7,7 +7,7 @@ use clap::Args;
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use futures_util::future::join_all;
 use sea_orm_retry::Policy;
-use terminal::{Exit, Failure, interrupted, interruption};
+use terminal::{CommandLine, Exit, Failure, interrupted, interruption, print};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Format;
@@ -39,10 +39,9 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// How long one transaction is tried again, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = Policy::default().total_time.as_secs(),
-        value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    retry_for: u64,
+    /// How long one transaction is tried again, as in 90s or 2m; a bare number is seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = super::values::seconds)]
+    retry_for: Duration,
 
     /// On CockroachDB: retry so often from `SAVEPOINT cockroach_restart` before a full restart
     #[arg(long, global = true, value_name = "N")]
@@ -86,11 +85,10 @@ impl Context {
         Progress::new(self.global.quiet)
     }
 
-    /// One step of an answer that takes several, told as soon as it is done.
-    #[expect(clippy::print_stdout, reason = "it is a part of the answer")]
+    /// One step of an answer that takes several, told as soon as it is done. Where it cannot be, the command is interrupted.
     pub(super) fn step(&self, text: &str) {
         if self.global.format == Format::Text {
-            println!("{text}");
+            let _ = print(text);
         }
     }
 
@@ -121,6 +119,21 @@ impl Context {
             done = work => Ok(done?),
             () = self.interrupted.cancelled() => Err(interrupted("nothing was changed")),
         }
+    }
+
+    /// Waits for what blocks its thread for as long as somebody else likes: opening a pipe, an answer typed in. An
+    /// interruption leaves it behind.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let work = tokio::task::spawn_blocking(work);
+        self.or_interrupted(async {
+            let panicked =
+                |error: tokio::task::JoinError| Failure::new(Exit::Failed, "failed", error.to_string());
+            work.await.map_err(panicked)?
+        })
+        .await
     }
 
     /// Waits for what only reads the bank.
@@ -202,7 +215,8 @@ impl Context {
             Exit::NoDatabase,
             "not_migrated",
             format!(
-                "the schema is {how_far}, {missing} of {total} migrations are missing: run `cargo run -p migration up`"
+                "the schema is {how_far}, {missing} of {total} migrations are missing: run `{}`",
+                CommandLine::migrate("up")
             ),
         ))
     }
@@ -212,7 +226,7 @@ impl Context {
         Policy {
             attempts_max: self.global.max_attempts,
             savepoint_restarts: self.global.savepoint_restarts,
-            ..Policy::within(Duration::from_secs(self.global.retry_for))
+            ..Policy::within(self.global.retry_for)
         }
     }
 }
@@ -224,7 +238,8 @@ async fn connect(address: &Address, options: &Options) -> Result<Database, Failu
             Exit::NoDatabase,
             "not_migrated",
             format!(
-                "there is no file {path}, so the schema is not migrated: run `cargo run -p migration up`"
+                "there is no file {path}, so the schema is not migrated: run `{}`",
+                CommandLine::migrate("up")
             ),
         ),
         error => error.into(),

@@ -3,14 +3,13 @@
 mod rejects;
 mod server_side;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, counted, counted_were};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -44,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     on_error: OnBadRow,
 
-    /// Where rows that are skipped are written, as line, reason and row
+    /// Where rows that are skipped are written, as line, reason and row; the row as it was, so a spreadsheet may take it for a formula
     #[arg(long, value_name = "FILE", required_if_eq("on_error", "skip"))]
     rejects: Option<PathBuf>,
 }
@@ -83,16 +82,18 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
     if args.on_error == OnBadRow::Stop && args.rejects.is_some() {
         return Err(Failure::usage("--rejects is where skipped rows go: add --on-error skip"));
     }
-    let source = Source::open(file)?;
+    let path = file.to_owned();
+    let source = context.blocking(move || Source::open(&path)).await?;
     let bank = context.bank(args.load.at_once()).await?;
-    let rejects = args.rejects.as_deref().map(|path| Rejects::create(path, args.load.run.is_some()));
-    let mut rejects = rejects.transpose()?;
+    let (path, told_again) = (args.rejects.clone(), args.load.run.is_some());
+    let create = move || path.map(|path| Rejects::create(&path, told_again)).transpose();
+    let mut rejects = context.blocking(create).await?;
     let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&command(args, file), &loading);
+    let again = load::again(command(args, file), &loading);
     context.progress().say(&run_line("import", loading.run));
 
     let started = Instant::now();
-    let counting = RefCell::new(context.progress().through(source.size(), "rows"));
+    let counting = RefCell::new(context.progress().through(source.size(), "row"));
     let on_error = if rejects.is_some() { OnError::Skip } else { OnError::Stop };
     let position = source.position();
     let imported = bank
@@ -123,16 +124,13 @@ async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, F
     Ok(Answer::new(keys, text).but(failure))
 }
 
-/// The command that a run is told again with, as a shell reads it.
-fn command(args: &Args, file: &Path) -> String {
-    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(&path.display().to_string()));
-    let file = quoted(&file.display().to_string());
-    format!("import {file}{}", args.rejects.as_ref().map(skip).unwrap_or_default())
-}
-
-/// As a shell reads it.
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
+/// The command that a run is told again with.
+fn command(args: &Args, file: &Path) -> CommandLine {
+    let command = CommandLine::new("import").argument(file.display());
+    match &args.rejects {
+        Some(path) => command.flag("--on-error", "skip").flag("--rejects", path.display()),
+        None => command,
+    }
 }
 
 fn failed(error: &ImportError, again: &str) -> Failure {
@@ -143,6 +141,9 @@ fn failed(error: &ImportError, again: &str) -> Failure {
             fail("rejected", "what was in whole chunks before it is in place: mend the line, then run")
         }
         ImportError::Unreadable(_) => fail("unreadable", "mend the file, then run"),
+        ImportError::NoTemporary(_) => {
+            Failure::usage(format!("{error}: set the variable TMPDIR to a folder where this user may write"))
+        }
         ImportError::Unwritable(_) => fail("unwritable", "make room for it, then run"),
         ImportError::Load(error) => load::with_completion(failure::loading(error, again), again),
     }
@@ -155,20 +156,20 @@ fn keys(imported: Imported, retries: u64, seconds: f64, run: Uuid) -> Keys {
 
 fn text(keys: &Keys, args: &Args) -> String {
     let mut text = format!(
-        "Imported {} rows in {}: chunks: {}, retries: {}.",
-        keys.rows,
+        "Imported {} in {}: chunks: {}, retries: {}.",
+        counted(keys.rows, "row"),
         pace(keys.rows, keys.seconds),
         keys.chunks,
         keys.retries
     );
     if keys.found > 0 {
-        text += &format!("\n{} rows of this run were there already.", keys.found);
+        text += &format!("\n{} there already, of this run.", counted_were(keys.found, "row"));
     }
     if keys.present > 0 {
-        text += &format!("\n{} rows were there already, equal to the file's.", keys.present);
+        text += &format!("\n{} there already, equal to the file's.", counted_were(keys.present, "row"));
     }
     if let Some(rejects) = args.rejects.as_deref().filter(|_| keys.rejected > 0) {
-        text += &format!("\n{} rows were left out; they are in {}.", keys.rejected, rejects.display());
+        text += &format!("\n{} left out: see {}.", counted_were(keys.rejected, "row"), rejects.display());
     }
     text
 }
