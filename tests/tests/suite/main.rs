@@ -21,6 +21,7 @@ mod nodes;
 mod others;
 mod plans;
 mod pools;
+mod printing;
 mod reader;
 mod rejects;
 mod relations;
@@ -29,6 +30,7 @@ mod savepoint;
 mod seed;
 mod server_side;
 mod strange;
+mod terminal;
 mod tls;
 mod told;
 mod transaction;
@@ -73,5 +75,7 @@ fn main() -> ExitCode {
         ("demo", demo::tests()),
         ("tls", tls::tests()),
         ("wrong_input", wrong_input::tests()),
+        ("printing", printing::tests()),
+        ("terminal", terminal::tests()),
     ])
 }
