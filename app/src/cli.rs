@@ -1,6 +1,6 @@
 //! The command line: the only place that prints.
 //!
-//! Answers go to standard output, everything else to standard error. Each command is a module with its arguments and a
+//! Answers go to standard output, everything else to standard error, both by the crate `terminal`. Each command is a module with its arguments and a
 //! function from them to an `Answer`; what they share is in `context` (database, retry policy, interruption),
 //! `failure` (errors of the bank as lines and exit codes) and `progress`.
 
@@ -18,6 +18,7 @@ mod history;
 mod import;
 mod init;
 mod load;
+mod migrate;
 mod output;
 mod pay;
 mod points;
@@ -32,7 +33,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use terminal::{Failure, Logging, load_env, parse, start_logging};
+use terminal::{Failure, Logging, Program, load_env, parse, start_logging};
 
 use answer::{Answer, Format};
 use context::{Context, Global};
@@ -49,7 +50,10 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the audit found the bank broken · \
-    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted";
+    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted · 143 ended by SIGTERM · \
+    141 whoever read the output went away before the work was done (a reader that has enough of an answer or an export is no failure)";
+
+const PROGRAM: Program = Program { package: "app", migrate: Some("migrate") };
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -79,6 +83,8 @@ enum Command {
     History(history::Args),
     /// Prove that the bank is whole, in one snapshot
     Audit(audit::Args),
+    /// Apply, roll back or list the migrations of the schema, as the program `migration` does
+    Migrate(migrate::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -100,6 +106,7 @@ impl Command {
             Self::Accounts(_) => "accounts",
             Self::History(_) => "history",
             Self::Audit(_) => "audit",
+            Self::Migrate(_) => "migrate",
             Self::Completions(_) => "completions",
         }
     }
@@ -110,10 +117,12 @@ impl Command {
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let format = Format::asked_for(&arguments);
-    let answer = match load_env().and_then(|()| parse::<Cli>(arguments)) {
+    // Before the arguments are read, for they look into the environment; help and the version need none of it.
+    let environment = load_env();
+    let answer = match parse::<Cli>(PROGRAM, arguments) {
         Ok(Some(cli)) => {
             start_logging(Logging { default: "error,sqlx=off", echo: cli.global.echo });
-            run(cli)
+            run(cli, environment)
         }
         Ok(None) => return ExitCode::SUCCESS,
         Err(failure) => Err(failure),
@@ -121,10 +130,11 @@ pub fn main() -> ExitCode {
     answer.unwrap_or_else(Answer::failed).print(format).into()
 }
 
-fn run(cli: Cli) -> Result<Answer, Failure> {
+fn run(cli: Cli, environment: Result<(), Failure>) -> Result<Answer, Failure> {
     if let Command::Completions(args) = &cli.command {
         return Ok(completions::run::<Cli>(args));
     }
+    environment?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -159,6 +169,7 @@ async fn work(context: &Context, command: Command) -> Result<Answer, Failure> {
         Command::Accounts(args) => accounts::run(context, &args).await,
         Command::History(args) => history::run(context, &args).await,
         Command::Audit(args) => audit::run(context, &args).await,
+        Command::Migrate(args) => migrate::run(context, &args).await,
         Command::Completions(_) => unreachable!("answered without a database"),
     }
 }

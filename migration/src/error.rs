@@ -2,7 +2,7 @@
 
 use database::{Database, Server, UNLICENSED, reason, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure};
 
 /// Why the schema is not as it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,8 @@ pub enum Error {
     Refused(String),
     /// Anything else that the database refused.
     #[error(
-        "the migration failed: {reason}; what was applied before it stays recorded, see `migration status`"
+        "the migration failed: {reason}; what was applied before it stays recorded, see `{}`",
+        CommandLine::migrate("status")
     )]
     Failed {
         /// In the database's words.

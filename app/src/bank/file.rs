@@ -2,6 +2,7 @@
 //!
 //! What a row is, and what its load does with it, is said by a [`Parse`] and a `Load`.
 
+pub(crate) mod first_line;
 pub(crate) mod parse;
 
 use std::io::{self, BufRead};
@@ -38,6 +39,9 @@ pub enum FileError {
     /// A row cannot be added, and [`OnError::Stop`] was asked for.
     #[error("line {}: {}", .0.line, .0.reason)]
     Rejected(Rejected),
+    /// There is no folder for temporary files. Nothing is changed.
+    #[error("no temporary file can be made in {folder}: {0}", folder = std::env::temp_dir().display())]
+    NoTemporary(io::Error),
     /// What was rejected cannot be told, or which rows are in place not be kept.
     #[error("a file that is needed on the way cannot be written: {0}")]
     Unwritable(io::Error),

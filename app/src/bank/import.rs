@@ -89,7 +89,7 @@ impl Bank {
         mut progress: impl FnMut(&Imported),
         reject: impl FnMut(&Rejected) -> io::Result<()>,
     ) -> Result<Imported, (FileError, Imported)> {
-        let seen = Seen::new().map_err(|error| (FileError::Unwritable(error), Imported::default()))?;
+        let seen = Seen::new().map_err(|error| (FileError::NoTemporary(error), Imported::default()))?;
         let import = Import {
             table: R::TABLE.first(R::columns(header.fields)),
             in_the_way: AtomicBool::new(false),

@@ -294,6 +294,8 @@ mod tests {
             "id,balance,opening_balance\n1,5000,4000\n2,\"6000\",\"7000\"\n",
             "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31T12:00:00.123Z\n",
             "id,balance,opening_balance,created_at\n1,5000,4000,\"2026-01-31T12:00:00+01:30\"\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31 12:00:00.5+01:30\n",
+            "id,balance,opening_balance,created_at\r\n1,5000,4000,\"2026-01-31 12:00:00-00:01:15\"\r\n",
         ] {
             assert_no_other_rows::<Account>(text);
         }

@@ -150,7 +150,7 @@ pub enum Refusal {
     #[error("account {0} cannot pay itself: give two different accounts")]
     SameAccount(AccountId),
     /// There is no such account.
-    #[error("there is no account {0}: `cargo run -p app accounts` lists those there are")]
+    #[error("there is no account {0}")]
     UnknownAccount(AccountId),
     /// The source has less than is asked for.
     #[error("account {account} has less than {amount}: ask for a smaller --amount")]
@@ -175,9 +175,7 @@ pub enum Refusal {
     #[error("SQLite changes one table in a statement: use --style builder or --style orm")]
     StyleUnsupported,
     /// A transfer that did not change exactly two balances. It is rolled back.
-    #[error(
-        "the transfer changed {0} balances instead of two and was rolled back: run `cargo run -p app audit`"
-    )]
+    #[error("the transfer changed {0} balances instead of two and was rolled back")]
     NotTwoBalances(u64),
     /// The database's error.
     #[error("{0}")]
@@ -191,7 +189,7 @@ pub type TransferError = Error<Refusal>;
 #[derive(Debug, thiserror::Error)]
 pub enum DrawError {
     /// A transfer needs two.
-    #[error("the bank has fewer than two accounts: run `cargo run -p app seed` first")]
+    #[error("the bank has fewer than two accounts")]
     TooFewAccounts,
     /// The reading failed.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::Server;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -76,8 +76,11 @@ pub(super) fn broken() -> Failure {
 /// An audit for people.
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
-        "{} accounts, {} transfers; balances add up to {}, opening balances to {}.",
-        audit.accounts, audit.transfers, audit.balance_total, audit.opening_total
+        "{}, {}; balances add up to {}, opening balances to {}.",
+        counted(audit.accounts.unsigned_abs(), "account"),
+        counted(audit.transfers.unsigned_abs(), "transfer"),
+        audit.balance_total,
+        audit.opening_total
     );
     if audit.ok {
         return text + "\nThe bank is whole: every balance is its opening balance plus credits minus debits.";

@@ -8,7 +8,7 @@ use clap::Args;
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use futures_util::future::join_all;
 use sea_orm_retry::Policy;
-use terminal::{Exit, Failure, interrupted, interruption};
+use terminal::{CLOSE_INTERRUPTED, CommandLine, Exit, Failure, interrupted, interruption, print};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Format;
@@ -40,10 +40,9 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// How long one transaction is tried again, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = Policy::default().total_time.as_secs(),
-        value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    retry_for: u64,
+    /// How long one transaction is tried again, as in 90s or 2m; a bare number is seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = super::values::seconds)]
+    retry_for: Duration,
 
     /// On CockroachDB: retry so often from `SAVEPOINT cockroach_restart` before a full restart
     #[arg(long, global = true, value_name = "N")]
@@ -54,9 +53,8 @@ pub(super) struct Global {
     pool: Option<u32>,
 }
 
-/// How long a command has, once it is interrupted, to end what it has begun; and then its connections.
+/// How long a command has, once it is interrupted, to end what it has begun.
 const GRACE: Duration = Duration::from_millis(700);
-const CLOSE_INTERRUPTED: Duration = Duration::from_millis(100);
 
 /// The pause before a server is asked again that takes no further connection, or no writes.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -130,11 +128,10 @@ impl Context {
         Progress::new(self.global.quiet)
     }
 
-    /// One step of an answer that takes several, told as soon as it is done.
-    #[expect(clippy::print_stdout, reason = "it is a part of the answer")]
+    /// One step of an answer that takes several, told as soon as it is done. Where it cannot be, the command is interrupted.
     pub(super) fn step(&self, text: &str) {
         if self.global.format == Format::Text {
-            println!("{text}");
+            let _ = print(text);
         }
     }
 
@@ -165,6 +162,21 @@ impl Context {
             done = work => Ok(done?),
             () = self.interrupted.cancelled() => Err(interrupted("nothing was changed")),
         }
+    }
+
+    /// Waits for what blocks its thread for as long as somebody else likes: opening a pipe, an answer typed in. An
+    /// interruption leaves it behind.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let work = tokio::task::spawn_blocking(work);
+        self.or_interrupted(async {
+            let panicked =
+                |error: tokio::task::JoinError| Failure::new(Exit::Failed, "failed", error.to_string());
+            work.await.map_err(panicked)?
+        })
+        .await
     }
 
     /// Waits for what only reads the bank.
@@ -224,14 +236,14 @@ impl Context {
 
     /// Connects; where the server takes no further connection, tries again for as long as a transaction is tried.
     async fn connect_patiently(&self, address: &Address, options: &Options) -> Result<Database, Failure> {
-        let until = Instant::now() + self.retry_for();
+        let until = Instant::now() + self.global.retry_for;
         let mut told = false;
         loop {
             match database::connect(address, options).await {
                 Err(error @ ConnectError::Full { .. }) if Instant::now() < until => {
                     if !std::mem::replace(&mut told, true) {
-                        let for_s = self.global.retry_for;
-                        self.progress().say(&format!("trying for up to {for_s} s: {error}"));
+                        let time = humantime::format_duration(self.global.retry_for);
+                        self.progress().say(&format!("trying for up to {time}: {error}"));
                     }
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
@@ -247,7 +259,7 @@ impl Context {
 
     /// Connects as told to a server that takes writes, or has become one in time.
     pub(super) async fn writable(&self, options: &Options) -> Result<Database, Failure> {
-        let until = Instant::now() + self.retry_for();
+        let until = Instant::now() + self.global.retry_for;
         let mut told = false;
         loop {
             let database = self.connect_with(&self.address()?, options).await?;
@@ -260,8 +272,8 @@ impl Context {
                 return Err(Failure::new(Exit::Failed, "read_only", line));
             }
             if !std::mem::replace(&mut told, true) {
-                let for_s = self.global.retry_for;
-                self.progress().say(&format!("{line}: waiting up to {for_s} s for it to be promoted"));
+                let time = humantime::format_duration(self.global.retry_for);
+                self.progress().say(&format!("{line}: waiting up to {time} for it to be promoted"));
             }
             database.close_within(CLOSE_INTERRUPTED).await;
             self.or_interrupted(async {
@@ -321,7 +333,8 @@ impl Context {
             Exit::NoDatabase,
             "not_migrated",
             format!(
-                "the schema is {how_far}, {missing} of {total} migrations are missing: run `cargo run -p migration up`"
+                "the schema is {how_far}, {missing} of {total} migrations are missing: run `{}`",
+                CommandLine::migrate("up")
             ),
         ))
     }
@@ -331,12 +344,8 @@ impl Context {
         Policy {
             attempts_max: self.global.max_attempts,
             savepoint_restarts: self.global.savepoint_restarts,
-            ..Policy::within(self.retry_for())
+            ..Policy::within(self.global.retry_for)
         }
-    }
-
-    fn retry_for(&self) -> Duration {
-        Duration::from_secs(self.global.retry_for)
     }
 }
 
@@ -351,7 +360,8 @@ fn missing_file(error: ConnectError) -> Failure {
             Exit::NoDatabase,
             "not_migrated",
             format!(
-                "there is no file {path}, so the schema is not migrated: run `cargo run -p migration up`"
+                "there is no file {path}, so the schema is not migrated: run `{}`",
+                CommandLine::migrate("up")
             ),
         ),
         error => error.into(),

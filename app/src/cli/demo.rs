@@ -2,7 +2,7 @@
 
 use database::Options;
 use serde_json::json;
-use terminal::{Exit, Failure, interrupted};
+use terminal::{Failure, counted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -10,12 +10,12 @@ use super::{audit, seed, transfer};
 use crate::bank::transfer::{Style, Wish};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
-    steps(context).await.map_err(|failure| match failure.exit {
+    steps(context).await.map_err(|failure| {
         // What a step waits for would say that nothing was changed.
-        Exit::Interrupted => interrupted(
+        let interrupted = context.interruption(
             "the steps above are done, and the next may be done in part; run it again, it goes on from there",
-        ),
-        _ => failure,
+        );
+        interrupted.filter(|interrupted| interrupted.exit == failure.exit).unwrap_or(failure)
     })
 }
 
@@ -28,7 +28,7 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     let applied = context.or_interrupted(migration::up(&database)).await?;
     context.step(&match applied {
         0 => format!("2. The schema is in place: all {} migrations were applied before.", migration::total()),
-        applied => format!("2. Created the schema: {applied} migrations applied."),
+        applied => format!("2. Created the schema: {} applied.", counted(applied as u64, "migration")),
     });
 
     let bank = context.bank_on(&database);

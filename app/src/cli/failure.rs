@@ -1,12 +1,13 @@
 //! Errors of the bank, as one line, a kind and an exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::bank::Error;
 use database::{UNLICENSED, reason, sqlstate};
 use sea_orm::DbErr;
 use sea_orm_retry::Class;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure};
 
 use crate::bank::ReadError;
 use crate::bank::load::LoadError;
@@ -48,27 +49,34 @@ fn is_throttled(error: &DbErr) -> bool {
 
 /// What the database said, and what to do about it.
 pub(super) fn of_database(error: &DbErr) -> Failure {
-    let (kind, remedy) = match sqlstate(error).as_deref() {
+    let migrate = || format!("run `{}`", CommandLine::migrate("up"));
+    let (kind, remedy): (_, Cow<'_, str>) = match sqlstate(error).as_deref() {
         // SQLITE_FULL; disk_full
-        Some("13" | "53100") => ("disk_full", "free some space on the database's disk, then run it again"),
+        Some("13" | "53100") => {
+            ("disk_full", "free some space on the database's disk, then run it again".into())
+        }
         // SQLITE_READONLY and its extensions; read_only_sql_transaction
         Some("8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006") => {
-            ("read_only", "give a --database-url that can be written")
+            ("read_only", "give a --database-url that can be written".into())
         }
         // What a pooler in transaction mode does to prepared statements.
         Some("26000" | "42P05") => (
             "pooler",
-            "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself",
+            "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself".into(),
         ),
-        Some("42501") => ("denied", "ask the database's owner for the rights"),
-        Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
-        Some("3D000") => ("no_database", "create it, or give another --database-url"),
-        Some(QUERY_CANCELED) => ("statement_timeout", "run it again when the server has less to do"),
+        Some("42501") => ("denied", "ask the database's owner for the rights".into()),
+        Some("42P01") => ("not_migrated", migrate().into()),
+        Some("3D000") => ("no_database", "create it, or give another --database-url".into()),
+        Some(QUERY_CANCELED) => {
+            ("statement_timeout", "run it again when the server has less to do".into())
+        }
         // OperatorIntervention: CockroachDB's schema_locked.
-        Some("57000") => ("schema_locked", SCHEMA_LOCKED),
-        Some("XXC02") => (THROTTLED, UNLICENSED),
-        _ if Class::of(error) == Class::Lost => ("lost", "check that the server is up, then run it again"),
-        _ => ("database", "see what was sent with --echo"),
+        Some("57000") => ("schema_locked", SCHEMA_LOCKED.into()),
+        Some("XXC02") => (THROTTLED, UNLICENSED.into()),
+        _ if Class::of(error) == Class::Lost => {
+            ("lost", "check that the server is up, then run it again".into())
+        }
+        _ => ("database", "see what was sent with --echo".into()),
     };
     let exit = match kind {
         "lost" => {
@@ -120,14 +128,28 @@ pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
 pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
     transaction(error, settle, |refusal| match refusal {
         Refusal::Database(error) => of_database(error),
-        other => Failure::new(Exit::Failed, other.kind(), other.to_string()),
+        other => refused(other),
     })
+}
+
+/// Why a transfer was refused, and which command helps.
+pub(super) fn refused(refusal: &Refusal) -> Failure {
+    let remedy = match refusal {
+        Refusal::UnknownAccount(_) => format!(": `{}` lists those there are", CommandLine::new("accounts")),
+        Refusal::NotTwoBalances(_) => format!(": run `{}`", CommandLine::new("audit")),
+        _ => String::new(),
+    };
+    Failure::new(Exit::Failed, refusal.kind(), format!("{refusal}{remedy}"))
 }
 
 /// Why no transfer could be drawn.
 pub(super) fn drawing(error: &DrawError) -> Failure {
     match error {
-        DrawError::TooFewAccounts => Failure::new(Exit::Failed, "too_few_accounts", error.to_string()),
+        DrawError::TooFewAccounts => Failure::new(
+            Exit::Failed,
+            "too_few_accounts",
+            format!("{error}: run `{}` first", CommandLine::new("seed")),
+        ),
         DrawError::Read(error) => reading(error),
         DrawError::Panicked(panicked) => Failure::new(Exit::Failed, "panicked", panicked.to_string()),
     }

@@ -2,7 +2,6 @@
 
 mod rejects;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io;
 use std::num::NonZero;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use terminal::{Exit, Failure, interrupted};
+use terminal::{CommandLine, Exit, Failure, counted_were, interrupted};
 use uuid::Uuid;
 
 use super::context::Context;
@@ -29,7 +28,7 @@ pub(super) struct RowFlags {
     #[arg(long, value_enum, default_value_t)]
     on_error: OnBadRow,
 
-    /// Where rows that are skipped are written, as line, reason and row
+    /// Where rows that are skipped are written, as line, reason and row; the row as it was, so a spreadsheet may take it for a formula
     #[arg(long, value_name = "FILE", required_if_eq("on_error", "skip"))]
     rejects: Option<PathBuf>,
 }
@@ -48,7 +47,7 @@ impl RowFlags {
     pub(super) fn left_out(&self, rejected: u64) -> String {
         match &self.rejects {
             Some(rejects) if rejected > 0 => {
-                format!("\n{rejected} rows were left out; they are in {}.", rejects.display())
+                format!("\n{} left out: see {}.", counted_were(rejected, "row"), rejects.display())
             }
             _ => String::new(),
         }
@@ -61,7 +60,7 @@ pub(super) struct Task<'a> {
     pub(super) command: &'static str,
     /// What is done to the file, as in "cannot be imported".
     pub(super) done: &'static str,
-    /// What its rows are called.
+    /// What one of its rows is called.
     pub(super) unit: &'static str,
     pub(super) file: &'a Path,
     /// The rows of a transaction where nothing is said.
@@ -105,16 +104,18 @@ impl<'a> Going<'a> {
         if rows.on_error == OnBadRow::Stop && rows.rejects.is_some() {
             return Err(Failure::usage("--rejects is where skipped rows go: add --on-error skip"));
         }
-        let source = Source::open(task.file)?;
+        let path = task.file.to_owned();
+        let source = context.blocking(move || Source::open(&path)).await?;
         let bank = context.bank_to_write(flags.at_once()).await?;
-        let rejects = rows.rejects.as_deref().map(|path| Rejects::create(path, flags.run.is_some()));
-        let rejects = rejects.transpose()?;
+        let (path, repeated) = (rows.rejects.clone(), flags.run.is_some());
+        let create = move || path.map(|path| Rejects::create(&path, repeated)).transpose();
+        let rejects = context.blocking(create).await?;
         let loading = flags.loading(context, task.chunk);
         let command = command(task, rows);
-        let again = load::again(&command, &loading);
+        let again = load::again(command.clone(), &loading);
         // A chunk's name is its content's, so a run takes chunks of another size.
         let half = NonZero::new(loading.chunk.get() / 2).unwrap_or(loading.chunk);
-        let smaller = load::again(&command, &Loading { chunk: half, ..loading.clone() });
+        let smaller = load::again(command, &Loading { chunk: half, ..loading.clone() });
         context.progress().say(&run_line(task.command, loading.run));
         context.if_cut_off(interrupted(&format!("to complete it run `{again}`")));
         let going = Self {
@@ -165,16 +166,13 @@ impl<'a> Going<'a> {
     }
 }
 
-/// The command that a run is told again with, as a shell reads it.
-fn command(task: &Task<'_>, rows: &RowFlags) -> String {
-    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(&path.display().to_string()));
-    let file = quoted(&task.file.display().to_string());
-    format!("{} {file}{}", task.command, rows.rejects.as_ref().map(skip).unwrap_or_default())
-}
-
-/// As a shell reads it.
-pub(super) fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
+/// The command that a run is told again with.
+fn command(task: &Task<'_>, rows: &RowFlags) -> CommandLine {
+    let command = CommandLine::new(task.command).argument(task.file.display());
+    match &rows.rejects {
+        Some(path) => command.flag("--on-error", "skip").flag("--rejects", path.display()),
+        None => command,
+    }
 }
 
 fn failed(error: &FileError, done: &str, again: &str, smaller: &str) -> Failure {
@@ -185,6 +183,9 @@ fn failed(error: &FileError, done: &str, again: &str, smaller: &str) -> Failure 
             fail("rejected", "what was in whole chunks before it is in place: mend the line, then run")
         }
         FileError::Unreadable(_) => fail("unreadable", "mend the file, then run"),
+        FileError::NoTemporary(_) => {
+            Failure::usage(format!("{error}: set the variable TMPDIR to a folder where this user may write"))
+        }
         FileError::Unwritable(_) => fail("unwritable", "make room for it, then run"),
         FileError::Load(error) => match failure::loading(error, again) {
             slow if slow.kind == failure::CHUNK_TIMEOUT => Failure {

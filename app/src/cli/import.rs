@@ -5,7 +5,7 @@ mod server_side;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{Failure, counted, counted_were};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 }
 
 async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, Failure> {
-    let task = Task { command: "import", done: "imported", unit: "rows", file, chunk: CHUNK };
+    let task = Task { command: "import", done: "imported", unit: "row", file, chunk: CHUNK };
     let (going, source) = Going::start(context, &task, &args.load, &args.rows).await?;
     let imported = going
         .bank
@@ -85,17 +85,17 @@ fn keys(imported: Imported, retries: u64, seconds: f64, run: Uuid) -> Keys {
 
 fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Imported {} rows in {}: chunks: {}, retries: {}.",
-        keys.rows,
+        "Imported {} in {}: chunks: {}, retries: {}.",
+        counted(keys.rows, "row"),
         pace(keys.rows, keys.seconds),
         keys.chunks,
         keys.retries
     );
     if keys.found > 0 {
-        text += &format!("\n{} rows of this run were there already.", keys.found);
+        text += &format!("\n{} there already, of this run.", counted_were(keys.found, "row"));
     }
     if keys.present > 0 {
-        text += &format!("\n{} rows were there already, equal to the file's.", keys.present);
+        text += &format!("\n{} there already, equal to the file's.", counted_were(keys.present, "row"));
     }
     text + &rows.left_out(keys.rejected)
 }

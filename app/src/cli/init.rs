@@ -4,7 +4,7 @@ mod password;
 
 use database::Options;
 use serde::Serialize;
-use terminal::{Exit, Failure, interrupted};
+use terminal::{CommandLine, Exit, Failure, interrupted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let url = address.shown_for(user, database);
     let text = format!(
         "Database {database}: {}.\nUser {user}: {}; {}.\nRights: {user} may create tables there, and read and write all of them, those to come included.\n\
-         Next, as that user: DATABASE_URL='{url}' cargo run -p migration up",
+         Next, as that user: {}",
         made(created.database_created),
         made(created.user_created),
         match created.password {
@@ -64,6 +64,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             PasswordSet::Insecure =>
                 format!("no password, for an insecure {} takes none and lets everybody in", admin.server),
         },
+        CommandLine::migrate("up").flag("--database-url", &url),
     );
     Ok(Answer::new(Keys { database: database.to_owned(), user: user.to_owned(), created, url }, text))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{Failure, counted, counted_were};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -47,7 +47,7 @@ struct Keys {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let file = &args.file;
-    let task = Task { command: "pay", done: "paid", unit: "transfers", file, chunk: CHUNK };
+    let task = Task { command: "pay", done: "paid", unit: "transfer", file, chunk: CHUNK };
     let (going, source) = Going::start(context, &task, &args.load, &args.rows).await?;
     let paid = going
         .bank
@@ -77,8 +77,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 
 fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Applied {} transfers in {}: chunks: {}, retries: {}.",
-        keys.applied,
+        "Applied {} in {}: chunks: {}, retries: {}.",
+        counted(keys.applied, "transfer"),
         pace(keys.applied, keys.seconds),
         keys.chunks,
         keys.retries
@@ -87,7 +87,7 @@ fn text(keys: &Keys, rows: &RowFlags) -> String {
         text += &format!("\n{} of them were applied by an earlier call of this run.", keys.found);
     }
     if keys.already_applied > 0 {
-        text += &format!("\n{} transfers were already applied.", keys.already_applied);
+        text += &format!("\n{} already applied.", counted_were(keys.already_applied, "transfer"));
     }
     text + &rows.left_out(keys.rejected)
 }

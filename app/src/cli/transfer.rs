@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use database::Server;
 use sea_orm_retry::Counts;
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{CommandLine, Failure};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -144,11 +144,14 @@ impl Tally {
 
 /// The command that settles a transfer: it answers with what is recorded, or applies what was asked.
 pub(super) fn settling(order: &Order, amount: Option<Amount>) -> String {
-    let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
-    format!(
-        "cargo run -p app transfer --id {} --from {} --to {}{amount}",
-        order.id, order.source, order.target
-    )
+    let command = CommandLine::new("transfer")
+        .flag("--id", order.id)
+        .flag("--from", order.source)
+        .flag("--to", order.target);
+    match amount {
+        Some(amount) => command.flag("--amount", amount).to_string(),
+        None => command.to_string(),
+    }
 }
 
 /// How often it was tried again, and why, for people.
@@ -157,6 +160,7 @@ fn retries(counts: &Counts) -> String {
         counts.retries_by_sqlstate.iter().map(|(code, count)| format!("{code}: {count}")).collect();
     match (counts.retries, causes.as_slice()) {
         (0, _) => "no retries".to_owned(),
+        (1, causes) => format!("1 retry ({})", causes.join(", ")),
         (n, causes) => format!("{n} retries ({})", causes.join(", ")),
     }
 }

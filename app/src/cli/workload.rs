@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use database::Address;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -20,7 +20,7 @@ use super::context::Context;
 use super::output::Output;
 use super::progress::run_line;
 use super::transfer::{StyleName, settling};
-use super::values::{above_zero, time};
+use super::values::{exponent, rate, time, time_or_none};
 use super::{audit, failure};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
@@ -44,11 +44,11 @@ pub(super) struct Args {
     concurrency: u32,
 
     /// Begin so many transfers a second, whether or not those before have ended; latency counts from when one is due
-    #[arg(long, value_name = "N", value_parser = above_zero)]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
     /// Let the load grow for so long: the rate, or else the number of workers
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "0s")]
     ramp: Duration,
 
     /// How each transfer is done
@@ -69,7 +69,7 @@ pub(super) struct Args {
     hot: Option<u32>,
 
     /// Draw the accounts by Zipf's law with this exponent: the first most often
-    #[arg(long, value_name = "EXPONENT", value_parser = above_zero)]
+    #[arg(long, value_name = "EXPONENT", value_parser = exponent)]
     zipf: Option<f64>,
 
     /// How much each moves, in whole minor units
@@ -77,7 +77,7 @@ pub(super) struct Args {
     amount: Amount,
 
     /// How often the totals are audited meanwhile; 0s for never
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "1s")]
     audit_every: Duration,
 
     /// On CockroachDB: audit what was there so long ago, which waits for no writer; the last audit reads the present
@@ -177,8 +177,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         audit_as_of: args.audit_as_of,
         tolerate_errors: args.tolerate_errors,
     };
-    let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
-    let report = args.report.as_deref().map(|path| Output::create(path, report::FLAG)).transpose()?;
+    let (log, page) = (args.histogram.clone(), args.report.clone());
+    let create = move || {
+        let log = log.as_deref().map(HistogramLog::create).transpose()?;
+        Ok((log, page.as_deref().map(|path| Output::create(path, report::FLAG)).transpose()?))
+    };
+    let (mut histogram, report) = context.blocking(create).await?;
     context.progress().say(&run_line("workload", load.run));
 
     let lines = RefCell::new(Lines::new(context.progress()));
@@ -292,12 +296,28 @@ fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
     for (code, count) in &keys.retries_by_sqlstate {
         text += &format!("\nretries for {code}: {count}");
     }
+    let audits = counted(keys.audits, "audit");
     match &ended.audit {
         Some(Ok(audit)) => {
-            text += &format!("\n{} audits; the last one:\n{}", keys.audits, audit::text(audit));
+            text += &format!(
+                "
+{audits}; the last one:
+{}",
+                audit::text(audit)
+            )
         }
-        Some(Err(_)) => text += &format!("\n{} audits; the last one:", keys.audits),
-        None => text += &format!("\n{} audits; the last one was interrupted.", keys.audits),
+        Some(Err(_)) => {
+            text += &format!(
+                "
+{audits}; the last one:"
+            )
+        }
+        None => {
+            text += &format!(
+                "
+{audits}; the last one was interrupted."
+            )
+        }
     }
     text
 }
@@ -321,8 +341,11 @@ fn failed(ended: &Ended, args: &Args) -> Option<Failure> {
     let failure = failure::transferring(error, &settling(order, Some(args.amount)));
     let endings = ended.total.endings;
     let line = format!(
-        "{} transfers failed and {} are unknown, the first, {}: {}",
-        endings.failed, endings.unknown, order.id, failure.line
+        "{} failed and {} unknown, the first, {}: {}",
+        counted(endings.failed, "transfer"),
+        endings.unknown,
+        order.id,
+        failure.line
     );
     // Some that are unknown weigh more than a first one that failed.
     let exit = if endings.unknown > 0 { Exit::Unknown } else { failure.exit };

@@ -4,10 +4,9 @@ use crate::bank::{Error, Runner};
 use database::{Database, Server, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
+use terminal::CommandLine;
 
 use super::{State, Unseen, row};
-
-const MIGRATE: &str = "run `cargo run -p migration up`";
 
 /// Which migrations are missing.
 pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
@@ -34,7 +33,10 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
     }
     Ok(match pending.len() {
         0 => State::ok(format!("all {total} are applied")),
-        missing => State::fail(format!("{missing} of {total} are missing: {}", pending.join(", ")), MIGRATE),
+        missing => State::fail(
+            format!("{missing} of {total} are missing: {}", pending.join(", ")),
+            format!("run `{}`", CommandLine::migrate("up")),
+        ),
     })
 }
 
@@ -74,9 +76,12 @@ pub(super) async fn rights(runner: &Runner, migrated: bool, standby: bool) -> Re
         })
     } else {
         let remedy = match runner.server() {
-            Server::Sqlite => "let this user write the file and its folder, and give no mode=ro",
-            _ if missing == [READ_ONLY] => "give the URL of a server that takes writes",
-            _ => "ask the database's owner to grant them, or run `cargo run -p app init` as an administrator",
+            Server::Sqlite => "let this user write the file and its folder, and give no mode=ro".to_owned(),
+            _ if missing == [READ_ONLY] => "give the URL of a server that takes writes".to_owned(),
+            _ => format!(
+                "ask the database's owner to grant them, or run `{}` as an administrator",
+                CommandLine::new("init").flag("--database-url", "URL")
+            ),
         };
         State::fail(format!("this user may not {}", missing.join(", ")), remedy)
     })

@@ -119,10 +119,10 @@ async fn what_is_not_migrated_is_5(server: &TestServer) {
     let test = server.empty_database().await;
     let examined = Examined::of(&test, &[]);
     assert_eq!((examined.code, examined.failed()), (Some(5), vec!["migrations"]));
-    assert!(examined.of_check("migrations").2.contains("cargo run -p migration up"));
+    assert!(examined.of_check("migrations").2.contains("seabank migrate up"));
     assert_eq!(examined.of_check("rights").1, "this user may make the bank's tables");
     let error = examined.answer["error"].as_str().expect("a line");
-    assert!(error.contains("migrations") && error.contains("cargo run -p migration up"), "{error}");
+    assert!(error.contains("migrations") && error.contains("seabank migrate up"), "{error}");
 }
 
 async fn a_server_that_is_not_there_is_one_finding_and_5(server: &TestServer) {
@@ -154,7 +154,10 @@ async fn a_read_only_user_is_found(server: &TestServer) {
     for right in ["INSERT accounts", "UPDATE accounts", "INSERT transfers"] {
         assert!(found.contains(right), "{found}");
     }
-    assert!(!found.contains("SELECT") && remedy.contains("app init"), "{found}: {remedy}");
+    assert!(
+        !found.contains("SELECT") && remedy.contains("seabank init --database-url URL"),
+        "{found}: {remedy}"
+    );
     reader.drop().await;
 }
 

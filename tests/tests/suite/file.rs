@@ -115,7 +115,7 @@ async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
         let output = command(program).args(arguments).env("DATABASE_URL", &url).output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-        assert!(code != 5 || errors.contains("cargo run -p migration up"), "{arguments:?}: {errors}");
+        assert!(code != 5 || errors.contains("seabank migrate up"), "{arguments:?}: {errors}");
         let left: Vec<_> = fs::read_dir(file.parent().expect("a folder")).expect("a folder").collect();
         assert!(left.is_empty(), "{arguments:?} leaves {left:?}");
     }

@@ -28,6 +28,7 @@ mod payments;
 mod plans;
 mod pooler;
 mod pools;
+mod printing;
 mod reader;
 mod rejects;
 mod relations;
@@ -38,6 +39,7 @@ mod server_side;
 mod silence;
 mod standbys;
 mod strange;
+mod terminal;
 mod tls;
 mod told;
 mod transaction;
@@ -92,5 +94,7 @@ fn main() -> ExitCode {
         ("few", few::tests()),
         ("silence", silence::tests()),
         ("wrong_input", wrong_input::tests()),
+        ("printing", printing::tests()),
+        ("terminal", terminal::tests()),
     ])
 }

@@ -351,7 +351,7 @@ async fn other_servers_name_the_other_way(server: &TestServer) {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
     assert!(error.contains("only CockroachDB reads files by itself"), "{error}");
-    assert!(error.contains("cargo run -p app import accounts.csv"), "{error}");
+    assert!(error.contains("seabank import accounts.csv"), "{error}");
     let (output, answer) = import(&test, "accounts.csv", &[]);
     let error = answer["error"].as_str().expect("a line");
     assert!(output.status.code() == Some(2) && error.contains("takes a URL"), "{output:?}");

@@ -49,6 +49,7 @@ pub(crate) fn parse<P: Parse, I: BufRead>(
     loop {
         let next = match reader.next_line() {
             Ok(None) => break,
+            Ok(Some(line)) if is_empty(&line) => None,
             Ok(Some(line)) => match gathering.take(&line) {
                 Err(reason) => {
                     Some(Found::Rejected(Rejected { line: line.number, reason, row: line.bytes.to_vec() }))
@@ -72,6 +73,12 @@ pub(crate) fn parse<P: Parse, I: BufRead>(
         let _ = found.blocking_send(Found::Chunk(gathering.chunk()));
     }
     let _ = found.blocking_send(Found::End);
+}
+
+/// Whether a row is one that a spreadsheet has left empty.
+fn is_empty(line: &Line<'_>) -> bool {
+    line.bytes.iter().all(|byte| b", \t".contains(byte))
+        || line.fields.is_ok_and(|fields| fields.iter().all(str::is_empty))
 }
 
 /// A chunk that is not yet full.

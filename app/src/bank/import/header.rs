@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 use std::marker::PhantomData;
 
-use crate::bank::csv::{Fields, Reader, Shown};
+use crate::bank::csv::{Fields, Reader};
+use crate::bank::file::first_line;
 use crate::bank::file::parse::Parse;
 use crate::bank::record::{Account, Record, Transfer, fields_of};
 
@@ -29,17 +30,12 @@ const KNOWN: &str = "the first line has to be a header: id,balance[,opening_bala
 
 /// Reads the first line.
 pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, String> {
-    let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
-    let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
-    let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;
+    let fields = first_line::read(reader, KNOWN)?;
     let header = |fields, kind| Header { fields, kind };
     fields_of::<Account>(&fields)
         .map(|count| header(count, Kind::Accounts))
         .or_else(|| fields_of::<Transfer>(&fields).map(|count| header(count, Kind::Transfers)))
-        .ok_or_else(|| {
-            let text = fields.iter().collect::<Vec<_>>().join(",");
-            format!("its first line is {}: {KNOWN}", Shown(&text))
-        })
+        .ok_or_else(|| first_line::not_known(&fields, &["id"], KNOWN))
 }
 
 /// Rows of one kind. Of those of a chunk no two may have the same key.

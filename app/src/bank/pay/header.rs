@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Payment;
 use crate::bank::csv::{Fields, Reader, Shown};
+use crate::bank::file::first_line;
 use crate::bank::file::parse::Parse;
 use crate::bank::load::Rejected;
 use crate::bank::record::{money, whole_number};
@@ -30,9 +31,10 @@ pub(super) struct Columns(Vec<usize>);
 impl Columns {
     /// Reads the first line.
     pub(super) fn read<I: BufRead>(reader: &mut Reader<I>) -> Result<Self, String> {
-        let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
-        let Some(line) = line else { return Err(format!("it is empty: {KNOWN}")) };
-        let fields = line.fields.map_err(|error| format!("{error}: {KNOWN}"))?;
+        let fields = first_line::read(reader, KNOWN)?;
+        if fields.count() == 1 {
+            return Err(first_line::not_known(&fields, &NAMES, KNOWN));
+        }
         let mut columns: Vec<usize> = Vec::new();
         for field in fields.iter() {
             let Some(column) = NAMES.iter().position(|name| field.eq_ignore_ascii_case(name)) else {

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use database::Server;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure};
 
 use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::file::quoted;
 use crate::cli::progress::{Counting, run_line};
 use crate::cli::{failure, load};
 
@@ -28,7 +27,7 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     }
     let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_jobs().await?);
     let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&format!("import --server-side {}", quoted(url)), &loading);
+    let again = load::again(CommandLine::new("import").flag("--server-side", url), &loading);
     context.progress().say(&hidden(run_line("import", loading.run), url));
 
     // The server takes its time to cancel a job, and until it has, the table may be offline.
@@ -37,7 +36,7 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
         format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
     context.if_cut_off(Failure::new(Exit::Unknown, "unknown", settle));
     let started = Instant::now();
-    let mut counting = context.progress().towards(WHOLE, "rows");
+    let mut counting = context.progress().towards(WHOLE, "row");
     let mut way = None;
     let imported = bank.import_on_server(&long, url, &loading, |step| {
         let taken = way_of(&step);
@@ -101,7 +100,8 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
     let mend = format!("nothing is changed: mend the file, then run `{again}`");
     match error {
         ServerSideError::Unsupported(_) => Failure::usage(format!(
-            "{error}: give the file itself, as in `cargo run -p app import accounts.csv`"
+            "{error}: give the file itself, as in `{}`",
+            CommandLine::new("import").argument("accounts.csv")
         )),
         ServerSideError::Header(reason) => Failure::usage(format!("the file cannot be imported: {reason}")),
         ServerSideError::Rejected(_) => fail("rejected", &mend),
@@ -122,7 +122,10 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
         ServerSideError::Load(error) => load::with_completion(failure::loading(error, again), again),
         ServerSideError::Changed(_) => fail(
             "changed",
-            "the file or the accounts have changed meanwhile, and what was read last is there: look at it with `cargo run -p app audit`",
+            &format!(
+                "the file or the accounts have changed meanwhile, and what was read last is there: look at it with `{}`",
+                CommandLine::new("audit")
+            ),
         ),
     }
 }

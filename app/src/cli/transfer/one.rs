@@ -55,6 +55,10 @@ pub(in crate::cli) async fn transfer_once(
     context
         .progress()
         .say(&format!("transfer {id}: from account {} to account {}", order.source, order.target));
+    // Nobody has its id where it could not be told.
+    if let Some(interrupted) = context.interruption("nothing was changed") {
+        return Err(interrupted);
+    }
     let settle = settling(&order, wish.amount);
     let line =
         format!("interrupted: it is not known whether the transfer is applied; to settle it run `{settle}`");
