@@ -9,6 +9,8 @@ use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use crate::class::{reason, sqlstate};
+use crate::record::Failure;
+use crate::state::Run;
 use crate::{Class, Phase};
 
 /// A run that ended without a result, other than by its body's own error. Cloning is cheap.
@@ -52,8 +54,29 @@ pub struct Attempt {
     pub class: Class,
 }
 
+impl Attempt {
+    pub(crate) fn new(phase: Phase, (error, class): Failure) -> Self {
+        Self { phase, error, class }
+    }
+}
+
 impl Ended {
-    pub(crate) fn new(
+    /// How a run ended that is not applied. `body`: what its body returned, in words.
+    pub(crate) fn new(run: Run, kind: Kind, body: Option<String>) -> Self {
+        let decided = match kind {
+            Kind::Failed | Kind::Refused => run.failed.last(),
+            Kind::RetriesExhausted | Kind::Unknown => run.failed.first(),
+        };
+        let first = run.unknown.or_else(|| decided.map(|attempt| attempt.error.clone()));
+        let first = first.unwrap_or_else(|| DbErr::Custom("no attempt was begun".to_owned()));
+        Self::from_parts(run.name, kind, first, body, run.failed)
+    }
+
+    pub(crate) fn refused(name: &'static str, why: &str) -> Self {
+        Self::from_parts(name, Kind::Refused, DbErr::Custom(why.to_owned()), None, Vec::new())
+    }
+
+    fn from_parts(
         name: &'static str,
         kind: Kind,
         first: DbErr,
@@ -63,10 +86,6 @@ impl Ended {
         let prefix = format!("transaction \"{name}\": ");
         let text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
         Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
-    }
-
-    pub(crate) fn refused(name: &'static str, why: &str) -> Self {
-        Self::new(name, Kind::Refused, DbErr::Custom(why.to_owned()), None, Vec::new())
     }
 
     /// The name that was given to the run.

@@ -135,10 +135,10 @@ async fn an_observer_is_told_of_every_attempt_and_run() {
             "second began",
             "second 1: Some(Body) None true",
             "second 2: None None false",
-            "second: Applied after 2",
+            "second: Ok(()) after 2",
             "taken began",
             "taken 1: Some(Body) Some(\"1555\") false",
-            "taken: Failed after 1",
+            "taken: Err(Failed) after 1",
         ]
     );
 }
