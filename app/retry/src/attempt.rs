@@ -117,7 +117,7 @@ impl Runner {
         let sql = begin::begin(version, &self.policy, contract, orphaned, now);
         let mut begun = link.control(&sql).await;
         if let Err((error, class)) = &mut begun
-            && version.with_settings
+            && version.sends_settings()
             && sqlstate(error).as_deref() == Some("42704")
         {
             // The server does not know a setting: it is sent no more, and this connection is closed.
@@ -157,7 +157,9 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
     };
     let Some(sql) = sql else { return Ok(()) };
     let after = match link.control(&sql).await {
-        Err((error, class)) if decide(frame.version.server, phase, class) == Verdict::Committed => Some(error),
+        Err((error, class)) if decide(frame.version.server, phase, class) == Verdict::Committed => {
+            Some(error)
+        }
         Err(failure) => return Err(Attempt::new(phase, failure)),
         Ok(_) if frame.restarts.is_some() => link.control("COMMIT").await.err().map(|(error, _)| error),
         Ok(_) => None,

@@ -6,8 +6,7 @@ use crate::{Id, Policy, Server};
 
 /// Two transactions in one message begin at the same time, so that `now()` of the first is `xact_start` of the second. A
 /// SELECT inside the second would take its snapshot.
-const WHICH: &str =
-    "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
+const WHICH: &str = "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
 
 /// It counts from the next transaction on.
 const WRITE_AT_ONCE: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
@@ -122,14 +121,26 @@ mod tests {
         let (once, read) = (Contract::Once, Contract::Snapshot);
         for (version, policy, contract, orphaned, expected) in [
             (postgres, &policy, once, false, format!("{WHICH}{serializable}")),
-            (postgres, &unwatched, once, true, format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {idle} = 2000")),
+            (
+                postgres,
+                &unwatched,
+                once,
+                true,
+                format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {idle} = 2000"),
+            ),
             (postgres, &read_only, once, false, format!("{serializable}, READ ONLY; {idle} = 35000")),
             (postgres, &policy, read, false, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".into()),
             (cockroach, &policy, once, false, serializable.into()),
             (cockroach, &policy, once, true, format!("{serializable}, PRIORITY HIGH")),
             (cockroach, &read_only, once, false, format!("{serializable}, READ ONLY")),
             (v25_1, &policy, once, false, format!("{serializable}; {no_ddl}")),
-            (newest, &policy, Contract::Idempotent, false, format!("{WRITE_AT_ONCE}{serializable}; {no_ddl}")),
+            (
+                newest,
+                &policy,
+                Contract::Idempotent,
+                false,
+                format!("{WRITE_AT_ONCE}{serializable}; {no_ddl}"),
+            ),
             (refused, &policy, once, false, serializable.into()),
             (cockroach, &past, read, false, "BEGIN AS OF SYSTEM TIME '-5000ms'".into()),
             (sqlite, &policy, once, true, "BEGIN IMMEDIATE".into()),
@@ -145,10 +156,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_named_by_its_process_and_its_start() {
-        assert_eq!(
-            which("4711 1700000000123456"),
-            Some(Id { pid: 4711, started_us: 1_700_000_000_123_456 })
-        );
+        assert_eq!(which("4711 1700000000123456"), Some(Id { pid: 4711, started_us: 1_700_000_000_123_456 }));
         for nothing in ["", "4711", "a 1", "1 b"] {
             assert_eq!(which(nothing), None, "{nothing}");
         }

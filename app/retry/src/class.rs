@@ -42,20 +42,16 @@ impl Class {
     #[must_use]
     pub fn of(error: &DbErr) -> Self {
         match driver_error(error) {
-            Some(sqlx::Error::Database(error)) => Self::of_server(error.as_ref()),
+            Some(sqlx::Error::Database(error)) => match error.code() {
+                // "bind message supplies 1 parameters, but …": the session lives on.
+                Some(code) if code == "08P01" && is_plain_error(error.as_ref()) => Self::Driver,
+                Some(code) => Self::of_code(&code),
+                None => Self::Other,
+            },
             Some(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut) => Self::Lost,
             Some(sqlx::Error::PoolClosed) => Self::Other,
             Some(_) => Self::Driver,
             None if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) => Self::Lost,
-            None => Self::Other,
-        }
-    }
-
-    fn of_server(error: &dyn DatabaseError) -> Self {
-        match error.code() {
-            // "bind message supplies 1 parameters, but …": the session lives on.
-            Some(code) if code == "08P01" && is_plain_error(error) => Self::Driver,
-            Some(code) => Self::of_code(&code),
             None => Self::Other,
         }
     }

@@ -61,31 +61,11 @@ impl Attempt {
 }
 
 impl Ended {
-    /// How a run ended that is not applied. `body`: what its body returned, in words.
-    pub(crate) fn new(run: Run, kind: Kind, body: Option<String>) -> Self {
-        let decided = match kind {
-            Kind::Failed | Kind::Refused => run.failed.last(),
-            Kind::RetriesExhausted | Kind::Unknown => run.failed.first(),
-        };
-        let first = run.unknown.or_else(|| decided.map(|attempt| attempt.error.clone()));
-        let first = first.unwrap_or_else(|| DbErr::Custom("no attempt was begun".to_owned()));
-        Self::from_parts(run.name, kind, first, body, run.failed)
-    }
-
-    pub(crate) fn refused(name: &'static str, why: &str) -> Self {
-        Self::from_parts(name, Kind::Refused, DbErr::Custom(why.to_owned()), None, Vec::new())
-    }
-
-    fn from_parts(
-        name: &'static str,
-        kind: Kind,
-        first: DbErr,
-        body: Option<String>,
-        attempts: Vec<Attempt>,
-    ) -> Self {
-        let prefix = format!("transaction \"{name}\": ");
-        let text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
-        Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
+    /// How a run ended that is not applied. `first`: the error that decided; `body`: what its body returned, in words.
+    pub(crate) fn new(run: Run, kind: Kind, first: DbErr, body: Option<String>) -> Self {
+        let summary = summary(kind, &reason(&first), body.as_deref(), &run.failed);
+        let text = format!("transaction \"{}\": {summary}", run.name);
+        Self(Arc::new(Inner { name: run.name, kind, first, body, attempts: run.failed, text }))
     }
 
     /// The name that was given to the run.

@@ -99,7 +99,11 @@ impl Sessions for Pool {
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
                  WHERE (extract(epoch FROM xact_start) * 1000000)::int8 = $2 AND wait_event IS DISTINCT FROM 'SyncRep'";
             let query = sqlx::query(sql).bind(id.pid).bind(id.started_us).persistent(false);
-            return query.execute(self.pool.get_postgres_connection_pool()).await.map(drop).map_err(query_error);
+            return query
+                .execute(self.pool.get_postgres_connection_pool())
+                .await
+                .map(drop)
+                .map_err(query_error);
         }
         let _ = id;
         Err(not_a_pool())

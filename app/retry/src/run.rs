@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use tracing::Instrument;
 
 use crate::runner::{Contract, Runner, is_in_body};
@@ -21,13 +22,12 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
+        let run = Run::new(name, contract);
         if let Some(why) = self.refusal() {
-            return Err(Ended::refused(name, why).into());
+            return Err(Ended::new(run, Kind::Refused, DbErr::Custom(why.to_owned()), None).into());
         }
         self.tell(|observer| observer.run_began(name));
-        self.attempts(Run::new(name, contract), body)
-            .instrument(tracing::info_span!("transaction", name))
-            .await
+        self.attempts(run, body).instrument(tracing::info_span!("transaction", name)).await
     }
 
     /// Why nothing can be run here and now.
@@ -71,7 +71,7 @@ impl Runner {
     }
 
     /// What the caller gets of a run that is not applied.
-    fn error<E: From<Ended> + Display>(&self, run: Run, verdict: Verdict, body: Option<E>) -> E {
+    fn error<E: From<Ended> + Display>(&self, mut run: Run, verdict: Verdict, body: Option<E>) -> E {
         let kind = match verdict {
             _ if run.unknown.is_some() => Kind::Unknown,
             // The server was not known before.
@@ -80,9 +80,14 @@ impl Runner {
             _ => Kind::RetriesExhausted,
         };
         self.tell_run(&run, Err(kind));
+        let decided = if verdict == Verdict::Fail { run.failed.last() } else { run.failed.first() };
+        let first = run.unknown.take().or_else(|| decided.map(|attempt| attempt.error.clone()));
         match body {
             Some(error) if kind == Kind::Failed => error,
-            body => Ended::new(run, kind, body.map(|error| format!("{error:#}"))).into(),
+            body => {
+                let first = first.unwrap_or_else(|| DbErr::Custom("nothing was tried".to_owned()));
+                Ended::new(run, kind, first, body.map(|error| format!("{error:#}"))).into()
+            }
         }
     }
 

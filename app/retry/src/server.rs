@@ -68,6 +68,11 @@ impl Version {
         self.with_settings && self.release >= (25, 2)
     }
 
+    /// Whether BEGIN's message has settings that a server may not know.
+    pub(crate) fn sends_settings(self) -> bool {
+        self.commits_before_ddl() || self.buffers_writes()
+    }
+
     /// Whether a lock or an id that this transaction has written keeps every earlier attempt out, also after this one is rolled
     /// back. It does not where writes may be buffered, and nothing could switch that off.
     pub(crate) fn keeps_locks(self) -> bool {

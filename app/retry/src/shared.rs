@@ -11,7 +11,7 @@ use crate::attempt::Frame;
 use crate::record::{Record, Savepoint};
 use crate::session::{Link, no_answer, unfinished};
 use crate::state::Before;
-use crate::text::{Sent, check};
+use crate::text::check;
 use crate::{Class, Server};
 
 /// The connection of an attempt and its record.
@@ -67,8 +67,7 @@ impl Shared {
             return record.answered(savepoint, Err((DbErr::Custom(why), Class::Driver)));
         }
         match check(self.frame.version.server, self.frame.writes, &statement.sql) {
-            Ok(Sent::Plain) => {}
-            Ok(Sent::ChangesSession) => record.session_changed = true,
+            Ok(changes_session) => record.session_changed |= changes_session,
             Err(why) => {
                 let refused = format!("refused inside a transaction: {why}: {}", statement.sql);
                 return Err(record.refuse(refused));
@@ -120,7 +119,8 @@ impl Shared {
         }
         while let Some(number) = { self.record().to_undo(every) } {
             let name = savepoint_name(number);
-            let undone = link.control(&format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")).await;
+            let undone =
+                link.control(&format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")).await;
             let mut record = self.record();
             if let Err(failure) = undone {
                 record.not_undone(failure);

@@ -42,7 +42,9 @@ pub enum Verdict {
 /// stands.
 #[must_use]
 pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
-    use Class::{Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other, ReadOnly, Stale};
+    use Class::{
+        Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other, ReadOnly, Stale,
+    };
     use Verdict::{Fail, Retry, RetryIfIdempotent, RetryOnNewConnection, RetryWithoutPlans, Unknown};
     // An ERROR in answer to COMMIT means rolled back on PostgreSQL; the others are less clear.
     let rolled_back = if server == Server::Postgres { Fail } else { Unknown };

@@ -95,7 +95,9 @@ impl Tx {
         if self.shared.frame.contract.is_idempotent() {
             record.proof = Some(proof);
         } else {
-            record.refuse("the body of `run` cannot tell what became of an earlier attempt: use `run_idempotent`");
+            record.refuse(
+                "the body of `run` cannot tell what became of an earlier attempt: use `run_idempotent`",
+            );
         }
     }
 

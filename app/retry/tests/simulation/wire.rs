@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     standby_away: Option<(Instant, Option<Instant>)>,
     /// What `version()` says, where that matters.
     pub(crate) version: Option<&'static str>,
+    /// The texts of BEGIN.
+    pub(crate) texts: Vec<String>,
 }
 
 impl Inner {
@@ -79,6 +81,7 @@ impl World {
             sent: None,
             standby_away: None,
             version: None,
+            texts: Vec::new(),
         })))
     }
 
@@ -220,7 +223,14 @@ impl Sessions for World {
             // It died in the pool.
             world.store.end(who);
         }
-        Ok(Box::new(Client { world: self.clone(), who, broken: false, given_back: false, probing: false, failed_at: None }))
+        Ok(Box::new(Client {
+            world: self.clone(),
+            who,
+            broken: false,
+            given_back: false,
+            probing: false,
+            failed_at: None,
+        }))
     }
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
@@ -363,7 +373,12 @@ impl Session for Client {
             }
             "ROLLBACK" if std::mem::take(&mut self.probing) => return Ok(None),
             present if present.contains("cluster_logical_timestamp") => return Ok(Some("1".to_owned())),
-            begin if begin.contains("BEGIN") => Request::Begin(Begin::read(begin)),
+            begin if begin.contains("BEGIN") => {
+                if self.world.lock().sent.is_some() {
+                    self.world.lock().texts.push(begin.to_owned());
+                }
+                Request::Begin(Begin::read(begin))
+            }
             "COMMIT" | "COMMIT; PRAGMA query_only = OFF" => Request::Commit,
             "ROLLBACK" | "ROLLBACK; PRAGMA query_only = OFF" => Request::Rollback,
             "SAVEPOINT cockroach_restart" => Request::Savepoint,
