@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
 use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
-use sea_orm_retry::{Begin, Id, Policy, Pool, Rows, Runner, Session, Sessions};
+use sea_orm_retry::{Id, Policy, Pool, Rows, Runner, Session, Sessions, Version};
 
 /// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Loss {
 #[derive(Clone, Debug)]
 pub struct Tap {
     database: Database,
+    pool: Pool,
+    version: Option<&'static str>,
     rewrite: fn(&str) -> String,
     wire: Arc<Mutex<Wire>>,
 }
@@ -39,13 +41,25 @@ impl Tap {
     /// Taps a database; nothing is lost yet.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { database: database.clone(), rewrite: str::to_owned, wire: Arc::default() }
+        Self {
+            database: database.clone(),
+            pool: Pool::new(&database.connection),
+            version: None,
+            rewrite: str::to_owned,
+            wire: Arc::default(),
+        }
     }
 
     /// Sends statements with parameters as this rewrites them.
     #[must_use]
     pub fn rewriting(self, rewrite: fn(&str) -> String) -> Self {
         Self { rewrite, ..self }
+    }
+
+    /// Has the server say this in answer to `version()`.
+    #[must_use]
+    pub fn saying(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
     }
 
     /// Loses the answers of the next COMMITs and inserts outside transactions, one each.
@@ -114,21 +128,21 @@ impl Tap {
 
 #[async_trait::async_trait]
 impl Sessions for Tap {
-    fn server(&self) -> Option<Server> {
-        Some(self.database.server)
+    fn version(&self) -> Option<Version> {
+        self.version.map(Version::parse).or_else(|| self.pool.version())
     }
 
     fn identity(&self) -> usize {
-        Pool::new(&self.database.connection).identity()
+        self.pool.identity()
     }
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        let session = Pool::new(&self.database.connection).acquire(unnamed).await?;
+        let session = self.pool.acquire(unnamed).await?;
         Ok(Box::new(TappedSession { session, tap: self.clone(), open: false }))
     }
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
-        Pool::new(&self.database.connection).end_orphan(id).await
+        self.pool.end_orphan(id).await
     }
 }
 
@@ -141,36 +155,33 @@ struct TappedSession {
 
 #[async_trait::async_trait]
 impl Session for TappedSession {
-    async fn version(&mut self) -> Result<String, DbErr> {
-        self.session.version().await
-    }
-
-    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
-        let high = matches!(begin, Begin::Plain { sql, .. } if sql.contains("PRIORITY HIGH"));
-        self.tap.text(if high { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
-        self.open = true;
-        self.session.begin(begin).await
-    }
-
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
-        // One that writes to the log first is a COMMIT nevertheless.
-        let commits = sql.ends_with("COMMIT");
-        self.tap.text(if commits { "COMMIT" } else { sql });
-        self.open = !commits && sql != "ROLLBACK";
-        let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
-        if loss != Some(Loss::BeforeCommit) {
-            self.session.control(sql).await?;
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
+        // What else is in the message of BEGIN or COMMIT does not end or begin more.
+        let verb = match sql.trim_end_matches("; PRAGMA query_only = OFF") {
+            commit if commit.ends_with("COMMIT") && !commit.starts_with("BEGIN") => "COMMIT",
+            begin if begin.contains("PRIORITY HIGH") => "BEGIN PRIORITY HIGH",
+            begin if begin.contains("BEGIN") => "BEGIN",
+            other => other,
+        };
+        self.tap.text(verb);
+        self.open = match verb {
+            "COMMIT" | "ROLLBACK" => false,
+            begin => self.open || begin.starts_with("BEGIN"),
+        };
+        let loss = if verb == "COMMIT" { self.tap.wire().losses.pop_front() } else { None };
+        if loss == Some(Loss::BeforeCommit) {
+            return Err(lost());
         }
-        loss.map_or(Ok(()), |_| Err(lost()))
+        let answer = self.session.control(sql).await?;
+        if loss.is_some() { Err(lost()) } else { Ok(answer) }
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        if statement.values.is_none() {
+            self.tap.keep(statement.clone());
+            return self.session.execute(statement).await;
+        }
         self.session.execute(&self.tap.pass(statement)).await
-    }
-
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.tap.text(sql);
-        self.session.execute_unprepared(sql).await
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -198,10 +209,6 @@ impl Session for TappedSession {
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {
         self.session.forget_statements().await
-    }
-
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
-        self.session.is_in_transaction().await
     }
 
     fn release(self: Box<Self>, close: bool) {
