@@ -13,11 +13,13 @@ mod demo;
 mod doctor;
 mod export;
 mod failure;
+mod file;
 mod history;
 mod import;
 mod init;
 mod load;
 mod output;
+mod pay;
 mod points;
 mod progress;
 mod seed;
@@ -65,6 +67,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Add the rows of a file of CSV, accounts or transfers
     Import(import::Args),
+    /// Apply the transfers of a file of CSV, each once, many in one transaction
+    Pay(pay::Args),
     /// Write accounts or transfers as CSV that `import` reads back
     Export(export::Args),
     /// Load the bank with transfers, measure them, and audit it meanwhile
@@ -77,6 +81,28 @@ enum Command {
     Audit(audit::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+}
+
+impl Command {
+    /// As it is typed.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Doctor(_) => "doctor",
+            Self::Demo => "demo",
+            Self::Seed(_) => "seed",
+            Self::Points(_) => "points",
+            Self::Transfer(_) => "transfer",
+            Self::Import(_) => "import",
+            Self::Pay(_) => "pay",
+            Self::Export(_) => "export",
+            Self::Workload(_) => "workload",
+            Self::Accounts(_) => "accounts",
+            Self::History(_) => "history",
+            Self::Audit(_) => "audit",
+            Self::Completions(_) => "completions",
+        }
+    }
 }
 
 /// Runs the program on the arguments of this process.
@@ -104,21 +130,11 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
         .build()
         .map_err(|error| Failure::new(terminal::Exit::Failed, "runtime", error.to_string()))?;
     let answer = runtime.block_on(async {
-        let context = Context::start(cli.global)?;
-        let answer = match cli.command {
-            Command::Init(args) => init::run(&context, &args).await,
-            Command::Doctor(args) => doctor::run(&context, &args).await,
-            Command::Demo => demo::run(&context).await,
-            Command::Seed(args) => seed::run(&context, &args).await,
-            Command::Points(args) => points::run(&context, &args).await,
-            Command::Import(args) => import::run(&context, &args).await,
-            Command::Export(args) => export::run(&context, &args).await,
-            Command::Transfer(args) => transfer::run(&context, &args).await,
-            Command::Workload(args) => workload::run(&context, &args).await,
-            Command::Accounts(args) => accounts::run(&context, &args).await,
-            Command::History(args) => history::run(&context, &args).await,
-            Command::Audit(args) => audit::run(&context, &args).await,
-            Command::Completions(_) => unreachable!("answered without a database"),
+        let context = Context::start(cli.global, cli.command.name())?;
+        let working = Box::pin(work(&context, cli.command));
+        let answer = tokio::select! {
+            answer = working => answer,
+            failure = context.cut_off() => Err(failure),
         };
         context.close().await;
         answer
@@ -126,6 +142,25 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
     // What a cancelled command left in the background may wait for a server that is gone.
     runtime.shutdown_background();
     answer
+}
+
+async fn work(context: &Context, command: Command) -> Result<Answer, Failure> {
+    match command {
+        Command::Init(args) => init::run(context, &args).await,
+        Command::Doctor(args) => doctor::run(context, &args).await,
+        Command::Demo => demo::run(context).await,
+        Command::Seed(args) => seed::run(context, &args).await,
+        Command::Points(args) => points::run(context, &args).await,
+        Command::Import(args) => import::run(context, &args).await,
+        Command::Pay(args) => pay::run(context, &args).await,
+        Command::Export(args) => export::run(context, &args).await,
+        Command::Transfer(args) => transfer::run(context, &args).await,
+        Command::Workload(args) => workload::run(context, &args).await,
+        Command::Accounts(args) => accounts::run(context, &args).await,
+        Command::History(args) => history::run(context, &args).await,
+        Command::Audit(args) => audit::run(context, &args).await,
+        Command::Completions(_) => unreachable!("answered without a database"),
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// A hot standby takes no writes.
+    #[error(
+        "the server is a hot standby, which takes no writes: give the URL of the one that does, or promote it"
+    )]
+    Standby,
     /// Somebody else held on to the schema longer than this waits.
     #[error("the schema is held by another session ({reason}): let it end, then run this again")]
     Busy {
@@ -100,6 +105,7 @@ impl From<Error> for Failure {
             Error::Denied { .. } => (Exit::NoDatabase, "denied"),
             Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
             Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
+            Error::Standby => (Exit::Failed, "read_only"),
             Error::Busy { .. } => (Exit::Failed, "busy"),
             Error::Locked { .. } => (Exit::Failed, "schema_locked"),
             Error::Throttled { .. } => (Exit::Failed, "throttled"),
@@ -177,7 +183,7 @@ async fn grant(database: &Database) -> String {
         DbBackend::Postgres,
         "SELECT quote_ident(current_user), quote_ident(current_database()), quote_ident(current_schema())",
     );
-    let names = database.connection.query_one_raw(question).await.ok().flatten();
+    let names = database::answered(database.connection.query_one_raw(question)).await.ok().flatten();
     let name = |index: usize, otherwise: &str| {
         names
             .as_ref()

@@ -8,13 +8,16 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser};
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use migration::{Command, Migrator, Report};
 use sea_orm_cli::MigrateSubcommands;
-use terminal::{Exit, Failure, Logging, interrupted, interruption, load_env, parse, start_logging};
+use terminal::{
+    CancellationToken, Exit, Failure, Logging, interrupted, interruption, load_env, parse, start_logging,
+};
 
 /// Applies and rolls back the schema of the bank.
 #[derive(Parser)]
@@ -80,36 +83,76 @@ fn migrate(cli: &Cli) -> Result<(), Failure> {
 
 async fn change(cli: &Cli, command: Command) -> Result<(), Failure> {
     let creates = matches!(command, Command::Up(_) | Command::Fresh | Command::Refresh);
-    let Some(database) = connect(cli, creates).await? else {
+    let stop = Stop::listen()?;
+    let Some(database) = stop.or(NOTHING, connect(cli, creates)).await? else {
         tell(command, &Report::default());
         return Ok(());
     };
-    let changed = confirm_and_change(cli, &database, command).await;
-    database.close().await;
+    let changed = confirm_and_change(cli, &database, command, &stop).await;
+    stop.close(&database).await;
     tell(command, &changed?);
     Ok(())
 }
 
-async fn confirm_and_change(cli: &Cli, database: &Database, command: Command) -> Result<Report, Failure> {
+async fn confirm_and_change(
+    cli: &Cli,
+    database: &Database,
+    command: Command,
+    stop: &Stop,
+) -> Result<Report, Failure> {
     if command == Command::Fresh && !cli.yes {
-        confirm(database).await?;
+        stop.or(NOTHING, confirm(database)).await?;
     }
-    let interruption = interruption(|| {})?;
-    tokio::select! {
-        changed = migration::run::<Migrator>(database, command) => Ok(changed?),
-        () = interruption.cancelled() => Err(interrupted(match database.server {
-            Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
-            Server::Postgres | Server::Sqlite => "nothing was changed",
-        })),
+    let what_now = match database.server {
+        Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
+        Server::Postgres | Server::Sqlite => NOTHING,
+    };
+    stop.or(what_now, async { Ok(migration::run::<Migrator>(database, command).await?) }).await
+}
+
+const NOTHING: &str = "nothing was changed";
+
+/// How long a server is waited for when a session is closed after an interruption.
+const CLOSE_INTERRUPTED: Duration = Duration::from_millis(100);
+
+/// An interruption, from the first moment on.
+struct Stop(CancellationToken);
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        interruption(|| {}).map(Self)
+    }
+
+    /// Waits for work, or for the interruption, which means `what_now`.
+    async fn or<T>(
+        &self,
+        what_now: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            () = self.0.cancelled() => Err(interrupted(what_now)),
+        }
+    }
+
+    async fn close(&self, database: &Database) {
+        if self.0.is_cancelled() {
+            database.close_within(CLOSE_INTERRUPTED).await;
+        } else {
+            database.close().await;
+        }
     }
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| other(error.into()))?
-        .block_on(work)
+        .map_err(|error| other(error.into()))?;
+    let ended = runtime.block_on(work);
+    // Nobody waits for a look-up of a name, nor for an answer that is still to be typed.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Asks whether all tables may be dropped: they may not all be the bank's.
@@ -125,9 +168,11 @@ async fn confirm(database: &Database) -> Result<(), Failure> {
         )));
     }
     eprint!("`fresh` drops {count} tables with all of their rows: {list}.\nType yes to go on: ");
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && answer.trim().eq_ignore_ascii_case("yes") {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    if matches!(read.await, Ok(Ok(answer)) if answer.trim().eq_ignore_ascii_case("yes")) {
         return Ok(());
     }
     Err(Failure::new(Exit::Failed, "not_confirmed", "nothing was dropped: the answer was not yes"))
@@ -136,6 +181,10 @@ async fn confirm(database: &Database) -> Result<(), Failure> {
 /// Connects; `None` where there is no SQLite file, and none is to be created.
 async fn connect(cli: &Cli, create: bool) -> Result<Option<Database>, Failure> {
     let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
+    for note in address.notes() {
+        eprintln!("{note}");
+    }
+    let address = address.with_application_name("seabank migrate");
     let database = match database::connect(&address, &Options { create, ..Options::analysis() }).await {
         Err(ConnectError::MissingFile { .. }) => return Ok(None),
         connected => connected?,
@@ -151,10 +200,11 @@ async fn connect(cli: &Cli, create: bool) -> Result<Option<Database>, Failure> {
 }
 
 async fn status(cli: &Cli) -> Result<(), Failure> {
-    let statuses = match connect(cli, false).await? {
+    let stop = Stop::listen()?;
+    let statuses = match stop.or(NOTHING, connect(cli, false)).await? {
         Some(database) => {
-            let statuses = migration::status(&database).await;
-            database.close().await;
+            let statuses = stop.or(NOTHING, async { Ok(migration::status(&database).await?) }).await;
+            stop.close(&database).await;
             statuses?
         }
         None => migration::unapplied(),

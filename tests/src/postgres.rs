@@ -27,9 +27,9 @@ pub struct Postgres {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct User {
-    id: u32,
-    group: u32,
+pub(crate) struct User {
+    pub(crate) id: u32,
+    pub(crate) group: u32,
 }
 
 impl Postgres {
@@ -213,7 +213,7 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 /// For root, somebody else to be: `postgres` where that user exists, otherwise `nobody`.
-fn unprivileged() -> Option<User> {
+pub(crate) fn unprivileged() -> Option<User> {
     let id = |args: &[&str]| -> Option<u32> {
         let answer = Command::new("id").args(args).output().ok()?;
         String::from_utf8(answer.stdout).ok()?.trim().parse().ok()

@@ -1,6 +1,6 @@
 //! What every session is told before its first statement.
 //!
-//! Isolation is SERIALIZABLE by default rather than by a second statement after each BEGIN, and a COMMIT is answered when it
+//! Isolation is SERIALIZABLE by default, for what is autocommitted, and a COMMIT is answered when it
 //! is durable (CockroachDB has no setting for less). The timeouts bound what
 //! a transaction can hold whose client is gone: a half-open link is otherwise noticed by PostgreSQL after two hours.
 //! Servers differ in the settings they know (CockroachDB v20.1 has no idle-in-transaction timeout), so each is
@@ -35,7 +35,7 @@ pub(crate) fn cockroach_version(text: &str) -> Option<(u32, u32)> {
 /// Statements that set up one session, together one round trip. `version` is the server's own.
 pub(crate) fn settings(server: Server, version: &str, options: &Options) -> Vec<String> {
     let mut settings = vec![
-        "SET default_transaction_isolation = 'serializable'".to_owned(),
+        isolation(server).to_owned(),
         // Plain integers are milliseconds, and all that v20.x takes.
         format!("SET statement_timeout = {}", millis(options.statement_timeout)),
         "SET idle_in_transaction_session_timeout = 30000".to_owned(),
@@ -65,6 +65,20 @@ pub(crate) fn settings(server: Server, version: &str, options: &Options) -> Vec<
         }
     }
     settings
+}
+
+/// A hot standby has no serializable snapshots. Its sessions stay as they are when it is promoted, so they may write
+/// nothing: whoever does is refused (25006), and comes again in a new one.
+fn isolation(server: Server) -> &'static str {
+    match server {
+        Server::Postgres => {
+            "SELECT set_config('default_transaction_isolation', \
+               CASE WHEN pg_is_in_recovery() THEN 'repeatable read' ELSE 'serializable' END, false), \
+             set_config('default_transaction_read_only', \
+               CASE WHEN pg_is_in_recovery() THEN 'on' ELSE current_setting('default_transaction_read_only') END, false)"
+        }
+        _ => "SET default_transaction_isolation = 'serializable'",
+    }
 }
 
 fn millis(timeout: Option<Duration>) -> u128 {

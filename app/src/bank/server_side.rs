@@ -22,7 +22,7 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use sea_orm_retry::Tx;
 
 use super::import::Imported;
-use super::import::parse::{Kind, read_header};
+use super::import::header::{Kind, read_header};
 use super::load::{Chunk, LoadError, Loaded, Loading, load};
 use super::{Bank, ReadError, csv};
 use job::{Format, Import, Jobs};

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
 async fn steps(context: &Context) -> Result<Answer, Failure> {
     let max_connections = context.pool().unwrap_or(1);
     let options = Options { max_connections, create: true, ..Options::default() };
-    let database = context.connect_with(&context.address()?, &options).await?;
+    let database = context.writable(&options).await?;
     context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
 
     let applied = context.or_interrupted(migration::up(&database)).await?;

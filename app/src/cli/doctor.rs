@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     };
     let examined = context.or_interrupted(examination).await;
     // Before its folder goes.
-    patient.database.close().await;
+    context.close().await;
     examined?;
     Ok(answer(&findings).but(failure(&findings)))
 }

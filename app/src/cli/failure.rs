@@ -5,6 +5,7 @@ use std::fmt::Display;
 use crate::bank::Error;
 use database::{UNLICENSED, reason, sqlstate};
 use sea_orm::DbErr;
+use sea_orm_retry::Class;
 use terminal::{Exit, Failure};
 
 use crate::bank::ReadError;
@@ -54,6 +55,11 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
         Some("8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006") => {
             ("read_only", "give a --database-url that can be written")
         }
+        // What a pooler in transaction mode does to prepared statements.
+        Some("26000" | "42P05") => (
+            "pooler",
+            "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself",
+        ),
         Some("42501") => ("denied", "ask the database's owner for the rights"),
         Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
         Some("3D000") => ("no_database", "create it, or give another --database-url"),
@@ -61,9 +67,14 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
         // OperatorIntervention: CockroachDB's schema_locked.
         Some("57000") => ("schema_locked", SCHEMA_LOCKED),
         Some("XXC02") => (THROTTLED, UNLICENSED),
+        _ if Class::of(error) == Class::Lost => ("lost", "check that the server is up, then run it again"),
         _ => ("database", "see what was sent with --echo"),
     };
     let exit = match kind {
+        "lost" => {
+            let line = format!("the connection to the database is lost: {}: {remedy}", reason(error));
+            return Failure::new(Exit::NoDatabase, kind, line);
+        }
         "not_migrated" | "no_database" => Exit::NoDatabase,
         _ => Exit::Failed,
     };

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::time::Instant;
 
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, interrupted};
 use uuid::Uuid;
 
 use super::context::Context;
@@ -32,7 +32,8 @@ const CHUNK: usize = 1000;
 /// More than anybody wants, and no more than is safe to hold.
 const COUNT_MAX: usize = 100_000;
 
-fn count(text: &str) -> Result<NonZero<usize>, String> {
+/// So many rows, or at once.
+pub(super) fn count(text: &str) -> Result<NonZero<usize>, String> {
     text.parse()
         .ok()
         .filter(|count: &NonZero<usize>| count.get() <= COUNT_MAX)
@@ -108,6 +109,7 @@ pub(super) async fn draw<D: Copy>(
     let run = loading.run;
     let again = again(&format!("{command} --count {count} --rng-seed {rng_seed}"), &loading);
     context.progress().say(&run_line(command, run));
+    context.if_cut_off(interrupted(&format!("to complete it run `{again}`")));
 
     let started = Instant::now();
     let mut counting = context.progress().towards(count, rows);

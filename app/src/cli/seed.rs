@@ -41,7 +41,7 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.draw.load.at_once()).await?;
+    let bank = context.bank_to_write(args.draw.load.at_once()).await?;
     seed(context, &bank, args).await
 }
 

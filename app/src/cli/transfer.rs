@@ -3,6 +3,8 @@
 mod many;
 mod one;
 
+use std::num::NonZero;
+
 use clap::ValueEnum;
 use database::Server;
 use sea_orm_retry::Counts;
@@ -46,6 +48,10 @@ pub(super) struct Args {
     /// How each is done
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
+
+    /// Do so many in one transaction, in the order of their numbers; 1000 is a good size
+    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
+    batch: Option<NonZero<usize>>,
 
     /// Draw the same accounts as a run before, from the same bank
     #[arg(long, value_name = "N")]
@@ -100,10 +106,10 @@ impl Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.concurrency).await?;
+    let bank = context.bank_to_write(args.concurrency).await?;
     let style = args.style.on(bank.server())?;
     // A run is a run of many, even where it is of one.
-    if args.count == 1 && args.run.is_none() {
+    if args.count == 1 && args.run.is_none() && args.batch.is_none() {
         one::run(context, &bank, args, style).await
     } else {
         many::run(context, &bank, args, style).await

@@ -6,6 +6,7 @@ mod timeline;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ pub(super) struct Args {
     /// How each transfer is done
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
+
+    /// Do so many transfers in one transaction, as `pay` does; with --rate those that are due, up to so many. Latency
+    /// counts for each transfer
+    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with = "style")]
+    batch: Option<NonZero<usize>>,
 
     /// Between so many accounts, the first of the bank; all there are where it has fewer
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
@@ -140,6 +146,8 @@ struct Keys {
     /// The last, or the first that found the bank broken; null where it could not be read.
     audit: Option<Audit>,
     style: &'static str,
+    /// How many transfers in one transaction; null where each is one.
+    batch: Option<NonZero<usize>>,
     concurrency: u32,
     run: Uuid,
     rng_seed: u64,
@@ -147,13 +155,15 @@ struct Keys {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let address = context.address()?;
-    let database = context.connect(args.concurrency).await?;
-    let bank = context.migrated_bank(&database).await?;
+    // First: where connections are few it gets one of them.
     let auditor = context.bank_for_analysis().await?;
+    let database = context.connect_to_write(args.concurrency).await?;
+    let bank = context.migrated_bank(&database).await?;
     audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of).await?;
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
         style: args.style.on(bank.server())?,
+        batch: args.batch,
         amount: Some(args.amount),
         accounts: args.accounts,
         skew: args.skew(),
@@ -198,7 +208,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             total: &ended.total,
             timeline: &timeline.into_inner(),
             settings: &settings(&address, args, &load),
-            audit: ended.audit.as_ref().ok(),
+            audit: ended.audit.as_ref().and_then(|audit| audit.as_ref().ok()),
             version: &database.version,
             failure: failure.as_ref(),
         };
@@ -215,7 +225,7 @@ fn keys(ended: &Ended, load: &Workload) -> Keys {
         already_applied: endings.already_applied,
         skipped: endings.skipped,
         failed: endings.failed,
-        unknown: endings.unknown,
+        unknown: endings.unknown + ended.cut_off.len() as u64,
         per_second: endings.transfers as f64 / seconds.max(0.001),
         p50_ms: ended.total.percentile_ms(50.0),
         p95_ms: ended.total.percentile_ms(95.0),
@@ -226,8 +236,9 @@ fn keys(ended: &Ended, load: &Workload) -> Keys {
         retries_by_sqlstate: counts.retries_by_sqlstate.clone(),
         seconds,
         audits: ended.audits,
-        audit: ended.audit.as_ref().ok().cloned(),
-        style: load.style.name(),
+        audit: ended.audit.as_ref().and_then(|audit| audit.as_ref().ok()).cloned(),
+        style: if load.batch.is_some() { "batch" } else { load.style.name() },
+        batch: load.batch,
         concurrency: load.concurrency,
         run: load.run,
         rng_seed: load.rng_seed,
@@ -250,7 +261,11 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
     let rate = load.rate.map_or("as the workers manage".to_owned(), |rate| format!("{rate} a second"));
     vec![
         ("database", address.to_string()),
-        ("style", load.style.name().to_owned()),
+        (
+            "style",
+            load.batch
+                .map_or_else(|| load.style.name().to_owned(), |size| format!("batches of up to {size}")),
+        ),
         ("workers", load.concurrency.to_string()),
         ("transfers begin", rate),
         ("load grows for", time(load.ramp)),
@@ -277,9 +292,12 @@ fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
     for (code, count) in &keys.retries_by_sqlstate {
         text += &format!("\nretries for {code}: {count}");
     }
-    text += &format!("\n{} audits; the last one:", keys.audits);
-    if let Ok(audit) = &ended.audit {
-        text += &format!("\n{}", audit::text(audit));
+    match &ended.audit {
+        Some(Ok(audit)) => {
+            text += &format!("\n{} audits; the last one:\n{}", keys.audits, audit::text(audit));
+        }
+        Some(Err(_)) => text += &format!("\n{} audits; the last one:", keys.audits),
+        None => text += &format!("\n{} audits; the last one was interrupted.", keys.audits),
     }
     text
 }
@@ -287,9 +305,17 @@ fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
 /// Why the run is no success, the gravest first.
 fn failed(ended: &Ended, args: &Args) -> Option<Failure> {
     match &ended.audit {
-        Ok(audit) if !audit.ok => return Some(audit::broken()),
-        Ok(_) => {}
-        Err(error) => return Some(failure::reading(error)),
+        Some(Ok(audit)) if !audit.ok => return Some(audit::broken()),
+        Some(Ok(_)) | None => {}
+        Some(Err(error)) => return Some(failure::reading(error)),
+    }
+    if let Some(first) = ended.cut_off.first() {
+        let line = format!(
+            "interrupted: {} transfers that had begun are unknown; to settle the first run `{}`",
+            ended.cut_off.len(),
+            settling(first, Some(args.amount))
+        );
+        return Some(Failure::new(Exit::Unknown, "unknown", line));
     }
     let (order, error) = ended.first_error.as_ref()?;
     let failure = failure::transferring(error, &settling(order, Some(args.amount)));

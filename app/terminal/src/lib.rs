@@ -11,3 +11,4 @@ pub use exit::{Exit, Failure};
 pub use input::{load_env, parse};
 pub use interrupt::{interrupted, interruption};
 pub use log::{Logging, start_logging};
+pub use tokio_util::sync::CancellationToken;

@@ -23,9 +23,10 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Every check, in order.
-const CHECKS: [&str; 12] = [
+const CHECKS: [&str; 13] = [
     "url",
     "server",
+    "pooler",
     "tls",
     "isolation",
     "durability",
@@ -86,9 +87,9 @@ async fn a_bank_that_is_well_has_nothing_to_do(server: &TestServer) {
         assert_eq!((verdict, remedy), ("ok", ""), "{name}: {found}");
     }
     let counts = ["ok", "warn", "fail"].map(|verdict| examined.answer[verdict].as_u64().expect("a count"));
-    assert!(counts[0] >= 11 && counts[0] + counts[1] == 12 && counts[2] == 0, "{counts:?}");
+    assert!(counts[0] >= 12 && counts[0] + counts[1] == 13 && counts[2] == 0, "{counts:?}");
     assert!(examined.of_check("isolation").1.starts_with("serializable"));
-    let round_trip = &examined.checks()[7]["milliseconds"];
+    let round_trip = &examined.checks()[8]["milliseconds"];
     assert!(round_trip.as_f64().is_some_and(|it| it > 0.0), "{round_trip}");
 
     let text = test.seabank().args(["doctor", "--server-cores", "64"]).output().expect("it runs");

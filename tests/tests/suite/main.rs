@@ -1,5 +1,6 @@
 //! Every suite, on every server that can be had.
 
+mod architecture;
 mod audit;
 mod books;
 mod bulk;
@@ -10,6 +11,7 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod few;
 mod file;
 mod files;
 mod generic;
@@ -21,7 +23,10 @@ mod model;
 mod newer;
 mod nodes;
 mod others;
+mod pay;
+mod payments;
 mod plans;
+mod pooler;
 mod pools;
 mod reader;
 mod rejects;
@@ -30,12 +35,15 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod silence;
+mod standbys;
 mod strange;
 mod tls;
 mod told;
 mod transaction;
 mod transfer;
 mod unknown;
+mod urls;
 mod workload;
 mod wrong_input;
 
@@ -44,6 +52,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
+        ("architecture", architecture::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
@@ -61,6 +70,8 @@ fn main() -> ExitCode {
         ("server_side", server_side::tests()),
         ("strange", strange::tests()),
         ("transfer", transfer::tests()),
+        ("pay", pay::tests()),
+        ("payments", payments::tests()),
         ("audit", audit::tests()),
         ("file", file::tests()),
         ("plans", plans::tests()),
@@ -75,6 +86,11 @@ fn main() -> ExitCode {
         ("report", report::tests()),
         ("demo", demo::tests()),
         ("tls", tls::tests()),
+        ("urls", urls::tests()),
+        ("pooler", pooler::tests()),
+        ("standbys", standbys::tests()),
+        ("few", few::tests()),
+        ("silence", silence::tests()),
         ("wrong_input", wrong_input::tests()),
     ])
 }

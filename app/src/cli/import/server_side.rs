@@ -1,14 +1,15 @@
 //! `import --server-side`: letting CockroachDB read the file.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use database::Server;
 use terminal::{Exit, Failure};
 
-use super::{Args, CHUNK, keys, quoted, text};
+use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
+use crate::cli::file::quoted;
 use crate::cli::progress::{Counting, run_line};
 use crate::cli::{failure, load};
 
@@ -21,15 +22,20 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     if context.address()?.is_file() {
         return Err(failed(&ServerSideError::Unsupported(Server::Sqlite), ""));
     }
-    let database = context.connect(args.load.at_once() + 1).await?;
+    let database = context.connect_to_write(args.load.at_once() + 1).await?;
     if database.server != Server::Cockroach {
         return Err(failed(&ServerSideError::Unsupported(database.server), ""));
     }
-    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_analysis().await?);
+    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_jobs().await?);
     let loading = args.load.loading(context, CHUNK);
     let again = load::again(&format!("import --server-side {}", quoted(url)), &loading);
     context.progress().say(&hidden(run_line("import", loading.run), url));
 
+    // The server takes its time to cancel a job, and until it has, the table may be offline.
+    context.set_grace(CANCEL_MAX);
+    let settle =
+        format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", settle));
     let started = Instant::now();
     let mut counting = context.progress().towards(WHOLE, "rows");
     let mut way = None;
@@ -51,9 +57,12 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let hide = |failure: Failure| Failure { line: hidden(failure.line, url), ..failure };
     let retries = bank.counts().retries + long.counts().retries;
     let keys = keys(imported, retries, started.elapsed().as_secs_f64(), loading.run);
-    let text = text(&keys, args);
+    let text = text(&keys, &args.rows);
     Ok(Answer::new(keys, text).but(failure.map(hide)))
 }
+
+/// How long a job's end is waited for once it is cancelled.
+const CANCEL_MAX: Duration = Duration::from_secs(60);
 
 /// What of a job is done, as a bar has it.
 const WHOLE: u64 = 1000;

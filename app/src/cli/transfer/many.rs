@@ -42,10 +42,15 @@ pub(super) async fn run(
         run: args.run.unwrap_or_else(Uuid::new_v4),
         wish: args.wish(),
         style,
+        batch: args.batch,
         rng_seed: args.rng_seed(),
     };
     let again = command(&many);
     context.progress().say(&run_line("transfer", many.run));
+    let line = format!(
+        "interrupted: transfers that had begun are unknown; to settle and complete them run `{again}`"
+    );
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", line));
 
     let started = Instant::now();
     let stop = context.interrupted().child_token();
@@ -181,6 +186,9 @@ fn command(many: &Many) -> String {
     let wish = many.wish;
     if many.concurrency > 1 {
         command += &format!(" --concurrency {}", many.concurrency);
+    }
+    if let Some(batch) = many.batch {
+        command += &format!(" --batch {batch}");
     }
     if many.style != Style::default() {
         command += &format!(" --style {}", many.style.name());
