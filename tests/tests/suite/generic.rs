@@ -66,7 +66,7 @@ impl Generic {
 
 fn type_of(value: &Value) -> &'static str {
     match value {
-        Value::BigInt(_) => "int8",
+        Value::BigInt(_) | Value::BigUnsigned(_) => "int8",
         Value::Int(_) => "int4",
         Value::Uuid(_) => "uuid",
         Value::String(_) => "text",
