@@ -65,14 +65,9 @@ const INVALID_PASSWORD: &str = "28P01";
 /// Why it could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The administrator lacks a right. Nothing was made.
-    #[error("this administrator may not create {what}: run it as one with {right}")]
-    Denied {
-        /// What is missing.
-        what: &'static str,
-        /// The right that is needed.
-        right: &'static str,
-    },
+    /// The administrator may not create users. Nothing was made.
+    #[error("this administrator may not create users: run it as one with CREATEROLE")]
+    Denied,
     /// The server's error.
     #[error("{}", reason(.0))]
     Database(#[from] DbErr),
@@ -87,7 +82,9 @@ pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupE
     let (database, user) = (&wanted.database, &wanted.user);
     let has_database = is_there(admin, "pg_database WHERE datname", database.as_str()).await?;
     let has_user = is_there(admin, "pg_roles WHERE rolname", user.as_str()).await?;
-    may_create(admin, has_database, has_user).await?;
+    if !has_user {
+        may_create_user(admin).await?;
+    }
     let database_created =
         !has_database && made(admin, &format!("CREATE DATABASE {}", database.quoted())).await?;
     let user_created = !has_user && made(admin, &format!("CREATE USER {}", user.quoted())).await?;
@@ -98,20 +95,14 @@ pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupE
     Ok(Created { database_created, user_created, password })
 }
 
-/// Asks for the rights before either is made: a database without its user would be half of it.
-async fn may_create(admin: &Database, has_database: bool, has_user: bool) -> Result<(), SetupError> {
+/// Asks for the right before the database is made, which would be half of it.
+async fn may_create_user(admin: &Database) -> Result<(), SetupError> {
     let all = if admin.server == Server::Cockroach { "crdb_internal.is_admin()" } else { "rolsuper" };
-    let sql = format!(
-        "SELECT {all} OR rolcreatedb, {all} OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user"
-    );
-    let Some(row) = query(admin, Statement::from_string(backend(admin), sql)).await? else { return Ok(()) };
-    if !has_database && !row.try_get_by_index::<bool>(0)? {
-        return Err(SetupError::Denied { what: "databases", right: "CREATEDB" });
+    let sql = format!("SELECT {all} OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user");
+    match query(admin, Statement::from_string(backend(admin), sql)).await? {
+        Some(row) if !row.try_get_by_index::<bool>(0)? => Err(SetupError::Denied),
+        _ => Ok(()),
     }
-    if !has_user && !row.try_get_by_index::<bool>(1)? {
-        return Err(SetupError::Denied { what: "users", right: "CREATEROLE" });
-    }
-    Ok(())
 }
 
 /// Lets the user read and write all tables of the database, those there are and those that come, and create some.

@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         three_at_once_all_end_well on SERVERS,
         an_administrator_without_superuser_may_do_it_again on &[Server::Postgres],
         without_the_right_to_create_users_nothing_is_made on SERVERS,
+        with_the_rights_to_create_both_both_are_made on SERVERS,
         a_newline_is_no_part_of_a_password on &[Server::Postgres],
         echo_shows_no_verifier on &[Server::Postgres],
     ]
@@ -299,4 +300,18 @@ async fn echo_shows_no_verifier(server: &TestServer) {
         ended.errors
     );
     fresh.drop().await;
+}
+
+async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let (role, url) = administrator(&fresh, "CREATEDB CREATEROLE").await;
+    let ended = fresh.init(&url, None, &["--no-password"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    migrate(ended.url());
+    let admin = fresh.admin.connect().await;
+    let cascade = if server.server == Server::Cockroach { " CASCADE" } else { "" };
+    let (name, all) = (&fresh.name, format!("DROP DATABASE {}{cascade}", fresh.name));
+    for sql in [all, format!("DROP USER {name}"), format!("DROP ROLE {role}")] {
+        execute(&admin, &sql).await;
+    }
 }
