@@ -65,9 +65,14 @@ const INVALID_PASSWORD: &str = "28P01";
 /// Why it could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The administrator may not create users. Nothing was made.
-    #[error("this administrator may not create users: run it as one with CREATEROLE")]
-    Denied,
+    /// The administrator lacks a right. Nothing is made.
+    #[error("this administrator may not create {what}: run it as one with {right}")]
+    Denied {
+        /// What is not to be had.
+        what: &'static str,
+        /// The right that is needed.
+        right: &'static str,
+    },
     /// The server's error.
     #[error("{}", reason(.0))]
     Database(#[from] DbErr),
@@ -77,17 +82,23 @@ pub enum SetupError {
 ///
 /// # Errors
 ///
-/// [`SetupError::Denied`] before anything is made; else the server's error, of the first statement that it refuses.
+/// [`SetupError::Denied`], and nothing is made; else the server's error, of the first statement that it refuses.
 pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupError> {
     let (database, user) = (&wanted.database, &wanted.user);
-    let has_database = is_there(admin, "pg_database WHERE datname", database.as_str()).await?;
+    // The user first: whoever may not make users has not made a database, which would be half of it. Versions differ in
+    // how they could be asked.
     let has_user = is_there(admin, "pg_roles WHERE rolname", user.as_str()).await?;
-    if !has_user {
-        may_create_user(admin).await?;
-    }
-    let database_created =
-        !has_database && made(admin, &format!("CREATE DATABASE {}", database.quoted())).await?;
-    let user_created = !has_user && made(admin, &format!("CREATE USER {}", user.quoted())).await?;
+    let user_created = !has_user
+        && made(admin, &format!("CREATE USER {}", user.quoted()))
+            .await
+            .map_err(|error| denied(error, "users", "CREATEROLE, and on CockroachDB CREATELOGIN"))?;
+    let database_created = match create_database(admin, database).await {
+        Err(error) if user_created => {
+            let _ = again(admin, &format!("DROP USER {}", user.quoted())).await;
+            return Err(error);
+        }
+        done => done?,
+    };
     let password = match &wanted.password {
         None => PasswordSet::NotGiven,
         Some(password) => set_password(admin, user, password).await?,
@@ -95,13 +106,18 @@ pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupE
     Ok(Created { database_created, user_created, password })
 }
 
-/// Asks for the right before the database is made, which would be half of it.
-async fn may_create_user(admin: &Database) -> Result<(), SetupError> {
-    let all = if admin.server == Server::Cockroach { "crdb_internal.is_admin()" } else { "rolsuper" };
-    let sql = format!("SELECT {all} OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user");
-    match query(admin, Statement::from_string(backend(admin), sql)).await? {
-        Some(row) if !row.try_get_by_index::<bool>(0)? => Err(SetupError::Denied),
-        _ => Ok(()),
+async fn create_database(admin: &Database, name: &Name) -> Result<bool, SetupError> {
+    if is_there(admin, "pg_database WHERE datname", name.as_str()).await? {
+        return Ok(false);
+    }
+    let made = made(admin, &format!("CREATE DATABASE {}", name.quoted())).await;
+    made.map_err(|error| denied(error, "databases", "CREATEDB"))
+}
+
+fn denied(error: DbErr, what: &'static str, right: &'static str) -> SetupError {
+    match sqlstate(&error).as_deref() {
+        Some("42501") => SetupError::Denied { what, right },
+        _ => SetupError::Database(error),
     }
 }
 

@@ -193,6 +193,7 @@ fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
             "on a hot standby the role's own default may not be serializable: ALTER ROLE … RESET default_transaction_isolation"
         }
         "57P03" => "wait until it is ready",
+        "42704" | "22023" => "check the options of the URL, or of PGOPTIONS",
         _ if tls.is_off() => {
             "check the user and the password; if it asks for TLS, give sslmode=verify-full&sslrootcert=FILE"
         }

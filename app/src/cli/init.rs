@@ -75,6 +75,6 @@ fn made(new: bool) -> &'static str {
 fn refused(error: SetupError) -> Failure {
     match error {
         SetupError::Database(error) => failure::of_database(&error),
-        denied @ SetupError::Denied => Failure::new(Exit::Failed, "denied", denied.to_string()),
+        denied @ SetupError::Denied { .. } => Failure::new(Exit::Failed, "denied", denied.to_string()),
     }
 }
