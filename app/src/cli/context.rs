@@ -40,7 +40,7 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// How long one transaction is tried again, in seconds
+    /// How long one transaction is tried again, and a free connection or a standby's promotion waited for, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = Policy::default().total_time.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     retry_for: u64,
