@@ -65,10 +65,10 @@ const INVALID_PASSWORD: &str = "28P01";
 /// Why it could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The administrator lacks a right. Nothing was made.
+    /// The administrator lacks a right. Nothing is made.
     #[error("this administrator may not create {what}: run it as one with {right}")]
     Denied {
-        /// What is missing.
+        /// What is not to be had.
         what: &'static str,
         /// The right that is needed.
         right: &'static str,
@@ -82,15 +82,23 @@ pub enum SetupError {
 ///
 /// # Errors
 ///
-/// [`SetupError::Denied`] before anything is made; else the server's error, of the first statement that it refuses.
+/// [`SetupError::Denied`], and nothing is made; else the server's error, of the first statement that it refuses.
 pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupError> {
     let (database, user) = (&wanted.database, &wanted.user);
-    let has_database = is_there(admin, "pg_database WHERE datname", database.as_str()).await?;
+    // The user first: whoever may not make users has not made a database, which would be half of it. Versions differ in
+    // how they could be asked.
     let has_user = is_there(admin, "pg_roles WHERE rolname", user.as_str()).await?;
-    may_create(admin, has_database, has_user).await?;
-    let database_created =
-        !has_database && made(admin, &format!("CREATE DATABASE {}", database.quoted())).await?;
-    let user_created = !has_user && made(admin, &format!("CREATE USER {}", user.quoted())).await?;
+    let user_created = !has_user
+        && made(admin, &format!("CREATE USER {}", user.quoted()))
+            .await
+            .map_err(|error| denied(error, "users", "CREATEROLE, and on CockroachDB CREATELOGIN"))?;
+    let database_created = match create_database(admin, database).await {
+        Err(error) if user_created => {
+            let _ = again(admin, &format!("DROP USER {}", user.quoted())).await;
+            return Err(error);
+        }
+        done => done?,
+    };
     let password = match &wanted.password {
         None => PasswordSet::NotGiven,
         Some(password) => set_password(admin, user, password).await?,
@@ -98,20 +106,19 @@ pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupE
     Ok(Created { database_created, user_created, password })
 }
 
-/// Asks for the rights before either is made: a database without its user would be half of it.
-async fn may_create(admin: &Database, has_database: bool, has_user: bool) -> Result<(), SetupError> {
-    let all = if admin.server == Server::Cockroach { "crdb_internal.is_admin()" } else { "rolsuper" };
-    let sql = format!(
-        "SELECT {all} OR rolcreatedb, {all} OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user"
-    );
-    let Some(row) = query(admin, Statement::from_string(backend(admin), sql)).await? else { return Ok(()) };
-    if !has_database && !row.try_get_by_index::<bool>(0)? {
-        return Err(SetupError::Denied { what: "databases", right: "CREATEDB" });
+async fn create_database(admin: &Database, name: &Name) -> Result<bool, SetupError> {
+    if is_there(admin, "pg_database WHERE datname", name.as_str()).await? {
+        return Ok(false);
     }
-    if !has_user && !row.try_get_by_index::<bool>(1)? {
-        return Err(SetupError::Denied { what: "users", right: "CREATEROLE" });
+    let made = made(admin, &format!("CREATE DATABASE {}", name.quoted())).await;
+    made.map_err(|error| denied(error, "databases", "CREATEDB"))
+}
+
+fn denied(error: DbErr, what: &'static str, right: &'static str) -> SetupError {
+    match sqlstate(&error).as_deref() {
+        Some("42501") => SetupError::Denied { what, right },
+        _ => SetupError::Database(error),
     }
-    Ok(())
 }
 
 /// Lets the user read and write all tables of the database, those there are and those that come, and create some.

@@ -153,6 +153,12 @@ impl ConnectError {
             sqlx::Error::Database(e) if e.code().as_deref() == Some("53300") => {
                 Self::Full { address: address.clone(), reason: e.message().to_owned() }
             }
+            // PgBouncer's, which has no code for it; CockroachDB's for much else is the same.
+            sqlx::Error::Database(e)
+                if e.code().as_deref() == Some("08P01") && e.message().contains("startup parameter") =>
+            {
+                refused(e.message().to_owned(), IGNORE)
+            }
             sqlx::Error::Database(e) => {
                 refused(e.message().to_owned(), advice(e.code().as_deref().unwrap_or_default(), tls))
             }
@@ -174,6 +180,8 @@ fn has_hung_up(error: &io::Error) -> bool {
 pub const UNLICENSED: &str = "without a valid licence a cluster of several nodes has five open transactions at most: install one (SET CLUSTER SETTING enterprise.license = '…'), or give --concurrency 4 at most; a single node needs none";
 
 const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
+const IGNORE: &str =
+    "name it in ignore_startup_parameters of pgbouncer.ini, or leave it out of the URL and the environment";
 const NO_TLS: &str =
     "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
 
@@ -184,14 +192,12 @@ fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
             "check the user and the password of the URL; one that has expired (VALID UNTIL) is refused in the same words"
         }
         "42501" => "have an administrator let this user connect",
-        "08P01" => {
-            "a pooler answers, as PgBouncer does: name a startup parameter in its ignore_startup_parameters, or leave it out of the URL; name a database in its [databases]"
-        }
         "0A000" => {
             "on a hot standby the role's own default may not be serializable: ALTER ROLE … RESET default_transaction_isolation"
         }
         "57P03" => "wait until it is ready",
         "XXC02" => UNLICENSED,
+        "42704" | "22023" => "check the options of the URL, or of PGOPTIONS",
         _ if tls.is_off() => {
             "check the user and the password; if it asks for TLS, give sslmode=verify-full&sslrootcert=FILE"
         }

@@ -1,5 +1,9 @@
 //! Parameters of a URL: those that are used, those of libpq that need not be, and what is meant by others.
 
+use std::net::IpAddr;
+
+use sqlx::postgres::PgSslMode;
+
 use crate::ConnectError;
 
 /// What becomes of a parameter.
@@ -112,6 +116,21 @@ pub(crate) fn of(key: &str, value: &str) -> Parameter {
     let names =
         USED.iter().chain(UNUSED.iter().map(|(name, _)| name)).chain(MEANT.iter().map(|(name, _)| name));
     Parameter::Refused(refusal(key, names.copied()))
+}
+
+/// Refuses a value that the driver would refuse without naming its parameter, or would repeat.
+pub(crate) fn check_value(key: &str, value: &str) -> Result<(), ConnectError> {
+    let (is_good, what) = match key {
+        "sslmode" | "ssl-mode" => (
+            value.parse::<PgSslMode>().is_ok(),
+            "is none of disable, allow, prefer, require, verify-ca and verify-full",
+        ),
+        "port" => (value.parse::<u16>().is_ok(), "is no port: a number from 1 to 65535"),
+        "hostaddr" => (value.parse::<IpAddr>().is_ok(), "is no address: for a name write host"),
+        "statement-cache-capacity" => (value.parse::<usize>().is_ok(), "is no number"),
+        _ => return Ok(()),
+    };
+    if is_good { Ok(()) } else { Err(ConnectError::bad_url(format!("its parameter `{key}` {what}"))) }
 }
 
 /// Refuses a parameter that a SQLite file's URL does not have.

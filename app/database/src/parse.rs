@@ -115,6 +115,11 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
     if text.contains('#') || path.contains('@') || key_has_at || has_bare_percent {
         return bad(format!("it cannot be parsed: {ENCODE}"));
     }
+    if rest[authority.len()..].contains(';') {
+        return bad(
+            "its parameters follow a ? and stand between &, as in ?sslmode=disable&user=bank: a ; is written %3B",
+        );
+    }
     if hosts.contains(',') {
         return bad(SEVERAL_HOSTS);
     }
@@ -133,7 +138,7 @@ fn check_parameters(url: &Url, may_be_password: bool) -> Result<Vec<String>, Con
             Parameter::Used if matches!(&*key, "host" | "hostaddr" | "port") && value.contains(',') => {
                 return bad(SEVERAL_HOSTS);
             }
-            Parameter::Used => {}
+            Parameter::Used => parameter::check_value(&key, &value)?,
             Parameter::Unused => unused.push(key.into_owned()),
             Parameter::Refused(_) if may_be_password => return bad(format!("it cannot be parsed: {ENCODE}")),
             Parameter::Refused(why) => return bad(why),
@@ -258,6 +263,10 @@ mod tests {
             "postgres://maxroach:s3cret@localhost/",
             "postgres://maxroach:s3cret@localhost/bank?sslmode=s3cre",
             "postgres://maxroach@localhost/bank?sslpassword=s3cret",
+            "postgres://maxroach@localhost/bank?sslmode=disable;password=s3cret",
+            "postgres://maxroach@localhost/bank;password=s3cret",
+            "postgres://maxroach@localhost/bank?sslmode=s3cret",
+            "postgres://maxroach@localhost/bank?port=s3cret",
             "postgres://maxroach@localhost/bank?PASSWORD=s3cret",
             "cockroachdb//maxroach:s3cret@localhost/bank",
             "cockroachdb:maxroach:s3cret@localhost/bank",

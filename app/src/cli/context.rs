@@ -40,7 +40,8 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// How long one transaction is tried again, as in 90s or 2m; a bare number is seconds
+    /// How long one transaction is tried again, and a free connection or a standby's promotion waited for, as in 90s or 2m; a bare
+    /// number is seconds
     #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = super::values::seconds)]
     retry_for: Duration,
 

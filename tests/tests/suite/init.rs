@@ -1,8 +1,11 @@
 //! The database and its user, made by an administrator: what the user may do then, and what is told.
 
+use std::fs::File;
 use std::process::{Command, Stdio};
 
 use database::Server;
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 use tests::{OwnServer, Test, TestDatabase, TestServer, command, scalar, tests};
 
@@ -23,8 +26,10 @@ pub(crate) fn tests() -> Vec<Test> {
         three_at_once_all_end_well on SERVERS,
         an_administrator_without_superuser_may_do_it_again on &[Server::Postgres],
         without_the_right_to_create_users_nothing_is_made on SERVERS,
+        with_the_rights_to_create_both_both_are_made on SERVERS,
         a_newline_is_no_part_of_a_password on &[Server::Postgres],
         echo_shows_no_verifier on &[Server::Postgres],
+        an_interrupted_prompt_leaves_the_terminal_as_it_was on &[Server::Postgres],
     ]
 }
 
@@ -269,7 +274,17 @@ async fn without_the_right_to_create_users_nothing_is_made(server: &TestServer) 
     assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
     assert!(ended.errors.contains("CREATEROLE") && ended.errors.lines().count() == 1, "{ended:?}");
     assert!(!fresh.is_there().await);
-    execute(&fresh.admin.connect().await, &format!("DROP ROLE {role}")).await;
+    let admin = fresh.admin.connect().await;
+    execute(&admin, &format!("DROP ROLE {role}")).await;
+    // Nor a user without its database.
+    let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
+    let (role, url) = administrator(&fresh, &format!("CREATEROLE{login}")).await;
+    let ended = fresh.init(&url, None, &["--no-password"]);
+    assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
+    assert!(ended.errors.contains("CREATEDB"), "{ended:?}");
+    let users = format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = '{}'", fresh.name);
+    assert_eq!(scalar(&admin, &users).await, 0);
+    execute(&admin, &format!("DROP ROLE {role}")).await;
 }
 
 async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
@@ -299,4 +314,45 @@ async fn echo_shows_no_verifier(server: &TestServer) {
         ended.errors
     );
     fresh.drop().await;
+}
+
+async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
+    let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
+    let ended = fresh.init(&url, None, &["--no-password"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    migrate(ended.url());
+    let admin = fresh.admin.connect().await;
+    let cascade = if server.server == Server::Cockroach { " CASCADE" } else { "" };
+    let (name, all) = (&fresh.name, format!("DROP DATABASE {}{cascade}", fresh.name));
+    for sql in [all, format!("DROP USER {name}"), format!("DROP ROLE {role}")] {
+        execute(&admin, &sql).await;
+    }
+}
+
+async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    for signal in ["INT", "TERM"] {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        unlockpt(&terminal).expect("it is ours");
+        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("text");
+        let end = || File::options().read(true).write(true).open(&name).expect("its other end");
+        let shows = |end: &File| tcgetattr(end).expect("a terminal").local_modes.contains(LocalModes::ECHO);
+        let looking = end();
+        assert!(shows(&looking));
+        let mut init = Command::new("setsid");
+        init.arg("--ctty").arg(command("seabank").get_program()).args(["init", "--database", &fresh.name]);
+        init.env("DATABASE_URL", fresh.admin.url()).env_remove("BANK_PASSWORD");
+        let mut asking = init.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it can be started");
+        while shows(&looking) {
+            assert!(asking.try_wait().expect("it can be looked at").is_none(), "it asks");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let kill = format!("kill -{signal} {}", asking.id());
+        Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        assert_eq!(asking.wait().expect("it ends").code(), Some(130), "{signal}");
+        assert!(shows(&looking), "{signal}: what is typed is shown again");
+        assert!(!fresh.is_there().await);
+    }
 }
