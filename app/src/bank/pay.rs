@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::load::{Chunk, Load, LoadError, Loaded, Part, apply};
 use super::panic::caught;
-use super::transfer::{By, Order, Receipt, Refusal, TransferError, told_applied};
+use super::transfer::{Order, Receipt, Refusal, TransferError, told_applied};
 use super::{Bank, Error};
 use header::Columns;
 
@@ -159,7 +159,7 @@ where
 
     fn in_place(&self, rows: &[Payment], part: &mut Loaded<Decisions>) -> Result<(), LoadError> {
         let Decisions(decisions) = std::mem::take(&mut part.done);
-        for receipt in decisions.iter().flatten().filter(|receipt| receipt.by == By::ThisRun) {
+        for receipt in decisions.iter().flatten() {
             told_applied(receipt);
         }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -168,7 +168,7 @@ async fn payments_survive_a_server_that_crashes_and_comes_back(server: &TestServ
     let (test, folder) = (own.bank().await, Folder::new());
     open_rich_accounts(&test.connect().await).await;
     let row = |n: i64| {
-        format!("{},{},{},1\n", Uuid::from_u128(n as u128), n % ACCOUNTS + 1, (n * 7 + 2) % ACCOUNTS + 1)
+        format!("{},{},{},1\n", Uuid::from_u128(n as u128), n % ACCOUNTS + 1, (n * 7 + 1) % ACCOUNTS + 1)
     };
     // None is from an account to itself: 6 n + 1 is odd.
     let text = "id,source_id,target_id,amount\n".to_owned() + &(0..3000).map(row).collect::<String>();
