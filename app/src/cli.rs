@@ -1,6 +1,6 @@
 //! The command line: the only place that prints.
 //!
-//! Answers go to standard output, everything else to standard error. Each command is a module with its arguments and a
+//! Answers go to standard output, everything else to standard error, both by the crate `terminal`. Each command is a module with its arguments and a
 //! function from them to an `Answer`; what they share is in `context` (database, retry policy, interruption),
 //! `failure` (errors of the bank as lines and exit codes) and `progress`.
 
@@ -13,11 +13,14 @@ mod demo;
 mod doctor;
 mod export;
 mod failure;
+mod file;
 mod history;
 mod import;
 mod init;
 mod load;
+mod migrate;
 mod output;
+mod pay;
 mod points;
 mod progress;
 mod seed;
@@ -30,7 +33,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use terminal::{Failure, Logging, load_env, parse, start_logging};
+use terminal::{Failure, Logging, Program, load_env, parse, start_logging};
 
 use answer::{Answer, Format};
 use context::{Context, Global};
@@ -47,7 +50,10 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the audit found the bank broken · \
-    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted";
+    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted · 143 ended by SIGTERM · \
+    141 whoever read the output went away before the work was done (a reader that has enough of an answer or an export is no failure)";
+
+const PROGRAM: Program = Program { package: "app", migrate: Some("migrate") };
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -65,6 +71,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Add the rows of a file of CSV, accounts or transfers
     Import(import::Args),
+    /// Apply the transfers of a file of CSV, each once, many in one transaction
+    Pay(pay::Args),
     /// Write accounts or transfers as CSV that `import` reads back
     Export(export::Args),
     /// Load the bank with transfers, measure them, and audit it meanwhile
@@ -75,8 +83,33 @@ enum Command {
     History(history::Args),
     /// Prove that the bank is whole, in one snapshot
     Audit(audit::Args),
+    /// Apply, roll back or list the migrations of the schema, as the program `migration` does
+    Migrate(migrate::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+}
+
+impl Command {
+    /// As it is typed.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Doctor(_) => "doctor",
+            Self::Demo => "demo",
+            Self::Seed(_) => "seed",
+            Self::Points(_) => "points",
+            Self::Transfer(_) => "transfer",
+            Self::Import(_) => "import",
+            Self::Pay(_) => "pay",
+            Self::Export(_) => "export",
+            Self::Workload(_) => "workload",
+            Self::Accounts(_) => "accounts",
+            Self::History(_) => "history",
+            Self::Audit(_) => "audit",
+            Self::Migrate(_) => "migrate",
+            Self::Completions(_) => "completions",
+        }
+    }
 }
 
 /// Runs the program on the arguments of this process.
@@ -84,10 +117,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let format = Format::asked_for(&arguments);
-    let answer = match load_env().and_then(|()| parse::<Cli>(arguments)) {
+    // Before the arguments are read, for they look into the environment; help and the version need none of it.
+    let environment = load_env();
+    let answer = match parse::<Cli>(PROGRAM, arguments) {
         Ok(Some(cli)) => {
             start_logging(Logging { default: "error,sqlx=off", echo: cli.global.echo });
-            run(cli)
+            run(cli, environment)
         }
         Ok(None) => return ExitCode::SUCCESS,
         Err(failure) => Err(failure),
@@ -95,30 +130,21 @@ pub fn main() -> ExitCode {
     answer.unwrap_or_else(Answer::failed).print(format).into()
 }
 
-fn run(cli: Cli) -> Result<Answer, Failure> {
+fn run(cli: Cli, environment: Result<(), Failure>) -> Result<Answer, Failure> {
     if let Command::Completions(args) = &cli.command {
         return Ok(completions::run::<Cli>(args));
     }
+    environment?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(terminal::Exit::Failed, "runtime", error.to_string()))?;
     let answer = runtime.block_on(async {
-        let context = Context::start(cli.global)?;
-        let answer = match cli.command {
-            Command::Init(args) => init::run(&context, &args).await,
-            Command::Doctor(args) => doctor::run(&context, &args).await,
-            Command::Demo => demo::run(&context).await,
-            Command::Seed(args) => seed::run(&context, &args).await,
-            Command::Points(args) => points::run(&context, &args).await,
-            Command::Import(args) => import::run(&context, &args).await,
-            Command::Export(args) => export::run(&context, &args).await,
-            Command::Transfer(args) => transfer::run(&context, &args).await,
-            Command::Workload(args) => workload::run(&context, &args).await,
-            Command::Accounts(args) => accounts::run(&context, &args).await,
-            Command::History(args) => history::run(&context, &args).await,
-            Command::Audit(args) => audit::run(&context, &args).await,
-            Command::Completions(_) => unreachable!("answered without a database"),
+        let context = Context::start(cli.global, cli.command.name())?;
+        let working = Box::pin(work(&context, cli.command));
+        let answer = tokio::select! {
+            answer = working => answer,
+            failure = context.cut_off() => Err(failure),
         };
         context.close().await;
         answer
@@ -126,6 +152,26 @@ fn run(cli: Cli) -> Result<Answer, Failure> {
     // What a cancelled command left in the background may wait for a server that is gone.
     runtime.shutdown_background();
     answer
+}
+
+async fn work(context: &Context, command: Command) -> Result<Answer, Failure> {
+    match command {
+        Command::Init(args) => init::run(context, &args).await,
+        Command::Doctor(args) => doctor::run(context, &args).await,
+        Command::Demo => demo::run(context).await,
+        Command::Seed(args) => seed::run(context, &args).await,
+        Command::Points(args) => points::run(context, &args).await,
+        Command::Import(args) => import::run(context, &args).await,
+        Command::Pay(args) => pay::run(context, &args).await,
+        Command::Export(args) => export::run(context, &args).await,
+        Command::Transfer(args) => transfer::run(context, &args).await,
+        Command::Workload(args) => workload::run(context, &args).await,
+        Command::Accounts(args) => accounts::run(context, &args).await,
+        Command::History(args) => history::run(context, &args).await,
+        Command::Audit(args) => audit::run(context, &args).await,
+        Command::Migrate(args) => migrate::run(context, &args).await,
+        Command::Completions(_) => unreachable!("answered without a database"),
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ mod protection;
 mod retry;
 mod rights;
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use crate::bank::{Error, Runner};
-use database::{Address, Database, reason, sqlstate};
+use database::{Address, Database, Server, reason, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
-use sea_orm_retry::{Policy, Tx};
+use sea_orm_retry::{Class, Policy, Tx};
 use serde::Serialize;
 
 /// How a check came out.
@@ -61,35 +64,71 @@ pub struct Patient {
 
 /// Makes all checks, in an order in which each rests on those before it; tells of each finding as soon as it is there.
 pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
-    let Patient { address, database, policy, .. } = patient;
-    let runner = Runner::new(database, policy.clone());
-    let mut add = |check, found: Result<State, Unseen>| tell(Finding::new(check, found));
-    add("url", Ok(State::ok(address.to_string())));
-    add("server", Ok(server(address, database)));
-    add("tls", protection::tls(address).await);
-    add("isolation", protection::isolation(&runner).await);
-    add("durability", protection::durability(&runner).await);
+    let policy = &patient.policy;
+    let policy = Policy {
+        answer_deadline: policy.answer_deadline.min(ANSWER_MAX),
+        total_time: policy.total_time.min(CHECK_MAX),
+        ..policy.clone()
+    };
+    let runner = Runner::new(&patient.database, policy);
+    let closed = internals_are_closed(&runner).await;
+    let _ = checks(patient, &runner, &mut |check, found| {
+        let is_lost = found.as_ref().is_err_and(|unseen| unseen.lost);
+        tell(Finding::new(check, found, closed));
+        // Every further question would wait as long for as little.
+        if is_lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .await;
+}
+
+/// The longest wait for one answer, and for one check.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+const CHECK_MAX: Duration = Duration::from_secs(20);
+
+async fn checks(
+    patient: &Patient,
+    runner: &Runner,
+    add: &mut impl FnMut(&'static str, Result<State, Unseen>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Patient { address, database, .. } = patient;
+    let standby = database.is_standby;
+    add("url", Ok(State::ok(address.to_string())))?;
+    add("server", Ok(server(address, database)))?;
+    add("pooler", Ok(protection::pooler(database)))?;
+    add("tls", protection::tls(address).await)?;
+    add("isolation", protection::isolation(runner, standby).await)?;
+    add("durability", protection::durability(runner).await)?;
     let schema = rights::schema(database).await;
     let migrated = schema.as_ref().is_ok_and(|state| state.verdict == Verdict::Ok);
-    add("migrations", schema);
-    add("rights", rights::rights(&runner, migrated).await);
-    add("round_trip", pace::round_trip(&runner).await);
-    add("clock", pace::clock(&runner).await);
-    add("nodes", capacity::nodes(&runner).await);
-    add("pool", capacity::pool(&runner, patient).await);
-    add("retry", retry::provoked(database, &runner).await);
+    add("migrations", schema)?;
+    add("rights", rights::rights(runner, migrated, standby).await)?;
+    add("round_trip", pace::round_trip(runner).await)?;
+    add("clock", pace::clock(runner).await)?;
+    add("nodes", capacity::nodes(runner, standby).await)?;
+    add("pool", capacity::pool(runner, patient).await)?;
+    add("retry", retry::provoked(database, runner).await)
+}
+
+/// Whether CockroachDB (since v26.1) keeps its internals from every session, an administrator's too, and this one's wish to
+/// read them has come to nothing.
+async fn internals_are_closed(runner: &Runner) -> bool {
+    if runner.server() != Server::Cockroach {
+        return false;
+    }
+    let setting = ask(runner, "SHOW allow_unsafe_internals").await.ok();
+    setting.and_then(|row| row.try_get_by_index::<String>(0).ok()).is_some_and(|setting| setting == "off")
 }
 
 /// Where no server answers there is but one finding: why, and what to do.
 #[must_use]
 pub fn no_connection(line: &str) -> Finding {
     let state = State { verdict: Verdict::Fail, ..State::ok(line) };
-    Finding::new("connection", Ok(state))
+    Finding::new("connection", Ok(state), false)
 }
 
 fn server(address: &Address, database: &Database) -> State {
     let version = database.version.split(" (").next().unwrap_or(&database.version);
-    if address.scheme() == "cockroachdb" && database.server != database::Server::Cockroach {
+    if address.scheme() == "cockroachdb" && database.server != Server::Cockroach {
         return State::warn(
             format!("{version}, and the URL says CockroachDB"),
             "give the URL of a node of CockroachDB, or write postgres:// to mean this one",
@@ -128,12 +167,18 @@ impl State {
 struct Unseen {
     /// Whether another user may see it.
     denied: bool,
+    /// Whether the connection is lost, or the server does not answer.
+    lost: bool,
     reason: String,
 }
 
 impl From<DbErr> for Unseen {
     fn from(error: DbErr) -> Self {
-        Self { denied: sqlstate(&error).as_deref() == Some("42501"), reason: reason(&error) }
+        Self {
+            denied: sqlstate(&error).as_deref() == Some("42501"),
+            lost: Class::of(&error) == Class::Lost,
+            reason: reason(&error),
+        }
     }
 }
 
@@ -141,17 +186,29 @@ impl From<Error<DbErr>> for Unseen {
     fn from(error: Error<DbErr>) -> Self {
         match error {
             Error::Body(error) | Error::Database { error, .. } => error.into(),
-            other => Self { denied: false, reason: other.to_string() },
+            other => {
+                let lost = other.attempts().last().is_some_and(|last| last.class == Class::Lost);
+                Self { denied: false, lost, reason: other.to_string() }
+            }
         }
     }
 }
 
 impl Finding {
-    fn new(check: &'static str, found: Result<State, Unseen>) -> Self {
+    /// `closed`: whether the server keeps its internals from every session.
+    fn new(check: &'static str, found: Result<State, Unseen>, closed: bool) -> Self {
         let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
+            Unseen { denied: true, .. } if closed => State::warn(
+                "the server keeps its internals from every session",
+                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then look again",
+            ),
             Unseen { denied: true, .. } => {
                 State::warn("this user may not see it", "look once as an administrator")
             }
+            Unseen { lost: true, reason, .. } => State::fail(
+                format!("the server does not answer, and is asked for nothing more: {reason}"),
+                "check that it is up and what is between, then look again",
+            ),
             Unseen { reason, .. } => {
                 State::fail(format!("cannot be found out: {reason}"), "see what was sent with --echo")
             }

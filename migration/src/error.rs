@@ -1,8 +1,8 @@
 //! Why a migration did not end well, each in one line that says what to do next.
 
-use database::{Database, Server, reason, sqlstate};
+use database::{Database, Server, UNLICENSED, reason, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure};
 
 /// Why the schema is not as it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +30,37 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// A hot standby takes no writes.
+    #[error(
+        "the server is a hot standby, which takes no writes: give the URL of the one that does, or promote it"
+    )]
+    Standby,
     /// Somebody else held on to the schema longer than this waits.
     #[error("the schema is held by another session ({reason}): let it end, then run this again")]
     Busy {
         /// What the last attempt met.
         reason: String,
         /// The database's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// The table is locked against schema changes: CockroachDB's `schema_locked`.
+    #[error(
+        "the database refused to change the schema: {reason}; unlock that table (ALTER TABLE … SET (schema_locked = false)), then run this again"
+    )]
+    Locked {
+        /// In the server's words, with the table's name.
+        reason: String,
+        /// The server's own error.
+        #[source]
+        source: DbErr,
+    },
+    /// CockroachDB is throttled for want of a licence.
+    #[error("the database takes no more transactions: {reason}; {UNLICENSED}")]
+    Throttled {
+        /// In the server's words.
+        reason: String,
+        /// The server's own error.
         #[source]
         source: DbErr,
     },
@@ -63,7 +88,8 @@ pub enum Error {
     Refused(String),
     /// Anything else that the database refused.
     #[error(
-        "the migration failed: {reason}; what was applied before it stays recorded, see `migration status`"
+        "the migration failed: {reason}; what was applied before it stays recorded, see `{}`",
+        CommandLine::migrate("status")
     )]
     Failed {
         /// In the database's words.
@@ -80,7 +106,10 @@ impl From<Error> for Failure {
             Error::Denied { .. } => (Exit::NoDatabase, "denied"),
             Error::Lost { .. } => (Exit::NoDatabase, "no_database"),
             Error::Ahead { .. } => (Exit::NoDatabase, "schema_ahead"),
+            Error::Standby => (Exit::Failed, "read_only"),
             Error::Busy { .. } => (Exit::Failed, "busy"),
+            Error::Locked { .. } => (Exit::Failed, "schema_locked"),
+            Error::Throttled { .. } => (Exit::Failed, "throttled"),
             Error::Elsewhere { .. } => (Exit::Failed, "schema_elsewhere"),
             Error::Refused(_) => (Exit::Failed, "schema_refused"),
             Error::Failed { .. } => (Exit::Failed, "migration_failed"),
@@ -103,6 +132,8 @@ impl Error {
                 reason,
                 source,
             },
+            Some("57000") => Self::Locked { reason, source },
+            Some("XXC02") => Self::Throttled { reason, source },
             Some("53300" | "57P01" | "57P02" | "57P03") => Self::Lost { reason, source },
             Some(_) if is_contention(&source) => Self::Busy { reason, source },
             Some(_) => Self::Failed { reason, source },
@@ -153,7 +184,7 @@ async fn grant(database: &Database) -> String {
         DbBackend::Postgres,
         "SELECT quote_ident(current_user), quote_ident(current_database()), quote_ident(current_schema())",
     );
-    let names = database.connection.query_one_raw(question).await.ok().flatten();
+    let names = database::answered(database.connection.query_one_raw(question)).await.ok().flatten();
     let name = |index: usize, otherwise: &str| {
         names
             .as_ref()

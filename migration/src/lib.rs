@@ -7,9 +7,12 @@
 //! A new migration changes one thing, and says `IF [NOT] EXISTS`: CockroachDB commits a schema change by itself, so
 //! what was begun may have to be done again. SQLite and PostgreSQL get all that one command does in one transaction.
 //!
-//! What it leaves to others: connecting (crate `database`), data (crate `app`), printing (the binary).
+//! [`cli`] is what the binary `migration` and `seabank migrate` have in common.
+//!
+//! What it leaves to others: connecting (crate `database`), data (crate `app`), printing (the binaries).
 
 mod catalog;
+pub mod cli;
 mod dialect;
 mod error;
 mod object;

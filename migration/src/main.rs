@@ -1,20 +1,16 @@
 //! `cargo run -p migration -- up|down|status|fresh|refresh|reset`, and what `sea-orm-cli migrate` calls.
 //!
 //! Answers go to standard output; an error is one line on standard error. Exit codes: 0 done, 2 wrong usage, 5 no
-//! server, no database or no rights, 130 interrupted, 1 anything else. The work is the library's.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of this crate that prints")]
+//! server, no database or no rights, 130 interrupted, 143 ended by SIGTERM, 1 anything else. The work is the library's;
+//! what writes files of this crate, `init` and `generate`, is here only.
 
-use std::error::Error;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Parser};
-use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
-use migration::{Command, Migrator, Report};
-use sea_orm_cli::MigrateSubcommands;
-use terminal::{Exit, Failure, Logging, interrupted, interruption, load_env, parse, start_logging};
+use clap::{Parser, Subcommand};
+use database::{Address, EMBEDDED_URL};
+use migration::cli::{Flags, Schema};
+use terminal::{Exit, Failure, Logging, Program, interruption, load_env, parse, print, say, start_logging};
 
 /// Applies and rolls back the schema of the bank.
 #[derive(Parser)]
@@ -24,167 +20,99 @@ struct Cli {
     #[arg(short, long, global = true)]
     verbose: bool,
 
-    /// The schema to work in: only `public`, the default; SQLite ignores it
-    #[arg(short = 's', long, global = true, env = "DATABASE_SCHEMA")]
-    database_schema: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
 
     /// Where the database is; a file `.env` is read too [default: sqlite://bank.db?mode=rwc]
-    #[arg(short = 'u', long, global = true, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        short = 'u',
+        long,
+        global = true,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     database_url: Option<String>,
 
-    /// Let `fresh` drop all tables without being asked
-    #[arg(short, long, global = true, env = YES, value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
-    yes: bool,
-
     #[command(subcommand)]
-    command: Option<MigrateSubcommands>,
+    command: Option<Command>,
 }
 
-/// For whoever calls this by `sea-orm-cli migrate fresh`, which has no `--yes`.
-const YES: &str = "MIGRATION_YES";
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Schema(Schema),
+    /// Begin a folder of migrations, where there is none
+    Init,
+    /// Add an empty migration to this crate
+    Generate {
+        /// Its name
+        migration_name: String,
+
+        /// Date it in UTC, which is the default
+        #[arg(long, conflicts_with = "local_time")]
+        universal_time: bool,
+
+        /// Date it in local time
+        #[arg(long)]
+        local_time: bool,
+    },
+}
+
+const PROGRAM: Program = Program { package: "migration", migrate: None };
 
 fn main() -> ExitCode {
-    let failure = match load_env().and_then(|()| parse::<Cli>(std::env::args_os())) {
-        Ok(None) => return ExitCode::SUCCESS,
-        Ok(Some(cli)) => match migrate(&cli) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(failure) => failure,
-        },
-        Err(failure) => failure,
-    };
-    eprintln!("error: {}", failure.line);
-    failure.exit.into()
+    // Before the arguments are read, for they look into the environment; help and the version need none of it.
+    let environment = load_env();
+    let done = parse::<Cli>(PROGRAM, std::env::args_os()).and_then(|cli| {
+        let Some(cli) = cli else { return Ok(()) };
+        environment?;
+        migrate(cli)
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell();
+            failure.exit.into()
+        }
+    }
 }
 
-fn migrate(cli: &Cli) -> Result<(), Failure> {
+fn migrate(cli: Cli) -> Result<(), Failure> {
     // The driver's own lines, of slow statements and notices, are for whoever asks for them.
     let default = if cli.verbose { "debug" } else { "warn,sqlx=off" };
     start_logging(Logging { default, echo: false });
 
-    let command = match &cli.command {
-        None => Command::Up(None),
-        Some(MigrateSubcommands::Up { num }) => Command::Up(*num),
-        Some(MigrateSubcommands::Down { num }) => Command::Down(Some(*num)),
-        Some(MigrateSubcommands::Fresh) => Command::Fresh,
-        Some(MigrateSubcommands::Refresh) => Command::Refresh,
-        Some(MigrateSubcommands::Reset) => Command::Reset,
-        Some(MigrateSubcommands::Status) => return block_on(status(cli)),
-        Some(MigrateSubcommands::Init) => return init(),
-        Some(MigrateSubcommands::Generate { migration_name, local_time, .. }) => {
-            return sea_orm_cli::run_migrate_generate(&directory(), migration_name, !local_time)
-                .map_err(other);
+    let schema = match cli.command {
+        None => Schema::Up { num: None },
+        Some(Command::Schema(schema)) => schema,
+        Some(Command::Init) => return init(),
+        Some(Command::Generate { migration_name, local_time, .. }) => {
+            return written(move || {
+                sea_orm_cli::run_migrate_generate(&directory(), &migration_name, !local_time)
+                    .map_err(|error| error.to_string())
+            });
         }
     };
-    block_on(change(cli, command))
-}
-
-async fn change(cli: &Cli, command: Command) -> Result<(), Failure> {
-    let creates = matches!(command, Command::Up(_) | Command::Fresh | Command::Refresh);
-    let Some(database) = connect(cli, creates).await? else {
-        tell(command, &Report::default());
-        return Ok(());
-    };
-    let changed = confirm_and_change(cli, &database, command).await;
-    database.close().await;
-    tell(command, &changed?);
-    Ok(())
-}
-
-async fn confirm_and_change(cli: &Cli, database: &Database, command: Command) -> Result<Report, Failure> {
-    if command == Command::Fresh && !cli.yes {
-        confirm(database).await?;
-    }
-    let interruption = interruption(|| {})?;
-    tokio::select! {
-        changed = migration::run::<Migrator>(database, command) => Ok(changed?),
-        () = interruption.cancelled() => Err(interrupted(match database.server {
-            Server::Cockroach => "what was applied stays applied, see `migration status`; run it again to go on",
-            Server::Postgres | Server::Sqlite => "nothing was changed",
-        })),
-    }
-}
-
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(|error| other(error.into()))?
-        .block_on(work)
-}
-
-/// Asks whether all tables may be dropped: they may not all be the bank's.
-async fn confirm(database: &Database) -> Result<(), Failure> {
-    let tables = migration::droppable(database).await?;
-    let (count, list) = (tables.len(), tables.join(", "));
-    if count == 0 {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "`fresh` drops every table with all of its rows, here {count} ({list}): give --yes, or set {YES}=1, if that is meant"
-        )));
-    }
-    eprint!("`fresh` drops {count} tables with all of their rows: {list}.\nType yes to go on: ");
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && answer.trim().eq_ignore_ascii_case("yes") {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Failed, "not_confirmed", "nothing was dropped: the answer was not yes"))
-}
-
-/// Connects; `None` where there is no SQLite file, and none is to be created.
-async fn connect(cli: &Cli, create: bool) -> Result<Option<Database>, Failure> {
-    let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
-    let database = match database::connect(&address, &Options { create, ..Options::analysis() }).await {
-        Err(ConnectError::MissingFile { .. }) => return Ok(None),
-        connected => connected?,
-    };
-    match cli.database_schema.as_deref() {
-        Some(schema) if schema != "public" && database.server != Server::Sqlite => {
-            Err(Failure::usage(format!(
-                "the schema \"{schema}\" cannot be used: only `public` can; for a bank of its own use a database of its own"
-            )))
+        .map_err(|error| other(error.to_string()))?;
+    let outcome = runtime.block_on(async {
+        let interruption = interruption(|| {})?;
+        let address = Address::parse(cli.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
+        for note in address.notes() {
+            say(note);
         }
-        _ => Ok(Some(database)),
-    }
-}
-
-async fn status(cli: &Cli) -> Result<(), Failure> {
-    let statuses = match connect(cli, false).await? {
-        Some(database) => {
-            let statuses = migration::status(&database).await;
-            database.close().await;
-            statuses?
-        }
-        None => migration::unapplied(),
-    };
-    for (name, applied) in statuses {
-        println!("{:<8} {name}", if applied { "Applied" } else { "Pending" });
-    }
-    Ok(())
-}
-
-fn tell(command: Command, report: &Report) {
-    for table in &report.dropped {
-        println!("Dropped table {table}");
-    }
-    for name in &report.rolled_back {
-        println!("Rolled back {name}");
-    }
-    for name in &report.applied {
-        println!("Applied {name}");
-    }
-    if *report == Report::default() {
-        match command {
-            Command::Up(Some(0)) | Command::Down(Some(0)) => {
-                println!("Nothing done: 0 migrations were asked for.")
-            }
-            Command::Up(_) => {
-                println!("Nothing to apply: all {} migrations are in place.", migration::total())
-            }
-            _ => println!("Nothing to roll back: no migration is applied."),
-        }
+        let address = address.with_application_name("seabank migrate");
+        schema.carry_out(&address, &cli.flags, &interruption).await
+    });
+    // An answer that is waited for may never come.
+    runtime.shutdown_background();
+    match print(&outcome?.to_string()) {
+        Err(unwritten) if unwritten.exit != Exit::ReaderGone => Err(unwritten),
+        _ => Ok(()),
     }
 }
 
@@ -196,7 +124,18 @@ fn init() -> Result<(), Failure> {
             "{directory} holds migrations already: `generate NAME` adds one, `init` is for an empty folder"
         )));
     }
-    sea_orm_cli::run_migrate_init(&directory).map_err(other)
+    written(move || sea_orm_cli::run_migrate_init(&directory).map_err(|error| error.to_string()))
+}
+
+/// Runs what prints by itself, and panics where it cannot.
+fn written(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), Failure> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let ended = std::thread::spawn(work).join();
+    let _ = std::panic::take_hook();
+    let reason = |panic: Box<dyn std::any::Any + Send>| {
+        panic.downcast::<String>().map_or_else(|_| "it ended in the middle".to_owned(), |reason| *reason)
+    };
+    ended.unwrap_or_else(|panic| Err(reason(panic))).map_err(other)
 }
 
 /// Where `cargo run` says this crate is, and otherwise the working directory.
@@ -204,8 +143,8 @@ fn directory() -> String {
     std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".to_owned())
 }
 
-fn other(error: Box<dyn Error>) -> Failure {
-    Failure::new(Exit::Failed, "failed", error.to_string())
+fn other(reason: String) -> Failure {
+    Failure::new(Exit::Failed, "failed", reason)
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use database::Server;
+use database::{Server, sqlstate};
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_migration::sea_query::{PostgresQueryBuilder, SqliteQueryBuilder, TableBuilder};
@@ -83,12 +83,16 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, migration: &dyn Makes) -
             manager.create_index(index).await?;
         }
     }
-    // CockroachDB v20.x shows nobody a table that they have no right on, and whoever has created one has all.
-    if let (Server::Cockroach, Some(table)) = (server, object.table())
-        && catalog::find(manager.get_connection(), server, &table).await?.is_none()
-    {
-        let difference = "this user may not see it";
-        return Err(DbErr::Migration(belongs_to_others(&object, difference)));
+    // CockroachDB v20.x shows nobody a table that they have no right on, and whoever has created one has all. It is read, for
+    // the catalog may answer from a cache since v26.1.
+    if let (Server::Cockroach, Some(table)) = (server, object.table()) {
+        let sql = format!("SELECT 1 FROM \"{table}\" WHERE false");
+        match manager.get_connection().execute_unprepared(&sql).await {
+            Err(error) if sqlstate(&error).as_deref() == Some("42501") => {
+                return Err(DbErr::Migration(belongs_to_others(&object, "this user may not see it")));
+            }
+            read => read.map(|_| ())?,
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use database::Database;
+use database::{Database, answered};
 use rand::RngExt;
 use sea_orm_migration::prelude::{Expr, ExprTrait, LikeExpr, Query, Table};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr};
@@ -77,12 +77,12 @@ pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Res
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        let busy = matches!(error, Error::Busy { .. });
+        let busy = matches!(error, Error::Busy { .. } | Error::Throttled { .. });
         if attempt == ATTEMPTS_MAX || started.elapsed() > TOTAL_MAX || !busy {
             return Err(error);
         }
         let wait = Duration::from_millis(rand::rng().random_range(10..=250));
-        tracing::info!(attempt, %error, ?wait, "somebody else is at the schema: trying again");
+        tracing::info!(attempt, %error, ?wait, "not now: trying again");
         tokio::time::sleep(wait).await;
     }
     unreachable!("the loop ends with its last attempt")
@@ -98,8 +98,10 @@ async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) ->
                 // Nothing to write, so no turn to wait for, and no right to create is needed.
                 return Ok(Report::default());
             }
+            refuse_standby(database)?;
             state::refuse_others(database, &concerned).await?;
         }
+        refuse_standby(database)?;
         state::refuse_elsewhere(database).await?;
         database.use_wal().await;
     }
@@ -107,6 +109,10 @@ async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) ->
         Ok(report) => Ok(report),
         Err(error) => Err(Error::of(database, error).await),
     }
+}
+
+fn refuse_standby(database: &Database) -> Result<(), Error> {
+    if database.is_standby { Err(Error::Standby) } else { Ok(()) }
 }
 
 /// A command, and what has to be remembered of it from one attempt to the next: on CockroachDB each statement stays.
@@ -180,7 +186,7 @@ impl Task {
 ///
 /// As [`up`].
 pub async fn droppable(database: &Database) -> Result<Vec<String>, Error> {
-    match tables(&database.connection).await {
+    match answered(tables(&database.connection)).await {
         Ok(tables) => Ok(tables),
         Err(error) => Err(Error::of(database, error).await),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use database::{Database, Server, sqlstate};
+use database::{Database, Server, answered, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr, EntityTrait};
 use sea_orm_migration::{MigratorTrait, seaql_migrations};
 
@@ -56,14 +56,14 @@ pub(crate) async fn status_of<M: MigratorTrait>(database: &Database) -> Result<V
 
 async fn recorded(database: &Database) -> Result<BTreeSet<String>, DbErr> {
     let connection = &database.connection;
-    match place::find(connection, database.server).await? {
+    match answered(place::find(connection, database.server)).await? {
         // SQLite has no code for a missing table, and the others know one that this user may not see in the catalog
         // (CockroachDB v20.2).
         Place::Nowhere if database.server == Server::Sqlite => return Ok(BTreeSet::new()),
         Place::Nowhere | Place::Current | Place::Behind { .. } => {}
         Place::Ambiguous { first, second } => return Err(DbErr::Migration(ambiguous(&first, &second))),
     }
-    match names(connection).await {
+    match answered(names(connection)).await {
         Err(error) if sqlstate(&error).as_deref() == Some("42P01") => Ok(BTreeSet::new()),
         answer => answer,
     }
@@ -81,7 +81,7 @@ fn ambiguous(first: &str, second: &str) -> String {
 ///
 /// [`Error::Elsewhere`] names both.
 pub(crate) async fn refuse_elsewhere(database: &Database) -> Result<(), Error> {
-    match place::find(&database.connection, database.server).await {
+    match answered(place::find(&database.connection, database.server)).await {
         Ok(Place::Behind { bank, current }) => Err(Error::Elsewhere { bank, current }),
         Ok(Place::Nowhere | Place::Current | Place::Ambiguous { .. }) => Ok(()),
         Err(error) => Err(Error::of(database, error).await),
@@ -105,7 +105,8 @@ pub async fn verify(database: &Database) -> Result<(), Error> {
 pub(crate) async fn refuse_others(database: &Database, migrations: &[String]) -> Result<(), Error> {
     for (name, object) in made_here(database.server) {
         if migrations.contains(&name)
-            && let Err(error) = object::refuse_others(&database.connection, database.server, &object).await
+            && let Err(error) =
+                answered(object::refuse_others(&database.connection, database.server, &object)).await
         {
             return Err(Error::of(database, error).await);
         }

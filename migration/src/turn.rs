@@ -6,8 +6,9 @@
 //! migrator that died is released by the server in either case. The waits are short, for `run` comes again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use database::{Database, Server, log_statement};
+use database::{Database, Server, Watched, answered, log_statement};
 use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use sea_orm_migration::sea_orm::{
@@ -22,15 +23,30 @@ use crate::run::Task;
 /// dropped: whoever waits, waits on it.
 pub(crate) const LOCK_TABLE: &str = "seaql_migrations_lock";
 
+/// How long a rollback is waited for. A server whose client has gone rolls back by itself.
+const ROLLBACK_MAX: Duration = Duration::from_secs(2);
+
 /// Waits for the turn, makes one attempt, and passes the turn on.
 pub(crate) async fn take<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, DbErr> {
     if database.server == Server::Cockroach {
-        let held = HeldRow::take(database).await?;
-        let answer = task.attempt::<M, _>(&database.connection).await;
+        let held = answered(HeldRow::take(database)).await?;
+        let answer =
+            watched(database, &database.connection, task.attempt::<M, _>(&database.connection)).await;
         held.release().await;
         return answer;
     }
     in_transaction::<M>(database, task).await
+}
+
+/// Waits for statements that take as long as they take, for as long as the server is at them.
+async fn watched<T>(
+    database: &Database,
+    connection: &impl ConnectionTrait,
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let session = Watched::default();
+    session.note(connection, database.server).await?;
+    database.watch(&session, work).await?
 }
 
 #[expect(
@@ -50,7 +66,7 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
         },
     };
     log_statement(if database.server == Server::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" });
-    let transaction = database.connection.begin_with_options(options).await?;
+    let transaction = answered(database.connection.begin_with_options(options)).await?;
     let attempt = async {
         if database.server == Server::Postgres {
             // Bounds the waits for tables too: a migration in the queue for a table stops everybody behind it.
@@ -60,15 +76,15 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
         }
         task.attempt::<M, _>(&transaction).await
     };
-    match attempt.await {
+    match watched(database, &transaction, attempt).await {
         Ok(report) => {
             log_statement("COMMIT");
-            transaction.commit().await.map(|()| report)
+            answered(transaction.commit()).await.map(|()| report)
         }
         Err(error) => {
             log_statement("ROLLBACK");
             // The first error stands; a connection whose rollback fails is dropped by its pool.
-            let _ = transaction.rollback().await;
+            let _ = tokio::time::timeout(ROLLBACK_MAX, transaction.rollback()).await;
             Err(error)
         }
     }
@@ -79,14 +95,15 @@ struct HeldRow(PgConnection);
 
 impl HeldRow {
     async fn take(database: &Database) -> Result<Self, DbErr> {
-        let options = database.connection.get_postgres_connection_pool().connect_options();
-        let mut session = PgConnection::connect_with(&options)
-            .await
-            .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
+        // With the pool's settings: where writes are buffered until COMMIT the row would not be locked.
+        let session = database.connection.get_postgres_connection_pool().acquire().await;
+        let mut session =
+            session.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?.detach();
         for statement in [
-            // Milliseconds. Bounds the wait for the row; plain integers are all that v20.x takes.
-            "SET statement_timeout = 5000".to_owned(),
             format!("CREATE TABLE IF NOT EXISTS {LOCK_TABLE} (id INT8 PRIMARY KEY, held_at TIMESTAMPTZ)"),
+            // Milliseconds; plain integers are all that v20.x takes. Bounds the wait for the row, and not the schema change
+            // before it: since v24.3 a timeout counts while its job is waited for.
+            "SET statement_timeout = 5000".to_owned(),
             "BEGIN".to_owned(),
             format!("UPSERT INTO {LOCK_TABLE} (id, held_at) VALUES (1, now())"),
         ] {
@@ -100,6 +117,6 @@ impl HeldRow {
 
     async fn release(self) {
         // Closing rolls back, and nothing was written that anybody wants.
-        let _ = self.0.close().await;
+        let _ = tokio::time::timeout(ROLLBACK_MAX, self.0.close()).await;
     }
 }

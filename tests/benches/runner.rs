@@ -1,10 +1,14 @@
 //! What the runner adds to BEGIN, the body and COMMIT, beside SeaORM's own transaction and beside the three statements
-//! sent bare: round trips, and the processor's time. `cargo bench -p tests --bench runner`
+//! sent bare: round trips, and the processor's time of both sides. `cargo bench -p tests --bench runner`
+//!
+//! The client's time is that of its one thread. The server's is that of all of the postmaster's children, background processes
+//! included, from `/proc/<pid>/schedstat`; it is not measured where there is no such file.
 //!
 //! The server is asked through a proxy that holds every answer back, so that a round trip shows as a multiple of that. All of
 //! them take turns in one run: read the ratios and the differences.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use cpu_time::ThreadTime;
@@ -59,17 +63,20 @@ async fn main() {
     std::thread::spawn(move || processor_time(&url)).join().expect("it ends");
 }
 
-/// What the thread of a program that does nothing else spends on a transaction, the pool's work included.
+/// What both sides spend on a transaction: the thread of a program that does nothing else, the pool's work included, and
+/// the server's processes.
 fn processor_time(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let times = runtime.block_on(async {
         let database = open(url).await;
+        let postmaster = postmaster(&database).await;
         let runner = Runner::new(&database.connection, Policy::default());
         let no_orphans = runner.under(Policy { end_orphans: false, ..Policy::default() });
         let mut worker = runner.worker();
         let mut times = [const { Vec::new() }; 5];
         for _ in 0..CPU_ROUNDS {
             for (n, times) in times.iter_mut().enumerate() {
+                let server = server_time(postmaster);
                 let started = ThreadTime::now();
                 for _ in 0..CPU_EACH {
                     match n {
@@ -80,23 +87,50 @@ fn processor_time(url: &str) {
                         _ => ours(worker.runner()).await,
                     }
                 }
-                times.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH));
+                let client = started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH);
+                let server = server_time(postmaster).zip(server);
+                let server = server.map(|(after, before)| (after - before) / f64::from(CPU_EACH));
+                times.push((client, server.unwrap_or(f64::NAN)));
             }
         }
         times
     });
-    println!(
-        "\nthe client's processor, in µs a transaction, median of {CPU_ROUNDS} × {CPU_EACH}, taking turns"
-    );
+    println!("\nprocessor time in µs a transaction, median of {CPU_ROUNDS} × {CPU_EACH}, taking turns");
+    println!("{:<34} {:>16} {:>24}", "", "client (- SeaORM)", "server (- SeaORM)");
     let names =
         ["sent bare", "SeaORM's transaction()", "sea_orm_retry::Runner", "without end_orphans", "its worker"];
-    let medians = times.map(|mut times| {
+    let median = |mut times: Vec<f64>| {
         times.sort_unstable_by(f64::total_cmp);
         times[times.len() / 2]
+    };
+    let medians = times.map(|times| {
+        let (client, server) = times.into_iter().unzip();
+        (median(client), median(server))
     });
-    for (name, median) in names.iter().zip(medians) {
-        println!("{name:<44} {median:>7.1} {:>+7.1} beside SeaORM's", median - medians[1]);
+    for (name, (client, server)) in names.iter().zip(medians) {
+        let (client_more, server_more) = (client - medians[1].0, server - medians[1].1);
+        println!("{name:<34} {client:>8.1} ({client_more:>+6.1}) {server:>15.1} ({server_more:>+6.1})");
     }
+}
+
+/// The parent of the process that serves a connection.
+async fn postmaster(database: &Database) -> u32 {
+    let backend = "SELECT pg_backend_pid()";
+    let pool = database.connection.get_postgres_connection_pool();
+    let pid: i32 = sea_orm::sqlx::query_scalar(backend).fetch_one(pool).await.expect(backend);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which can hold blanks: the state, the parent.
+    let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+    parent.unwrap_or_default()
+}
+
+/// The processor's time that the postmaster's children have had so far, in µs.
+fn server_time(postmaster: u32) -> Option<f64> {
+    let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).ok()?;
+    let nanoseconds = |pid: &str| -> Option<f64> {
+        fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    Some(children.split_whitespace().filter_map(nanoseconds).sum::<f64>() / 1e3)
 }
 
 async fn open(url: &str) -> Database {

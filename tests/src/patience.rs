@@ -13,6 +13,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 ///
 /// Why there is none.
 pub(crate) async fn connect_patiently(url: &str, options: &Options) -> Result<Database, ConnectError> {
-    let options = Options { connect_timeout: PATIENCE, ..options.clone() };
+    let options = Options { connect_timeout: PATIENCE, internals: true, ..options.clone() };
     connect(&Address::parse(url)?, &options).await
 }

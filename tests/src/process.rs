@@ -100,7 +100,7 @@ impl Process {
         let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
     }
 
-    fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")

@@ -1,8 +1,8 @@
 //! A proxy between a program and a server: what a network, or a failing server, does to them.
 //!
 //! [`Proxy::delaying`] knows nothing of what passes. [`Proxy::faulty`] reads PostgreSQL's messages, which CockroachDB
-//! speaks too, and asks a plan for each request what is to become of it: nothing, or one [`Fault`]. What it leaves to
-//! others: whether a fault makes sense where it strikes, and what the program should make of it.
+//! speaks too, and asks a plan for each request what is to become of it: nothing, or one [`Fault`]. It also plays a server
+//! of another version, by what that [`Played`] in the place of the real one. What it leaves to others: whether a fault makes sense where it strikes, and what the program should make of it.
 
 mod delay;
 mod fault;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use fault::{Cut, Fault};
+pub use fault::{Cut, Fault, Played};
 pub use request::{Kind, Request};
 
 use link::Shared;
@@ -80,6 +80,11 @@ impl Proxy {
     /// Asks `plan` about every request from now on, on every connection, in the order in which they come.
     pub fn arm(&self, plan: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
         *self.shared.plan() = Some(Box::new(plan));
+    }
+
+    /// Answers as a server of another version from now on, wherever `play` says how.
+    pub fn play(&self, play: impl FnMut(&Request) -> Option<Played> + Send + 'static) {
+        *self.shared.play() = Some(Box::new(play));
     }
 
     /// Cuts every connection on which no request is under way, as a server does that restarts.

@@ -14,7 +14,8 @@ use tokio::sync::RwLock;
 
 use crate::children::Children;
 use crate::found::short;
-use crate::{Browser, Found, Pooler, TestServer, binaries, limit};
+use crate::slowest::Slowest;
+use crate::{Browser, Found, PgBouncer, TestServer, binaries, limit};
 
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
@@ -66,7 +67,8 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     };
     if arguments.list {
         let servers: Vec<_> = coverage.found.iter().map(|it| (it.clone(), None)).collect();
-        return libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle())).exit_code();
+        let trials = trials(&servers, suites, runtime.handle(), &Slowest::default());
+        return libtest_mimic::run(&arguments, trials).exit_code();
     }
     // Before the limit of the first test that needs them begins.
     binaries::folder();
@@ -78,12 +80,13 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     };
     let text = coverage.text(&servers);
     println!("{text}");
+    let slowest = Slowest::default();
     let conclusion = {
         let found = coverage.found.iter().cloned();
         let servers: Vec<_> = found.zip(servers.iter().cloned().map(Some)).collect();
-        libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle()))
+        libtest_mimic::run(&arguments, trials(&servers, suites, runtime.handle(), &slowest))
     };
-    println!("{text}");
+    println!("{}\n{text}", slowest.text());
     let mut in_use = false;
     // Databases that are being dropped, then the servers.
     for server in servers {
@@ -124,7 +127,7 @@ struct Tool {
 
 const TOOLS: [Tool; 2] = [
     Tool { name: "browser", remedy: Browser::REMEDY, is_there: || Browser::find().is_some() },
-    Tool { name: "pgbouncer", remedy: Pooler::REMEDY, is_there: || Pooler::find().is_some() },
+    Tool { name: "pgbouncer", remedy: PgBouncer::REMEDY, is_there: || PgBouncer::find().is_some() },
 ];
 
 impl Coverage {
@@ -186,6 +189,7 @@ fn trials(
     servers: &[(Found, Option<Arc<TestServer>>)],
     suites: &[(&str, Vec<Test>)],
     runtime: &Handle,
+    slowest: &Slowest,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
     // Held by one that runs alone, shared by all others.
@@ -194,11 +198,16 @@ fn trials(
         for (suite, tests) in suites {
             for test in tests.iter().filter(|test| test.on.contains(&found.server)) {
                 let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
+                let slowest = slowest.clone();
                 let Test { body, alone, limit, .. } = *test;
                 let name = format!("{}::{suite}::{}", found.name(), test.name);
                 trials.push(Trial::test(name.clone(), move || {
                     let server = started.ok_or_else(|| Failed::from("only listed"))?;
-                    let test = || limit::run(&name, limit, &runtime, async move { body(&server).await });
+                    let test = || {
+                        slowest.time(&name, || {
+                            limit::run(&name, limit, &runtime, async move { body(&server).await })
+                        })
+                    };
                     if alone {
                         let _floor = runtime.block_on(floor.write());
                         test()

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
 use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
-use sea_orm_retry::{Begin, Id, Policy, Pool, Rows, Runner, Session, Sessions};
+use sea_orm_retry::{Id, Policy, Pool, Rows, Runner, Session, Sessions, Version};
 
 /// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,10 @@ pub enum Loss {
 #[derive(Clone, Debug)]
 pub struct Tap {
     database: Database,
-    rewrite: fn(&str) -> String,
+    pool: Pool,
     /// What it says of its version instead of its own word.
     version: Option<&'static str>,
+    rewrite: fn(&str) -> String,
     wire: Arc<Mutex<Wire>>,
 }
 
@@ -43,7 +44,13 @@ impl Tap {
     /// Taps a database; nothing is lost yet.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { database: database.clone(), rewrite: str::to_owned, version: None, wire: Arc::default() }
+        Self {
+            database: database.clone(),
+            pool: Pool::new(&database.connection),
+            version: None,
+            rewrite: str::to_owned,
+            wire: Arc::default(),
+        }
     }
 
     /// Sends BEGIN, and statements with parameters, as this rewrites them.
@@ -52,9 +59,9 @@ impl Tap {
         Self { rewrite, ..self }
     }
 
-    /// Says that it is another version: what `version()` answers.
+    /// Has the server say this in answer to `version()`.
     #[must_use]
-    pub fn claiming(self, version: &'static str) -> Self {
+    pub fn saying(self, version: &'static str) -> Self {
         Self { version: Some(version), ..self }
     }
 
@@ -130,22 +137,21 @@ impl Tap {
 
 #[async_trait::async_trait]
 impl Sessions for Tap {
-    fn server(&self) -> Option<Server> {
-        // One that claims to be another is asked.
-        self.version.is_none().then_some(self.database.server)
+    fn version(&self) -> Option<Version> {
+        self.version.map(Version::parse).or_else(|| self.pool.version())
     }
 
     fn identity(&self) -> usize {
-        Pool::new(&self.database.connection).identity()
+        self.pool.identity()
     }
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        let session = Pool::new(&self.database.connection).acquire(unnamed).await?;
+        let session = self.pool.acquire(unnamed).await?;
         Ok(Box::new(TappedSession { session, tap: self.clone(), open: false }))
     }
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
-        Pool::new(&self.database.connection).end_orphan(id).await
+        self.pool.end_orphan(id).await
     }
 }
 
@@ -158,42 +164,41 @@ struct TappedSession {
 
 #[async_trait::async_trait]
 impl Session for TappedSession {
-    async fn version(&mut self) -> Result<String, DbErr> {
-        match self.tap.version {
-            Some(version) => Ok(version.to_owned()),
-            None => self.session.version().await,
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
+        // What else is in the message of BEGIN or COMMIT does not end or begin more.
+        let verb = match sql.trim_end_matches("; PRAGMA query_only = OFF") {
+            commit if commit.ends_with("COMMIT") && !commit.starts_with("BEGIN") => "COMMIT",
+            begin if begin.contains("PRIORITY HIGH") => "BEGIN PRIORITY HIGH",
+            begin if begin.contains("BEGIN") => "BEGIN",
+            other => other,
+        };
+        self.tap.text(verb);
+        let begins = verb.starts_with("BEGIN");
+        if begins {
+            self.tap.wire().begun.push(sql.to_owned());
         }
-    }
-
-    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
-        let high = matches!(begin, Begin::Plain { sql, .. } if sql.contains("PRIORITY HIGH"));
-        self.tap.text(if high { "BEGIN PRIORITY HIGH" } else { "BEGIN" });
-        self.open = true;
-        let Begin::Plain { sql, identified } = begin else { return self.session.begin(begin).await };
-        self.tap.wire().begun.push(sql.clone());
-        let sent = Begin::Plain { sql: (self.tap.rewrite)(sql), identified: *identified };
-        self.session.begin(&sent).await
-    }
-
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
-        // One that writes to the log first is a COMMIT nevertheless.
-        let commits = sql.ends_with("COMMIT");
-        self.tap.text(if commits { "COMMIT" } else { sql });
-        self.open = !commits && sql != "ROLLBACK";
-        let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
-        if loss != Some(Loss::BeforeCommit) {
-            self.session.control(sql).await?;
+        self.open = match verb {
+            "COMMIT" | "ROLLBACK" => false,
+            _ => self.open || begins,
+        };
+        let loss = if verb == "COMMIT" { self.tap.wire().losses.pop_front() } else { None };
+        if loss == Some(Loss::BeforeCommit) {
+            return Err(lost());
         }
-        loss.map_or(Ok(()), |_| Err(lost()))
+        let answer = if begins {
+            self.session.control(&(self.tap.rewrite)(sql)).await?
+        } else {
+            self.session.control(sql).await?
+        };
+        if loss.is_some() { Err(lost()) } else { Ok(answer) }
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        if statement.values.is_none() {
+            self.tap.keep(statement.clone());
+            return self.session.execute(statement).await;
+        }
         self.session.execute(&self.tap.pass(statement)).await
-    }
-
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.tap.text(sql);
-        self.session.execute_unprepared(sql).await
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -221,10 +226,6 @@ impl Session for TappedSession {
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {
         self.session.forget_statements().await
-    }
-
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
-        self.session.is_in_transaction().await
     }
 
     fn release(self: Box<Self>, close: bool) {

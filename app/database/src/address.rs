@@ -1,9 +1,8 @@
-//! A database URL, parsed before anything else sees it: SeaORM's and sqlx's own URL errors print the password.
+//! Where a database is. The URL is parsed before anything else sees it: SeaORM's and sqlx's own URL errors print the password.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
@@ -11,18 +10,18 @@ use sqlx::sqlite::SqliteConnectOptions;
 use url::Url;
 
 use crate::ConnectError;
+use crate::parse::{self, Parsed};
 use crate::tls::{self, Tls};
 
 /// The database used when nothing is configured: a file in the working directory, made when it is absent.
 pub const EMBEDDED_URL: &str = "sqlite://bank.db?mode=rwc";
-
-const SCHEMES: &str = "sqlite://, cockroachdb://, postgres:// or postgresql://";
 
 /// Where a database is. Its [`Display`](fmt::Display) and [`Debug`] never show a password.
 #[derive(Clone)]
 pub struct Address {
     pub(crate) target: Arc<Target>,
     shown: String,
+    notes: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -38,47 +37,26 @@ impl Address {
     ///
     /// [`ConnectError::BadUrl`] says what is wrong with the URL, without its password.
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
-        match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("sqlite") => Self::sqlite(url),
-            Some("cockroachdb" | "postgres" | "postgresql") => Self::wire(url),
-            Some(scheme) if is_scheme(scheme) => {
-                Err(ConnectError::bad_url(format!("its scheme `{scheme}` is unknown: use {SCHEMES}")))
+        let Parsed { target, shown, notes } = parse::address(url)?;
+        Ok(Self { target: Arc::new(target), shown, notes })
+    }
+
+    /// What the user should know about the URL: parameters that are not used, a password file that is not read.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The same, whose sessions have this name in the server's lists, unless the URL or PGAPPNAME gives another.
+    #[must_use]
+    pub fn with_application_name(&self, name: &str) -> Self {
+        match &*self.target {
+            Target::Wire { options, tls } if options.get_application_name().is_none() => {
+                let options = options.clone().application_name(name);
+                Self { target: Arc::new(Target::Wire { options, tls: tls.clone() }), ..self.clone() }
             }
-            _ => Err(ConnectError::bad_url(format!("it does not start with {SCHEMES}"))),
+            _ => self.clone(),
         }
-    }
-
-    fn sqlite(url: &str) -> Result<Self, ConnectError> {
-        let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
-        let (path, query) = file.split_once('?').unwrap_or((file, ""));
-        if path.is_empty() || path == ":memory:" || query.contains("mode=memory") {
-            return Err(ConnectError::bad_url(
-                "a database in memory is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
-            ));
-        }
-        let options =
-            SqliteConnectOptions::from_str(url).map_err(|e| ConnectError::bad_url(e.to_string()))?;
-        let read_only = query
-            .split('&')
-            .any(|pair| pair == "mode=ro" || pair == "immutable=true" || pair == "immutable=1");
-        Ok(Self { target: Arc::new(Target::Sqlite { options, read_only }), shown: url.to_owned() })
-    }
-
-    fn wire(url: &str) -> Result<Self, ConnectError> {
-        let mut shown =
-            Url::parse(url).map_err(|e| ConnectError::bad_url(format!("it cannot be parsed ({e})")))?;
-        if shown.path().trim_matches('/').is_empty() {
-            return Err(ConnectError::bad_url("it names no database: end it in /bank"));
-        }
-        // sqlx knows neither the scheme nor a name for its server: CockroachDB speaks PostgreSQL's protocol.
-        let options = url
-            .strip_prefix("cockroachdb")
-            .map_or_else(|| url.to_owned(), |rest| format!("postgresql{rest}"))
-            .parse::<PgConnectOptions>()
-            .map_err(|e| ConnectError::bad_url(reason(&e)))?;
-        let tls = Tls::of(&shown, options.get_ssl_mode());
-        hide_password(&mut shown);
-        Ok(Self { target: Arc::new(Target::Wire { options, tls }), shown: shown.into() })
     }
 
     /// The same server and user, in another database.
@@ -90,7 +68,11 @@ impl Address {
                 Target::Wire { options: options.clone().database(database), tls: tls.clone() }
             }
         };
-        Self { target: Arc::new(target), shown: self.changed(|url| url.set_path(database)) }
+        Self {
+            target: Arc::new(target),
+            shown: self.changed(|url| url.set_path(database)),
+            notes: Vec::new(),
+        }
     }
 
     /// What another user's URL on the same server is, without a password.
@@ -124,7 +106,7 @@ impl Address {
                 Target::Sqlite { options: options.clone().filename(path), read_only: *read_only }
             }
         };
-        Self { target: Arc::new(target), shown: self.shown.clone() }
+        Self { target: Arc::new(target), ..self.clone() }
     }
 
     fn changed(&self, change: impl FnOnce(&mut Url)) -> String {
@@ -145,7 +127,7 @@ impl Address {
         match &*self.target {
             Target::Sqlite { .. } => true,
             Target::Wire { options, .. } => {
-                let host = options.get_host().trim_matches(['[', ']']);
+                let host = options.get_host();
                 self.is_socket()
                     || host == "localhost"
                     || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -191,70 +173,9 @@ impl fmt::Debug for Address {
     }
 }
 
-fn is_scheme(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-}
-
-/// A configuration error's own words: they name the parameter, never the URL.
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Configuration(inner) => inner.to_string(),
-        _ => "it cannot be parsed".to_owned(),
-    }
-}
-
-/// Takes the password out of the authority and out of the query, where the driver reads it too.
-fn hide_password(url: &mut Url) {
-    if url.password().is_some() {
-        // A URL with a password has a host, so neither call can fail.
-        let _ = url.set_password(Some("***"));
-    }
-    if url.query_pairs().any(|(key, _)| key == "password") {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(key, value)| {
-                (key.to_string(), if key == "password" { "***".to_owned() } else { value.into_owned() })
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        for url in [
-            "postgres://maxroach:s3cret@localhost:5432/bank",
-            "cockroachdb://maxroach:s3cret@localhost:26257/bank?sslmode=require",
-            "postgresql://maxroach@localhost/bank?password=s3cret&sslmode=disable",
-        ] {
-            let address = Address::parse(url).expect("a good URL");
-            assert!(!format!("{address} {address:?}").contains("s3cret"), "{address}");
-        }
-    }
-
-    #[test]
-    fn a_bad_url_is_refused_without_its_password() {
-        for url in [
-            "",
-            "bank.db",
-            "mysql://root:s3cret@localhost/bank",
-            "postgres://maxroach:s3cret@local host/bank",
-            "postgres://maxroach:s3cret@localhost:notaport/bank",
-            "postgres://maxroach:s3cret@localhost/",
-            "postgres://maxroach:s3cret@localhost/bank?sslmode=s3cre",
-            "cockroachdb//maxroach:s3cret@localhost/bank",
-            "sqlite::memory:",
-            "sqlite://bank.db?mode=s3cre",
-        ] {
-            let error = Address::parse(url).expect_err(url).to_string();
-            assert!(!error.contains("s3cret"), "{error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
-    }
 
     #[test]
     fn another_users_url_has_nothing_of_the_first_ones() {

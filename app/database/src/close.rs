@@ -19,6 +19,12 @@ impl Database {
     /// SQLite's file alone is the database afterwards, unless another process has it open: what is committed is in it,
     /// and its log (`-wal`) is gone.
     pub async fn close(&self) {
+        self.close_within(CLOSE_MAX).await;
+    }
+
+    /// The same, waiting no longer for a server than this: it rolls back by itself. A file is waited for as ever.
+    pub async fn close_within(&self, max: Duration) {
+        let max = if self.server == Server::Sqlite { CLOSE_MAX } else { max };
         let closing = async {
             // The pool's own error would say that it is closed already.
             let _ = self.connection.close_by_ref().await;
@@ -28,7 +34,7 @@ impl Database {
             }
         };
         // Where it takes longer a server rolls back by itself, and SQLite's log is still good for the next to open it.
-        let _ = tokio::time::timeout(CLOSE_MAX, closing).await;
+        let _ = tokio::time::timeout(max, closing).await;
     }
 }
 

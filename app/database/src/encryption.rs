@@ -43,7 +43,7 @@ pub async fn encryption(address: &Address) -> Result<Option<Encryption>, Connect
 }
 
 async fn takes_tls(options: &PgConnectOptions, tls: &Tls, address: &Address) -> Result<bool, ConnectError> {
-    let options = options.clone().ssl_mode(PgSslMode::Require);
+    let options = options.clone().ssl_mode(PgSslMode::Require).extra_float_digits(None);
     let after = Options::default().connect_timeout;
     let asking = async {
         let session = PgConnection::connect_with(&options).await?;

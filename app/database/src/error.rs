@@ -66,6 +66,32 @@ pub enum ConnectError {
         /// What to do.
         advice: String,
     },
+    /// The server takes no further connection (53300).
+    #[error(
+        "the server at {address} takes no further connection: {reason}; wait until others have disconnected, or raise its limit"
+    )]
+    Full {
+        /// Who refused.
+        address: Address,
+        /// In the server's words.
+        reason: String,
+    },
+    /// A pooler gives each transaction, or each statement, another session of the server.
+    #[error(
+        "at {address} a pooler in transaction or statement mode answers, which gives each transaction another session: the bank needs its own; set pool_mode = session for this database in pgbouncer.ini, or give the host and port of the server itself"
+    )]
+    Pooled {
+        /// Where it answers.
+        address: Address,
+    },
+    /// A pooler drops what the URL's `options` ask for.
+    #[error(
+        "at {address} a pooler answers that drops the URL's options (ignore_startup_parameters): leave them out and set them for the role, as in ALTER ROLE … SET search_path = …, or give the host and port of the server itself"
+    )]
+    OptionsLost {
+        /// Where it answers.
+        address: Address,
+    },
     /// The SQLite file is missing, and [`Options::create`](crate::Options::create) does not let it be created.
     #[error("there is no SQLite file {path}: migrate to create it, or give another --database-url")]
     MissingFile {
@@ -73,20 +99,39 @@ pub enum ConnectError {
         path: String,
     },
     /// The SQLite file cannot be opened.
-    #[error(
-        "the SQLite file {path} cannot be opened: {reason}; check that its folder exists and can be written, and give ?mode=rwc to create it"
-    )]
+    #[error("the SQLite file {path} cannot be opened: {reason}; {advice}")]
     NoFile {
         /// The file.
         path: String,
         /// In SQLite's words.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
 }
 
 impl ConnectError {
     pub(crate) fn bad_url(reason: impl Into<String>) -> Self {
         Self::BadUrl { reason: reason.into() }
+    }
+
+    /// Sorts what SQLite said of a file.
+    pub(crate) fn of_file(path: String, error: &sqlx::Error) -> Self {
+        let database = error.as_database_error();
+        let code = database.and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+        // The low byte of an extended code is the primary one.
+        let advice = match code.map(|code| code & 0xff) {
+            Some(5 | 6) => "another program keeps it locked: end that one, or run this again later",
+            Some(8) => "let this user write the file and its folder, or give ?mode=ro to read it",
+            Some(10) => "check the disk, and that the file system is mounted and not full",
+            Some(13) => "free some space on its disk, then run this again",
+            Some(11 | 26) => {
+                "it is no database, or a damaged one: give another --database-url, or restore it"
+            }
+            _ => "check that its folder exists and can be written, and give ?mode=rwc to create it",
+        };
+        let reason = database.map_or_else(|| error.to_string(), |error| error.message().to_owned());
+        Self::NoFile { path, reason, advice }
     }
 
     /// Sorts what the driver said while it connected.
@@ -105,6 +150,15 @@ impl ConnectError {
             sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => {
                 Self::NoDatabase { address: address.clone() }
             }
+            sqlx::Error::Database(e) if e.code().as_deref() == Some("53300") => {
+                Self::Full { address: address.clone(), reason: e.message().to_owned() }
+            }
+            // PgBouncer's, which has no code for it; CockroachDB's for much else is the same.
+            sqlx::Error::Database(e)
+                if e.code().as_deref() == Some("08P01") && e.message().contains("startup parameter") =>
+            {
+                refused(e.message().to_owned(), IGNORE)
+            }
             sqlx::Error::Database(e) => {
                 refused(e.message().to_owned(), advice(e.code().as_deref().unwrap_or_default(), tls))
             }
@@ -122,7 +176,12 @@ fn has_hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
+/// What to do where CockroachDB answers XXC02: since v24.3 a cluster of several nodes is throttled 7 days after it was made.
+pub const UNLICENSED: &str = "without a valid licence a cluster of several nodes has five open transactions at most: install one (SET CLUSTER SETTING enterprise.license = '…'), or give --concurrency 4 at most; a single node needs none";
+
 const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
+const IGNORE: &str =
+    "name it in ignore_startup_parameters of pgbouncer.ini, or leave it out of the URL and the environment";
 const NO_TLS: &str =
     "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
 
@@ -133,8 +192,12 @@ fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
             "check the user and the password of the URL; one that has expired (VALID UNTIL) is refused in the same words"
         }
         "42501" => "have an administrator let this user connect",
-        "53300" => "wait until others have disconnected, or raise its limit",
+        "0A000" => {
+            "on a hot standby the role's own default may not be serializable: ALTER ROLE … RESET default_transaction_isolation"
+        }
         "57P03" => "wait until it is ready",
+        "XXC02" => UNLICENSED,
+        "42704" | "22023" => "check the options of the URL, or of PGOPTIONS",
         _ if tls.is_off() => {
             "check the user and the password; if it asks for TLS, give sslmode=verify-full&sslrootcert=FILE"
         }

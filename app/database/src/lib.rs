@@ -12,14 +12,24 @@ mod connect;
 mod encryption;
 mod error;
 mod lifetime;
+mod parameter;
+mod parse;
+mod pooler;
+mod room;
+mod server;
 mod session;
+mod sqlite;
 mod tls;
+mod watch;
 
 pub use address::{Address, EMBEDDED_URL};
 pub use connect::{Database, Options, Purpose, connect};
 pub use encryption::{Encryption, encryption};
-pub use error::ConnectError;
+pub use error::{ConnectError, UNLICENSED};
+pub use pooler::Pooler;
+pub use room::CONNECTION_LIMITS;
 pub use sea_orm_retry::{Server, driver_error, reason, sqlstate};
+pub use watch::{Watched, answered};
 
 /// Where the driver logs each statement once it has ended, at debug level: the target of its events, whose fields are
 /// `summary` and, where that leaves something out, `db.statement`.

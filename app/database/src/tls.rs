@@ -32,6 +32,34 @@ pub(crate) fn is_of_client(key: &str) -> bool {
     CERTIFICATE.keys.contains(&key) || KEY.keys.contains(&key)
 }
 
+/// `sslrootcert=system`, as libpq has it: the authorities that are trusted anyway, and then only with `verify-full`.
+///
+/// # Errors
+///
+/// Where a weaker mode is asked for, in which nothing would be checked.
+pub(crate) fn take_system_roots(url: &mut Url) -> Result<(), ConnectError> {
+    let is_root = |key: &str| ROOT.keys.contains(&key);
+    if url.query_pairs().filter(|(key, _)| is_root(key)).last().is_none_or(|(_, value)| value != "system") {
+        return Ok(());
+    }
+    let mut pairs: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(key, _)| !is_root(key))
+        .map(|(key, value)| (key.into_owned(), value.into_owned()))
+        .collect();
+    match pairs.iter().find(|(key, _)| key == "sslmode" || key == "ssl-mode") {
+        Some((_, mode)) if mode != "verify-full" => {
+            return Err(ConnectError::bad_url(
+                "sslrootcert=system checks nothing with this sslmode: give sslmode=verify-full with it",
+            ));
+        }
+        Some(_) => {}
+        None => pairs.push(("sslmode".to_owned(), "verify-full".to_owned())),
+    }
+    url.query_pairs_mut().clear().extend_pairs(pairs);
+    Ok(())
+}
+
 /// A file, and what named it.
 #[derive(Clone)]
 struct Named {

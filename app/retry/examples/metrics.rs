@@ -15,7 +15,7 @@ impl Observer for Metrics {
     }
 
     fn run_ended(&self, run: &RunEnded) {
-        let outcome = format!("{:?}", run.outcome);
+        let outcome = run.outcome.map_or_else(|kind| format!("{kind:?}"), |()| "Applied".to_owned());
         metrics::histogram!("transaction_seconds", "name" => run.name, "outcome" => outcome)
             .record(run.took.as_secs_f64());
     }

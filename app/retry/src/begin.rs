@@ -1,53 +1,94 @@
-//! The text of BEGIN on each server.
+//! The texts of BEGIN, COMMIT and ROLLBACK on each server.
 
 use crate::runner::Contract;
 use crate::server::Version;
-use crate::{Begin, Policy, Server};
+use crate::{Id, Policy, Server};
 
 /// Two transactions in one message begin at the same time, so that `now()` of the first is `xact_start` of the second. A
 /// SELECT inside the second would take its snapshot.
-const WHICH: &str =
-    "BEGIN READ ONLY; SELECT pg_backend_pid(), (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
+const WHICH: &str = "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
 
-/// How a transaction begins; `None` where each statement is a transaction of its own. `orphaned`: whether an earlier attempt
-/// may still hold locks.
-pub(crate) fn begin(version: Version, policy: &Policy, contract: Contract, orphaned: bool) -> Option<Begin> {
-    let plain = |sql: String| Begin::Plain { sql, identified: false };
-    Some(match (contract, version.server) {
-        (Contract::Query | Contract::Statement, _) => return None,
-        (Contract::Snapshot, Server::Sqlite) => Begin::QueryOnly,
-        (Contract::Snapshot, Server::Postgres) => {
-            plain("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned())
-        }
-        (Contract::Snapshot, Server::Cockroach) => match policy.read_as_of {
-            Some(ago) => plain(format!("BEGIN AS OF SYSTEM TIME '-{}ms'", ago.as_millis())),
-            None => Begin::AtPresent,
-        },
-        (Contract::Once | Contract::Idempotent, Server::Sqlite) if policy.read_only => Begin::QueryOnly,
-        (Contract::Once | Contract::Idempotent, Server::Sqlite) => plain("BEGIN IMMEDIATE".to_owned()),
-        (Contract::Once | Contract::Idempotent, server) => write(server, version, policy, orphaned),
-    })
+/// It counts from the next transaction on.
+const WRITE_AT_ONCE: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
+
+/// CockroachDB's present. Below SERIALIZABLE, which can be the session's default, there is no logical timestamp.
+pub(crate) const PRESENT: &str =
+    "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT cluster_logical_timestamp()::STRING; COMMIT";
+
+/// Writes to PostgreSQL's log, so that the COMMIT after it waits for the standbys that the found transaction waited for.
+const WAIT_FOR_STANDBYS: &str = "SELECT pg_logical_emit_message(true, 'sea-orm-retry', '')";
+
+/// Whether a transaction begins at CockroachDB's present, which has to be asked for.
+pub(crate) fn asks_for_the_present(server: Server, policy: &Policy, contract: Contract) -> bool {
+    server == Server::Cockroach && !contract.writes() && policy.read_as_of.is_none()
 }
 
-fn write(server: Server, version: Version, policy: &Policy, orphaned: bool) -> Begin {
+/// How a transaction begins. `orphaned`: whether an earlier attempt may still hold locks. A snapshot of CockroachDB's present
+/// begins at `now`.
+pub(crate) fn begin(
+    version: Version,
+    policy: &Policy,
+    contract: Contract,
+    orphaned: bool,
+    now: Option<String>,
+) -> String {
+    let reads = !contract.writes();
+    match version.server {
+        Server::Sqlite if reads || policy.read_only => "PRAGMA query_only = ON; BEGIN".to_owned(),
+        Server::Sqlite => "BEGIN IMMEDIATE".to_owned(),
+        Server::Postgres if reads => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
+        Server::Cockroach if reads => {
+            let ago = || format!("'-{}ms'", policy.read_as_of.unwrap_or_default().as_millis());
+            format!("BEGIN AS OF SYSTEM TIME {}", now.unwrap_or_else(ago))
+        }
+        Server::Postgres | Server::Cockroach => write(version, policy, orphaned),
+    }
+}
+
+fn write(version: Version, policy: &Policy, orphaned: bool) -> String {
     let mut sql = format!("BEGIN ISOLATION LEVEL {}", policy.isolation);
-    if server == Server::Cockroach && orphaned {
+    if version.server == Server::Cockroach && orphaned {
         sql.push_str(", PRIORITY HIGH");
     }
     if policy.read_only {
         sql.push_str(", READ ONLY");
     }
-    if version.ddl_commits {
+    if version.commits_before_ddl() {
         sql.push_str("; SET LOCAL autocommit_before_ddl = off");
     }
-    let identified = server == Server::Postgres && policy.end_orphans && !policy.read_only;
-    if identified {
+    if version.buffers_writes() {
+        sql.insert_str(0, WRITE_AT_ONCE);
+    }
+    if version.server == Server::Postgres && policy.end_orphans && !policy.read_only {
         sql.insert_str(0, WHICH);
-    } else if server == Server::Postgres {
+    } else if version.server == Server::Postgres {
         let limit_ms = policy.answer_deadline.as_millis().clamp(1, i32::MAX as u128);
         sql.push_str(&format!("; SET LOCAL idle_in_transaction_session_timeout = {limit_ms}"));
     }
-    Begin::Plain { sql, identified }
+    sql
+}
+
+/// Reads the answer to a BEGIN that asked which transaction it is.
+pub(crate) fn which(answer: &str) -> Option<Id> {
+    let (pid, started_us) = answer.split_once(' ')?;
+    Some(Id { pid: pid.parse().ok()?, started_us: started_us.parse().ok()? })
+}
+
+/// What commits, if anything has to be sent. `found`: whether the body has found what an earlier attempt applied.
+pub(crate) fn commit(server: Server, contract: Contract, writes: bool, found: bool) -> Option<String> {
+    let waits = found && server == Server::Postgres;
+    match (contract.is_transaction(), waits) {
+        (true, true) => Some(format!("{WAIT_FOR_STANDBYS}; COMMIT")),
+        (true, false) => Some(end("COMMIT", server, writes)),
+        (false, true) => Some(WAIT_FOR_STANDBYS.to_owned()),
+        (false, false) => None,
+    }
+}
+
+/// COMMIT or ROLLBACK. On SQLite a transaction that only read lets its connection write again.
+pub(crate) fn end(how: &str, server: Server, writes: bool) -> String {
+    let write_again = if server == Server::Sqlite && !writes { "; PRAGMA query_only = OFF" } else { "" };
+    format!("{how}{write_again}")
 }
 
 #[cfg(test)]
@@ -57,20 +98,15 @@ mod tests {
     use super::*;
     use crate::Isolation;
 
-    fn text(version: Version, policy: &Policy, contract: Contract, orphaned: bool) -> String {
-        match begin(version, policy, contract, orphaned) {
-            Some(Begin::Plain { sql, .. }) => sql,
-            other => format!("{other:?}"),
-        }
-    }
-
     #[test]
     fn every_begin_names_its_isolation() {
         let policy = Policy::default();
-        let cockroach = Version::plain(Server::Cockroach);
-        let postgres = Version::plain(Server::Postgres);
-        let sqlite = Version::plain(Server::Sqlite);
-        let newest = Version { server: Server::Cockroach, ddl_commits: true };
+        let cockroach = Version::from(Server::Cockroach);
+        let postgres = Version::from(Server::Postgres);
+        let sqlite = Version::from(Server::Sqlite);
+        let v25_1 = Version::parse("CockroachDB CCL v25.1.0");
+        let newest = Version::parse("CockroachDB CCL v26.2.1");
+        let refused = Version { with_settings: false, ..newest };
         let unwatched = Policy {
             end_orphans: false,
             isolation: Isolation::RepeatableRead,
@@ -80,6 +116,8 @@ mod tests {
         let past = Policy { read_as_of: Some(Duration::from_secs(5)), ..policy.clone() };
         let read_only = Policy { read_only: true, ..policy.clone() };
         let serializable = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+        let no_ddl = "SET LOCAL autocommit_before_ddl = off";
+        let idle = "SET LOCAL idle_in_transaction_session_timeout";
         let (once, read) = (Contract::Once, Contract::Snapshot);
         for (version, policy, contract, orphaned, expected) in [
             (postgres, &policy, once, false, format!("{WHICH}{serializable}")),
@@ -88,22 +126,59 @@ mod tests {
                 &unwatched,
                 once,
                 true,
-                "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 2000"
-                    .into(),
+                format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {idle} = 2000"),
             ),
+            (postgres, &read_only, once, false, format!("{serializable}, READ ONLY; {idle} = 35000")),
             (postgres, &policy, read, false, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".into()),
             (cockroach, &policy, once, false, serializable.into()),
             (cockroach, &policy, once, true, format!("{serializable}, PRIORITY HIGH")),
             (cockroach, &read_only, once, false, format!("{serializable}, READ ONLY")),
-            (newest, &policy, once, false, format!("{serializable}; SET LOCAL autocommit_before_ddl = off")),
+            (v25_1, &policy, once, false, format!("{serializable}; {no_ddl}")),
+            (
+                newest,
+                &policy,
+                Contract::Idempotent,
+                false,
+                format!("{WRITE_AT_ONCE}{serializable}; {no_ddl}"),
+            ),
+            (refused, &policy, once, false, serializable.into()),
             (cockroach, &past, read, false, "BEGIN AS OF SYSTEM TIME '-5000ms'".into()),
-            (cockroach, &policy, read, false, "Some(AtPresent)".into()),
             (sqlite, &policy, once, true, "BEGIN IMMEDIATE".into()),
-            (sqlite, &policy, read, false, "Some(QueryOnly)".into()),
-            (sqlite, &read_only, once, false, "Some(QueryOnly)".into()),
-            (postgres, &policy, Contract::Statement, false, "None".into()),
+            (sqlite, &policy, read, false, "PRAGMA query_only = ON; BEGIN".into()),
+            (sqlite, &read_only, once, false, "PRAGMA query_only = ON; BEGIN".into()),
         ] {
-            assert_eq!(text(version, policy, contract, orphaned), expected);
+            assert_eq!(begin(version, policy, contract, orphaned, None), expected);
         }
+        let now = Some("1700000000000000000.0000000000".to_owned());
+        let present = "BEGIN AS OF SYSTEM TIME 1700000000000000000.0000000000";
+        assert_eq!(begin(newest, &policy, read, false, now), present);
+    }
+
+    #[test]
+    fn a_transaction_is_named_by_its_process_and_its_start() {
+        assert_eq!(which("4711 1700000000123456"), Some(Id { pid: 4711, started_us: 1_700_000_000_123_456 }));
+        for nothing in ["", "4711", "a 1", "1 b"] {
+            assert_eq!(which(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_commit_waits_for_standbys_after_what_was_found_and_lets_sqlite_write_again() {
+        let (once, statement, read) = (Contract::Once, Contract::Statement, Contract::Snapshot);
+        for (server, contract, writes, found, expected) in [
+            (Server::Postgres, once, true, false, Some("COMMIT".to_owned())),
+            (Server::Postgres, once, true, true, Some(format!("{WAIT_FOR_STANDBYS}; COMMIT"))),
+            (Server::Postgres, statement, true, true, Some(WAIT_FOR_STANDBYS.to_owned())),
+            (Server::Postgres, statement, true, false, None),
+            (Server::Cockroach, once, true, true, Some("COMMIT".to_owned())),
+            (Server::Cockroach, statement, true, true, None),
+            (Server::Sqlite, once, true, true, Some("COMMIT".to_owned())),
+            (Server::Sqlite, read, false, false, Some("COMMIT; PRAGMA query_only = OFF".to_owned())),
+            (Server::Postgres, read, false, false, Some("COMMIT".to_owned())),
+        ] {
+            assert_eq!(commit(server, contract, writes, found), expected);
+        }
+        assert_eq!(end("ROLLBACK", Server::Sqlite, false), "ROLLBACK; PRAGMA query_only = OFF");
+        assert_eq!(end("ROLLBACK", Server::Sqlite, true), "ROLLBACK");
     }
 }

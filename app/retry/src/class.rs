@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use sqlx::error::DatabaseError;
 
+/// CockroachDB: a cluster of several nodes without a licence is throttled.
+const NO_LICENCE: &str = "XXC02";
+
 /// What an error says about the statement that met it. Decided by the code and by who reported it, never by the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -19,10 +22,9 @@ pub enum Class {
     Stale,
     /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
     Duplicate,
-    /// Another constraint, class 23.
+    /// Another constraint (class 23); or nothing was done because nothing could be: an aborted transaction (25P02), no such
+    /// savepoint (3B001), SQLite's full disk.
     Constraint,
-    /// The transaction was given up before: an aborted one (25P02), no such savepoint (3B001), SQLite's full disk.
-    Aborted,
     /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
     Committed,
     /// A parser, a type or a rights check refused: classes 22, 25, 28, 2B, 3D, 3F, 42, 54. The statement did nothing.
@@ -40,20 +42,16 @@ impl Class {
     #[must_use]
     pub fn of(error: &DbErr) -> Self {
         match driver_error(error) {
-            Some(sqlx::Error::Database(error)) => Self::of_server(error.as_ref()),
+            Some(sqlx::Error::Database(error)) => match error.code() {
+                // "bind message supplies 1 parameters, but …": the session lives on.
+                Some(code) if code == "08P01" && is_plain_error(error.as_ref()) => Self::Driver,
+                Some(code) => Self::of_code(&code),
+                None => Self::Other,
+            },
             Some(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut) => Self::Lost,
             Some(sqlx::Error::PoolClosed) => Self::Other,
             Some(_) => Self::Driver,
             None if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) => Self::Lost,
-            None => Self::Other,
-        }
-    }
-
-    fn of_server(error: &dyn DatabaseError) -> Self {
-        match error.code() {
-            // "bind message supplies 1 parameters, but …": the session lives on.
-            Some(code) if code == "08P01" && is_plain_error(error) => Self::Driver,
-            Some(code) => Self::of_code(&code),
             None => Self::Other,
         }
     }
@@ -70,11 +68,11 @@ impl Class {
             }
             // CockroachDB: a range that lost its copies, a connection between its nodes, an inner error without a code
             // (v20.2 after a node died), a throttled cluster without a licence.
-            "58C00" | "58C01" | "XXUUU" | "XXC02" => Self::Lost,
+            "58C00" | "58C01" | "XXUUU" | NO_LICENCE => Self::Lost,
             "25006" => Self::ReadOnly,
             "0A000" | "26000" | "42P05" => Self::Stale,
             // SQLITE_FULL is 13.
-            "25P02" | "3B001" | "13" => Self::Aborted,
+            "25P02" | "3B001" | "13" => Self::Constraint,
             // SQLITE_CONSTRAINT_UNIQUE and _PRIMARYKEY
             "23505" | "2067" | "1555" => Self::Duplicate,
             "XXA00" => Self::Committed,
@@ -125,7 +123,7 @@ pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The words of the database or the driver, on one line and without SeaORM's wrapping.
+/// The words of the database or the driver, on one line and without SeaORM's wrapping; with what to do, where they do not say it.
 #[must_use]
 pub fn reason(error: &DbErr) -> String {
     let text = match (driver_error(error), error) {
@@ -134,7 +132,13 @@ pub fn reason(error: &DbErr) -> String {
         (None, DbErr::Custom(text)) => text.clone(),
         (None, error) => error.to_string(),
     };
-    text.replace('\n', " ")
+    let remedy = match sqlstate(error).as_deref() {
+        Some(NO_LICENCE) => {
+            ": the cluster has no licence and is throttled: install one by SET CLUSTER SETTING enterprise.license"
+        }
+        _ => "",
+    };
+    text.replace('\n', " ") + remedy
 }
 
 /// The driver's error behind a [`DbErr`], where there is one.

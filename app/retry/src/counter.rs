@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{AttemptEnded, Observer, Outcome, RunEnded};
+use crate::{AttemptEnded, Kind, Observer, RunEnded};
 
 /// Counts what it is told. Give it to runners by [`Runner::observed_by`](crate::Runner::observed_by).
 #[derive(Debug, Default)]
@@ -75,6 +75,6 @@ impl Observer for Counter {
     }
 
     fn run_ended(&self, run: &RunEnded) {
-        self.lock().unknown += u64::from(run.outcome == Outcome::Unknown);
+        self.lock().unknown += u64::from(run.outcome == Err(Kind::Unknown));
     }
 }

@@ -9,6 +9,8 @@ use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use crate::class::{is_mixed_up, reason, sqlstate};
+use crate::record::Failure;
+use crate::state::Run;
 use crate::{Class, Phase};
 
 /// A run that ended without a result, other than by its body's own error. Cloning is cheap.
@@ -55,24 +57,19 @@ pub struct Attempt {
     pub class: Class,
 }
 
-impl Ended {
-    pub(crate) fn new(
-        name: &'static str,
-        kind: Kind,
-        first: DbErr,
-        body: Option<String>,
-        attempts: Vec<Attempt>,
-    ) -> Self {
-        let prefix = format!("transaction \"{name}\": ");
-        let mut text = prefix + &summary(kind, &reason(&first), body.as_deref(), &attempts);
-        if is_mixed_up(&first) {
-            text.push_str(POOLER);
-        }
-        Self(Arc::new(Inner { name, kind, first, body, attempts, text }))
+impl Attempt {
+    pub(crate) fn new(phase: Phase, (error, class): Failure) -> Self {
+        Self { phase, error, class }
     }
+}
 
-    pub(crate) fn refused(name: &'static str, why: &str) -> Self {
-        Self::new(name, Kind::Refused, DbErr::Custom(why.to_owned()), None, Vec::new())
+impl Ended {
+    /// How a run ended that is not applied. `first`: the error that decided; `body`: what its body returned, in words.
+    pub(crate) fn new(run: Run, kind: Kind, first: DbErr, body: Option<String>) -> Self {
+        let summary = summary(kind, &reason(&first), body.as_deref(), &run.failed);
+        let pooler = if is_mixed_up(&first) { POOLER } else { "" };
+        let text = format!("transaction \"{}\": {summary}{pooler}", run.name);
+        Self(Arc::new(Inner { name: run.name, kind, first, body, attempts: run.failed, text }))
     }
 
     /// The name that was given to the run.

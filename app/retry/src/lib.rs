@@ -13,6 +13,7 @@ mod record;
 mod run;
 mod runner;
 mod savepoint;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod server;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod session;
@@ -29,18 +30,20 @@ mod worker;
 pub use class::{Class, driver_error, reason, sqlstate};
 pub use counter::{Counter, Counts};
 pub use ended::{Attempt, Ended, Kind};
-pub use observer::{AttemptEnded, Observer, Outcome, RunEnded};
+pub use observer::{AttemptEnded, Observer, RunEnded};
 pub use policy::{Isolation, Policy};
 #[cfg(feature = "testing")]
 pub use pool::Pool;
 pub use runner::Runner;
 pub use server::Server;
 #[cfg(feature = "testing")]
-pub use session::{Begin, Id, Rows, Session, Sessions};
+pub use server::Version;
+#[cfg(feature = "testing")]
+pub use session::{Id, Rows, Session, Sessions};
 pub use stream::TxStream;
 pub use table::{Phase, Verdict, decide};
 pub use tx::Tx;
 pub use worker::Worker;
 
 #[cfg(not(feature = "testing"))]
-pub(crate) use session::{Begin, Id, Session, Sessions};
+pub(crate) use session::{Id, Session, Sessions};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::{Phase, sqlstate};
+use crate::{Kind, Phase, sqlstate};
 
 /// Is told of every run and attempt of a runner. Its methods are called between two statements of a transaction's client, so
 /// they should return at once. A run whose future is dropped is not told as ended.
@@ -55,41 +55,12 @@ impl AttemptEnded<'_> {
 pub struct RunEnded {
     /// The run's name.
     pub name: &'static str,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// `Ok` where it is applied, or had nothing to apply. [`Kind::Failed`] also where its body refused.
+    pub outcome: Result<(), Kind>,
     /// How many attempts it took.
     pub attempts: u32,
     /// How long it took, pauses included.
     pub took: Duration,
     /// How much of that was pauses.
     pub paused: Duration,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It is applied, or there was nothing to apply.
-    Applied,
-    /// The body or the database refused. Nothing is applied.
-    Failed,
-    /// Every attempt failed. Nothing is applied.
-    RetriesExhausted,
-    /// It is not known whether it is applied.
-    Unknown,
-}
-
-/// Those who watch a runner.
-#[derive(Clone, Default)]
-pub(crate) struct Observers(Vec<std::sync::Arc<dyn Observer>>);
-
-impl Observers {
-    pub(crate) fn add(&mut self, observer: std::sync::Arc<dyn Observer>) {
-        self.0.push(observer);
-    }
-
-    pub(crate) fn each(&self, tell: impl Fn(&dyn Observer)) {
-        for observer in &self.0 {
-            tell(observer.as_ref());
-        }
-    }
 }

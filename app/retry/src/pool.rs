@@ -1,6 +1,7 @@
 //! SeaORM's pools as a source of sessions.
 
 use std::any::Any;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,20 +15,25 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, IntoArguments, Row};
 use tokio::runtime::Handle;
 
+use crate::server::Version;
 use crate::session::Rows;
-use crate::{Begin, Id, Server, Session, Sessions};
+use crate::{Id, Server, Session, Sessions};
 
 /// How long the way back to the pool may take, the pool's ping included. Then the connection is closed.
 const RETURN_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A pool of SeaORM's as a source of sessions.
-pub struct Pool(DatabaseConnection);
+/// A pool of SeaORM's as a source of sessions. The first connection of a server is asked for its version.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pool: DatabaseConnection,
+    version: Arc<OnceLock<Version>>,
+}
 
 impl Pool {
     /// Takes sessions from this connection's pool.
     #[must_use]
     pub fn new(connection: &DatabaseConnection) -> Self {
-        Self(connection.clone())
+        Self { pool: connection.clone(), version: Arc::default() }
     }
 }
 
@@ -40,23 +46,23 @@ fn not_a_pool() -> DbErr {
 
 #[async_trait]
 impl Sessions for Pool {
-    fn server(&self) -> Option<Server> {
-        match &self.0.inner {
+    fn version(&self) -> Option<Version> {
+        match &self.pool.inner {
             #[cfg(feature = "sqlite")]
-            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => Some(Server::Sqlite),
-            _ => None,
+            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => Some(Server::Sqlite.into()),
+            _ => self.version.get().copied(),
         }
     }
 
     fn identity(&self) -> usize {
-        match &self.0.inner {
+        match &self.pool.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
-                std::sync::Arc::as_ptr(&self.0.get_sqlite_connection_pool().connect_options()).addr()
+                Arc::as_ptr(&self.pool.get_sqlite_connection_pool().connect_options()).addr()
             }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-                std::sync::Arc::as_ptr(&self.0.get_postgres_connection_pool().connect_options()).addr()
+                Arc::as_ptr(&self.pool.get_postgres_connection_pool().connect_options()).addr()
             }
             _ => 0,
         }
@@ -64,18 +70,23 @@ impl Sessions for Pool {
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
         let runtime = Handle::try_current().map_err(|error| DbErr::Custom(error.to_string()))?;
-        match &self.0.inner {
+        match &self.pool.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
                 let connection =
-                    self.0.get_sqlite_connection_pool().acquire().await.map_err(acquire_error)?;
+                    self.pool.get_sqlite_connection_pool().acquire().await.map_err(acquire_error)?;
                 Ok(Box::new(Pooled::<sqlx::Sqlite>::new(connection, runtime, true, unnamed)))
             }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
                 let connection =
-                    self.0.get_postgres_connection_pool().acquire().await.map_err(acquire_error)?;
-                Ok(Box::new(Pooled::<sqlx::Postgres>::new(connection, runtime, false, unnamed)))
+                    self.pool.get_postgres_connection_pool().acquire().await.map_err(acquire_error)?;
+                let mut session = Pooled::<sqlx::Postgres>::new(connection, runtime, false, unnamed);
+                if self.version.get().is_none() {
+                    let text = session.control("SELECT version()").await?;
+                    let _ = self.version.set(Version::parse(&text.unwrap_or_default()));
+                }
+                Ok(Box::new(session))
             }
             _ => Err(not_a_pool()),
         }
@@ -83,43 +94,43 @@ impl Sessions for Pool {
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
         #[cfg(feature = "postgres")]
-        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.0.inner {
+        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.pool.inner {
             // What waits for a standby is committed here already: ending it would only make it visible.
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
                  WHERE (extract(epoch FROM xact_start) * 1000000)::int8 = $2 AND wait_event IS DISTINCT FROM 'SyncRep'";
             let query = sqlx::query(sql).bind(id.pid).bind(id.started_us).persistent(false);
-            return query.execute(self.0.get_postgres_connection_pool()).await.map(drop).map_err(query_error);
+            return query
+                .execute(self.pool.get_postgres_connection_pool())
+                .await
+                .map(drop)
+                .map_err(query_error);
         }
         let _ = id;
         Err(not_a_pool())
     }
 }
 
-struct Pooled<DB: sqlx::Database> {
+struct Pooled<DB: sqlx::Database>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
     connection: Option<PoolConnection<DB>>,
     /// Where the connection was acquired: the driver spawns its way back, also from a thread without a runtime.
     runtime: Handle,
     embedded: bool,
     unnamed: bool,
-    /// SQLite: whether writing is switched off.
-    query_only: bool,
 }
 
-impl<DB> Pooled<DB>
+impl<DB: sqlx::Database> Pooled<DB>
 where
-    DB: sqlx::Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     fn new(connection: PoolConnection<DB>, runtime: Handle, embedded: bool, unnamed: bool) -> Self {
-        Self { connection: Some(connection), runtime, embedded, unnamed, query_only: false }
+        Self { connection: Some(connection), runtime, embedded, unnamed }
     }
 
     fn connection(&mut self) -> &mut DB::Connection {
         self.connection.as_mut().expect("a session keeps its connection until it is released or dropped")
-    }
-
-    async fn send(&mut self, sql: &str) -> Result<(), DbErr> {
-        self.connection().execute(AssertSqlSafe(sql.to_owned())).await.map(drop).map_err(query_error)
     }
 
     /// A statement as SeaORM built it, as the driver takes it.
@@ -133,14 +144,17 @@ where
     }
 }
 
-impl<DB: sqlx::Database> Drop for Pooled<DB> {
+impl<DB: sqlx::Database> Drop for Pooled<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
         if self.embedded {
             // Closing the only connection would lose an in-memory database.
-            runtime.spawn(clean_and_return(connection, true));
+            runtime.spawn(clean_and_return(connection));
         } else {
             drop(connection.detach());
         }
@@ -148,19 +162,14 @@ impl<DB: sqlx::Database> Drop for Pooled<DB> {
 }
 
 /// Rolls back, allows writing again, and returns a SQLite connection to its pool; closes it where that fails.
-async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>, open: bool) {
+async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>)
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
     let cleaned = tokio::time::timeout(5 * RETURN_DEADLINE, async {
-        let executor: &mut dyn Any = &mut *connection;
-        #[cfg(feature = "sqlite")]
-        if let Some(sqlite) = executor.downcast_mut::<sqlx::SqliteConnection>() {
-            if open {
-                // Without an open transaction it is an error, and no matter.
-                let _ = sqlite.execute("ROLLBACK").await;
-            }
-            return sqlite.execute("PRAGMA query_only = OFF").await.is_ok();
-        }
-        let _ = (executor, open);
-        false
+        // Without an open transaction it is an error, and no matter.
+        let _ = connection.execute("ROLLBACK").await;
+        connection.execute("PRAGMA query_only = OFF").await.is_ok()
     });
     if cleaned.await.unwrap_or(false) {
         let _ = tokio::time::timeout(RETURN_DEADLINE, connection.return_to_pool()).await;
@@ -178,59 +187,24 @@ where
     ExecResult: From<DB::QueryResult>,
     QueryResult: From<DB::Row>,
     usize: sqlx::ColumnIndex<DB::Row>,
-    String: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
-    i32: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
-    i64: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+    String: for<'r> sqlx::Decode<'r, DB>,
 {
-    async fn version(&mut self) -> Result<String, DbErr> {
-        let row = self.connection().fetch_one("SELECT version()").await.map_err(query_error)?;
-        row.try_get(0).map_err(query_error)
-    }
-
-    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
-        match begin {
-            Begin::Plain { sql, identified: false } => self.send(sql).await.map(|()| None),
-            Begin::Plain { sql, identified: true } => {
-                let rows =
-                    self.connection().fetch_all(AssertSqlSafe(sql.clone())).await.map_err(query_error)?;
-                let id = |row: &DB::Row| Ok(Id { pid: row.try_get(0)?, started_us: row.try_get(1)? });
-                rows.first().map(id).transpose().map_err(query_error)
-            }
-            Begin::AtPresent => {
-                // Below SERIALIZABLE, which can be the session's default, there is no logical timestamp.
-                let ask =
-                    "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT cluster_logical_timestamp()::STRING; COMMIT";
-                let rows = self.connection().fetch_all(ask).await.map_err(query_error)?;
-                let now: Option<String> =
-                    rows.first().map(|row| row.try_get(0)).transpose().map_err(query_error)?;
-                let now = now.ok_or_else(|| DbErr::RecordNotFound("the cluster's time".to_owned()))?;
-                self.send(&format!("BEGIN AS OF SYSTEM TIME {now}")).await.map(|()| None)
-            }
-            Begin::QueryOnly => {
-                self.query_only = true;
-                self.send("PRAGMA query_only = ON").await?;
-                self.send("BEGIN").await.map(|()| None)
-            }
-        }
-    }
-
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
-        self.send(sql).await
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
+        let rows = self.connection().fetch_all(AssertSqlSafe(sql.to_owned())).await.map_err(query_error)?;
+        let first = rows.first().map(|row| row.try_get_unchecked(0)).transpose();
+        first.map_err(query_error)
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
-        let query = self.bound(statement);
-        self.connection().execute(query).await.map(Into::into).map_err(exec_error)
-    }
-
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        // Where there is a semicolon the server decides whether that is one statement: a prepared text cannot hold two.
-        let result = if !self.embedded && sql.contains(';') {
-            let query = sqlx::query_with(AssertSqlSafe(sql.to_owned()), SqlxValues(Values(Vec::new())))
-                .persistent(false);
-            self.connection().execute(query).await
-        } else {
-            self.connection().execute(AssertSqlSafe(sql.to_owned())).await
+        let result = match &statement.values {
+            // Where there is a semicolon the server decides whether that is one statement: a prepared text cannot hold two.
+            None if self.embedded || !statement.sql.contains(';') => {
+                self.connection().execute(AssertSqlSafe(statement.sql.clone())).await
+            }
+            values => {
+                let query = self.bound(statement).persistent(values.is_some() && !self.unnamed);
+                self.connection().execute(query).await
+            }
         };
         result.map(Into::into).map_err(exec_error)
     }
@@ -269,14 +243,6 @@ where
         self.connection().clear_cached_statements().await.map_err(query_error)
     }
 
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
-        // The driver does not tell. Inside a transaction BEGIN is an error that changes nothing.
-        if self.send("BEGIN").await.is_err() {
-            return Ok(true);
-        }
-        self.send("ROLLBACK").await.map(|()| false)
-    }
-
     fn release(mut self: Box<Self>, close: bool) {
         if close && !self.embedded {
             return;
@@ -285,12 +251,8 @@ where
         // Before the connection, which is dropped first: the driver spawns then as well.
         let _entered = runtime.enter();
         let Some(mut connection) = self.connection.take() else { return };
-        if self.query_only {
-            runtime.spawn(clean_and_return(connection, false));
-        } else {
-            let back = connection.return_to_pool();
-            runtime.spawn(tokio::time::timeout(RETURN_DEADLINE, back));
-        }
+        let back = connection.return_to_pool();
+        runtime.spawn(tokio::time::timeout(RETURN_DEADLINE, back));
     }
 }
 

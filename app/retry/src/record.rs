@@ -1,12 +1,15 @@
-//! What became of an attempt's statements: errors that end the attempt, errors that a savepoint undoes, statements begun
-//! and not finished.
+//! What became of an attempt's statements: errors that end the attempt, and errors that a savepoint undoes.
 
-use sea_orm::DbErr;
+use futures_util::stream::BoxStream;
+use sea_orm::{DbErr, QueryResult};
 
 use crate::Class;
 
 /// An error and what it means.
 pub(crate) type Failure = (DbErr, Class);
+
+/// The rows of a stream, without a borrow.
+pub(crate) type OwnedRows = BoxStream<'static, Result<QueryResult, Failure>>;
 
 /// What a body has found out about earlier attempts of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +45,11 @@ pub(crate) struct Record {
     pub(crate) answered: u32,
     /// Whether a text changed the session.
     pub(crate) session_changed: bool,
-    /// Between a statement's start and its end. Still set when its future was dropped.
-    pub(crate) in_flight: bool,
     /// While a stream of rows is held by the body.
     pub(crate) streaming: bool,
-    /// SQLite: an error came in a savepoint, which can have ended the whole transaction.
+    /// A stream that the body dropped before its end, and the savepoint it was opened at.
+    pub(crate) unread: Option<(OwnedRows, u32)>,
+    /// SQLite: an error came, which can have ended the whole transaction.
     pub(crate) may_be_closed: bool,
     /// The body has ended.
     pub(crate) over: bool,
@@ -54,24 +57,32 @@ pub(crate) struct Record {
 
 impl Record {
     /// Records an error that ends the attempt; returns the first such error.
-    pub(crate) fn fail(&mut self, error: DbErr, class: Class) -> DbErr {
-        self.failure.get_or_insert((error, class)).0.clone()
+    pub(crate) fn fail(&mut self, failure: Failure) -> DbErr {
+        self.failure.get_or_insert(failure).0.clone()
     }
 
-    /// Records an error of a statement at a savepoint (0: the transaction itself).
-    pub(crate) fn statement_failed(&mut self, savepoint: u32, error: DbErr, class: Class) -> DbErr {
-        self.may_be_closed = true;
-        match self.savepoints.iter_mut().find(|it| it.number == savepoint) {
-            Some(it) if class.ends_at_savepoint() => it.failure.get_or_insert((error, class)).0.clone(),
-            _ => self.fail(error, class),
+    /// Records a mistake of the program, which ends the attempt.
+    pub(crate) fn refuse(&mut self, why: impl Into<String>) -> DbErr {
+        self.fail((DbErr::Custom(why.into()), Class::Other))
+    }
+
+    /// Records the answer to a statement at a savepoint (0: the transaction itself).
+    pub(crate) fn answered<T>(&mut self, savepoint: u32, answer: Result<T, Failure>) -> Result<T, DbErr> {
+        match answer {
+            Ok(answer) => {
+                self.answered += 1;
+                self.undone = None;
+                Ok(answer)
+            }
+            Err(failure) => Err(self.statement_failed(savepoint, failure)),
         }
     }
 
-    /// A statement whose future was dropped has an unread answer on its way: the connection is as good as lost.
-    pub(crate) fn look_for_unfinished(&mut self) {
-        if std::mem::take(&mut self.in_flight) {
-            let error = DbErr::Custom("a statement of the transaction was begun and not finished".to_owned());
-            self.fail(error, Class::Lost);
+    fn statement_failed(&mut self, savepoint: u32, failure: Failure) -> DbErr {
+        self.may_be_closed = true;
+        match self.savepoints.iter_mut().find(|it| it.number == savepoint) {
+            Some(it) if failure.1.ends_at_savepoint() => it.failure.get_or_insert(failure).0.clone(),
+            _ => self.fail(failure),
         }
     }
 
@@ -90,7 +101,7 @@ impl Record {
             } else {
                 "the nested transaction is over"
             };
-            return Err(self.fail(DbErr::Custom(why.to_owned()), Class::Other));
+            return Err(self.refuse(why));
         }
         match innermost.and_then(|it| it.failure.as_ref()) {
             Some((error, _)) => Err(error.clone()),
@@ -112,21 +123,19 @@ impl Record {
 
     /// ROLLBACK TO or RELEASE of the innermost savepoint failed: the attempt ends by the savepoint's first error. The code of
     /// this one can be anything.
-    pub(crate) fn not_undone(&mut self, error: DbErr, class: Class) -> DbErr {
+    pub(crate) fn not_undone(&mut self, failure: Failure) -> DbErr {
         let first = self.savepoints.pop().and_then(|it| it.failure);
-        match first {
-            Some(first) if class != Class::Lost => self.failure.get_or_insert(first).0.clone(),
-            _ => self.fail(error, class),
-        }
+        let decides = first.filter(|_| failure.1 != Class::Lost).unwrap_or(failure);
+        self.fail(decides)
     }
 
     /// SQLite: the transaction is no longer open. The first error of any savepoint ends the attempt.
     pub(crate) fn closed_by_itself(&mut self) {
         let first = self.savepoints.drain(..).find_map(|it| it.failure);
-        let (error, class) = first.or_else(|| self.undone.take()).unwrap_or_else(|| {
+        let failure = first.or_else(|| self.undone.take()).unwrap_or_else(|| {
             (DbErr::Custom("the database has ended the transaction".to_owned()), Class::Other)
         });
-        self.fail(error, class);
+        self.fail(failure);
     }
 }
 
@@ -147,44 +156,38 @@ mod tests {
     fn an_error_belongs_to_its_savepoint_or_to_the_attempt() {
         for class in [Class::Duplicate, Class::Constraint, Class::Definite, Class::Driver, Class::Other] {
             let mut record = nested();
-            record.statement_failed(2, error("first"), class);
+            record.statement_failed(2, (error("first"), class));
             assert!(record.failure.is_none(), "{class:?}");
             assert_eq!(record.permit(2), Err(error("first")));
             record.undone();
             assert_eq!(record.permit(1), Ok(()), "{class:?}");
             assert_eq!(record.undone.clone(), Some((error("first"), class)));
         }
-        for class in [
-            Class::Conflict,
-            Class::Lost,
-            Class::ReadOnly,
-            Class::Stale,
-            Class::Aborted,
-            Class::Internal,
-            Class::Committed,
-        ] {
+        for class in
+            [Class::Conflict, Class::Lost, Class::ReadOnly, Class::Stale, Class::Internal, Class::Committed]
+        {
             let mut record = nested();
-            record.statement_failed(2, error("first"), class);
+            record.statement_failed(2, (error("first"), class));
             assert_eq!(record.failure, Some((error("first"), class)));
             assert_eq!(record.permit(1), Err(error("first")), "nothing more is sent");
         }
         let mut record = Record::default();
-        record.statement_failed(0, error("first"), Class::Duplicate);
+        record.statement_failed(0, (error("first"), Class::Duplicate));
         assert_eq!(record.permit(0), Err(error("first")), "outside a savepoint every error ends the attempt");
     }
 
     #[test]
     fn a_rollback_to_that_fails_is_judged_by_the_first_error() {
         let mut record = nested();
-        record.statement_failed(2, error("first"), Class::Other);
-        assert_eq!(record.not_undone(error("second"), Class::Stale), error("first"));
+        record.statement_failed(2, (error("first"), Class::Other));
+        assert_eq!(record.not_undone((error("second"), Class::Stale)), error("first"));
         assert_eq!(record.failure, Some((error("first"), Class::Other)));
         let mut record = nested();
-        record.statement_failed(2, error("first"), Class::Other);
-        record.not_undone(error("link"), Class::Lost);
+        record.statement_failed(2, (error("first"), Class::Other));
+        record.not_undone((error("link"), Class::Lost));
         assert_eq!(record.failure, Some((error("link"), Class::Lost)), "a lost connection is lost");
         let mut record = nested();
-        record.not_undone(error("only"), Class::Conflict);
+        record.not_undone((error("only"), Class::Conflict));
         assert_eq!(record.failure, Some((error("only"), Class::Conflict)));
     }
 

@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use tracing::Instrument;
 
-use crate::runner::{Bodies, Contract, Runner};
-use crate::state::{Ending, Run};
-use crate::{AttemptEnded, Class, Ended, Kind, Outcome, RunEnded, Tx, sqlstate};
+use crate::runner::{Contract, Runner, is_in_body};
+use crate::state::Run;
+use crate::{AttemptEnded, Class, Ended, Kind, Observer, RunEnded, Tx, Verdict, sqlstate};
 
 impl Runner {
     pub(crate) async fn run_as<T, E, F>(
@@ -21,13 +22,12 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
+        let run = Run::new(name, contract);
         if let Some(why) = self.refusal() {
-            return Err(Ended::refused(name, why).into());
+            return Err(Ended::new(run, Kind::Refused, DbErr::Custom(why.to_owned()), None).into());
         }
-        self.observers.each(|observer| observer.run_began(name));
-        self.attempts(Run::new(name), contract, body)
-            .instrument(tracing::info_span!("transaction", name))
-            .await
+        self.tell(|observer| observer.run_began(name));
+        self.attempts(run, body).instrument(tracing::info_span!("transaction", name)).await
     }
 
     /// Why nothing can be run here and now.
@@ -35,63 +35,59 @@ impl Runner {
         if tokio::runtime::Handle::try_current().is_err() {
             return Some("it needs a tokio runtime");
         }
-        if Bodies::contain(self.source.identity()) {
+        if is_in_body(self.sessions.identity()) {
             return Some(
                 "it would be a second transaction inside the body of one on the same pool: use the Tx at hand",
             );
         }
-        self.source.version().and_then(|version| self.policy.unsupported(version.server))
+        self.server().and_then(|server| self.policy.unsupported(server))
     }
 
-    async fn attempts<T, E, F>(&self, mut run: Run, contract: Contract, body: F) -> Result<T, E>
+    async fn attempts<T, E, F>(&self, mut run: Run, body: F) -> Result<T, E>
     where
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
         loop {
             let failed_before = run.failed.len();
-            let ending = self.attempt(&mut run, contract, body.clone()).await;
-            tracing::debug!(attempt = run.number, outcome = ending.name(), "attempt ended");
-            let goes_on = match &ending {
-                Ending::Again(_) => true,
-                Ending::Unknown => contract.is_idempotent(),
-                Ending::Applied(_) | Ending::Failed(_) => false,
-            };
-            let pause = if goes_on { self.pause(&run) } else { None };
+            let ended = self.attempt(&mut run, body.clone()).await;
+            let verdict = ended.as_ref().err().map_or(Verdict::Committed, |(verdict, _)| *verdict);
+            tracing::debug!(attempt = run.number, outcome = ?verdict, "attempt ended");
+            let pause = if run.goes_on_after(verdict) { self.pause(&run) } else { None };
             self.tell_attempt(&run, failed_before, pause);
             if let Some(pause) = pause {
                 run.paused += pause;
                 tokio::time::sleep(pause).await;
                 continue;
             }
-            return match ending {
-                Ending::Applied(value) => {
-                    self.tell_run(&run, Outcome::Applied);
+            return match ended {
+                Ok(value) => {
+                    self.tell_run(&run, Ok(()));
                     Ok(value)
                 }
-                Ending::Failed(error) => Err(self.error(run, true, error)),
-                Ending::Again(error) => Err(self.error(run, false, error)),
-                Ending::Unknown => Err(self.error(run, false, None)),
+                Err((verdict, body)) => Err(self.error(run, verdict, body)),
             };
         }
     }
 
     /// What the caller gets of a run that is not applied.
-    fn error<E: From<Ended> + Display>(&self, run: Run, refused: bool, body: Option<E>) -> E {
-        let outcome = match run.unknown {
-            Some(_) => Outcome::Unknown,
-            None if refused => Outcome::Failed,
-            None => Outcome::RetriesExhausted,
+    fn error<E: From<Ended> + Display>(&self, mut run: Run, verdict: Verdict, body: Option<E>) -> E {
+        let kind = match verdict {
+            _ if run.unknown.is_some() => Kind::Unknown,
+            // The server was not known before.
+            Verdict::Fail if self.refusal().is_some() => Kind::Refused,
+            Verdict::Fail => Kind::Failed,
+            _ => Kind::RetriesExhausted,
         };
-        self.tell_run(&run, outcome);
-        let kind = match refused {
-            true if run.unsupported => Kind::Refused,
-            true => Kind::Failed,
-            false => Kind::RetriesExhausted,
-        };
+        self.tell_run(&run, Err(kind));
+        let decided = if verdict == Verdict::Fail { run.failed.last() } else { run.failed.first() };
+        let first = run.unknown.take().or_else(|| decided.map(|attempt| attempt.error.clone()));
         match body {
-            Some(error) if outcome == Outcome::Failed => error,
-            body => run.into_ended(kind, body.map(|error| format!("{error:#}"))).into(),
+            Some(error) if kind == Kind::Failed => error,
+            body => {
+                let first = first.unwrap_or_else(|| DbErr::Custom("nothing was tried".to_owned()));
+                Ended::new(run, kind, first, body.map(|error| format!("{error:#}"))).into()
+            }
         }
     }
 
@@ -101,7 +97,7 @@ impl Runner {
         let jittered = || {
             self.policy.pause(run.number, &mut *self.jitter.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        // A connection whose statements were cleared is kept for the next attempt, and nobody is waited for.
+        // A connection that is kept for the next attempt waits for nobody.
         let pause = if run.kept.is_some() { Duration::ZERO } else { jittered() };
         if !run.may_go_on(&self.policy, pause) {
             return None;
@@ -116,9 +112,8 @@ impl Runner {
         Some(pause)
     }
 
-    /// Tells of the attempt that has ended, or of the restart that begins.
-    pub(crate) fn tell_attempt(&self, run: &Run, failed_before: usize, retry_in: Option<Duration>) {
-        let failure = run.failed.get(failed_before..).and_then(<[_]>::last);
+    fn tell_attempt(&self, run: &Run, failed_before: usize, retry_in: Option<Duration>) {
+        let failure = run.failed.get(failed_before);
         let told = AttemptEnded {
             name: run.name,
             number: run.number,
@@ -126,10 +121,10 @@ impl Runner {
             error: failure.map(|it| &it.error),
             retry_in,
         };
-        self.observers.each(|observer| observer.attempt_ended(&told));
+        self.tell(|observer| observer.attempt_ended(&told));
     }
 
-    fn tell_run(&self, run: &Run, outcome: Outcome) {
+    fn tell_run(&self, run: &Run, outcome: Result<(), Kind>) {
         let told = RunEnded {
             name: run.name,
             outcome,
@@ -137,6 +132,12 @@ impl Runner {
             took: run.elapsed(),
             paused: run.paused,
         };
-        self.observers.each(|observer| observer.run_ended(&told));
+        self.tell(|observer| observer.run_ended(&told));
+    }
+
+    fn tell(&self, tell: impl Fn(&dyn Observer)) {
+        for observer in &self.observers {
+            tell(observer.as_ref());
+        }
     }
 }

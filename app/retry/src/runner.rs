@@ -2,38 +2,32 @@
 
 use std::fmt::Display;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sea_orm::DatabaseConnection;
 
-use crate::observer::Observers;
 use crate::pool::Pool;
-use crate::worker::Source;
-use crate::{Ended, Observer, Policy, Server, Tx, Worker};
+use crate::server::Version;
+use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Worker};
 
 tokio::task_local! {
-    /// The pools in whose transactions this task is.
-    static IN_BODY: Bodies;
+    /// The pools whose transactions enclose what runs now, by their identities.
+    static IN_BODY: Vec<usize>;
 }
 
-/// The pools whose transactions enclose what runs now.
-#[derive(Clone)]
-pub(crate) struct Bodies(Arc<[usize]>);
+/// Whether this task is inside the body of a transaction on a pool.
+pub(crate) fn is_in_body(pool: usize) -> bool {
+    IN_BODY.try_with(|pools| pools.contains(&pool)).unwrap_or(false)
+}
 
-impl Bodies {
-    /// Whether this task is inside the body of a transaction on a pool.
-    pub(crate) fn contain(pool: usize) -> bool {
-        IN_BODY.try_with(|bodies| bodies.0.contains(&pool)).unwrap_or(false)
-    }
-
-    /// Runs a body inside a transaction on a pool.
-    pub(crate) async fn enter<T>(pool: usize, body: impl Future<Output = T>) -> T {
-        let enclosing = IN_BODY.try_with(|bodies| bodies.0.to_vec()).unwrap_or_default();
-        let bodies = Self(enclosing.into_iter().chain([pool]).collect());
-        IN_BODY.scope(bodies, body).await
-    }
+/// Runs a body inside a transaction on a pool.
+pub(crate) async fn in_body<T>(pool: usize, body: impl Future<Output = T>) -> T {
+    let mut pools = IN_BODY.try_with(Vec::clone).unwrap_or_default();
+    pools.push(pool);
+    IN_BODY.scope(pools, body).await
 }
 
 /// What a body promises, and so what the runner may do with it.
@@ -69,10 +63,12 @@ impl Contract {
 /// Runs closures as transactions on one pool, under one [`Policy`]. Cloning is cheap.
 #[derive(Clone)]
 pub struct Runner {
-    pub(crate) source: Source,
+    pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) policy: Policy,
-    pub(crate) observers: Observers,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) jitter: Arc<Mutex<StdRng>>,
+    /// Whether the server has refused a setting of BEGIN's message.
+    pub(crate) settings_refused: Arc<AtomicBool>,
 }
 
 impl Runner {
@@ -83,22 +79,9 @@ impl Runner {
         Self::on_sessions(Arc::new(Pool::new(connection)), policy)
     }
 
-    /// A runner on another source of sessions, for example a pretended server.
-    #[cfg(feature = "testing")]
-    pub fn on(sessions: impl crate::Sessions + 'static, policy: Policy) -> Self {
-        Self::on_sessions(Arc::new(sessions), policy)
-    }
-
-    fn on_sessions(sessions: Arc<dyn crate::Sessions>, policy: Policy) -> Self {
+    pub(crate) fn on_sessions(sessions: Arc<dyn Sessions>, policy: Policy) -> Self {
         let jitter = Arc::new(Mutex::new(StdRng::seed_from_u64(rand::random())));
-        Self { source: Source::new(sessions), policy, observers: Observers::default(), jitter }
-    }
-
-    /// The same runner with pauses that a seed decides: for simulations, which have to be repeatable.
-    #[cfg(feature = "testing")]
-    #[must_use]
-    pub fn with_jitter_seed(self, seed: u64) -> Self {
-        Self { jitter: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ..self }
+        Self { sessions, policy, observers: Vec::new(), jitter, settings_refused: Arc::default() }
     }
 
     /// The same runner under another policy.
@@ -116,7 +99,7 @@ impl Runner {
     /// The same runner, which tells one more observer.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observers.add(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -129,7 +112,13 @@ impl Runner {
     /// The server behind the pool; `None` until the first transaction has asked.
     #[must_use]
     pub fn server(&self) -> Option<Server> {
-        self.source.version().map(|version| version.server)
+        self.sessions.version().map(|version| version.server)
+    }
+
+    /// The server's version, as far as its settings are known to be taken.
+    pub(crate) fn version(&self) -> Option<Version> {
+        let with_settings = !self.settings_refused.load(Ordering::Relaxed);
+        self.sessions.version().map(|version| Version { with_settings, ..version })
     }
 
     /// Runs `body` in a transaction, again and again until it commits or cannot. `name` stands in logs and errors.

@@ -12,48 +12,13 @@ use crate::Tx;
 
 type Callback<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
 
-impl Tx {
-    async fn nested(
-        &self,
-        isolation: Option<IsolationLevel>,
-        access: Option<AccessMode>,
-    ) -> Result<Self, DbErr> {
-        if isolation.is_some() || access.is_some() {
-            let why = "a nested transaction has the isolation and access mode of the outermost: set them in its policy";
-            return Err(DbErr::Custom(why.to_owned()));
-        }
-        let number = self.shared().begin_savepoint(self.savepoint()).await?;
-        Ok(Self::new(Arc::clone(self.shared()), number))
-    }
-
-    async fn in_nested<F, T, E>(
-        &self,
-        callback: F,
-        isolation: Option<IsolationLevel>,
-        access: Option<AccessMode>,
-    ) -> Result<T, TransactionError<E>>
-    where
-        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
-        T: Send,
-        E: Display + Debug + Send,
-    {
-        let nested = self.nested(isolation, access).await.map_err(TransactionError::Connection)?;
-        match callback(&nested).await {
-            Ok(value) => nested.commit().await.map(|()| value).map_err(TransactionError::Connection),
-            Err(error) => {
-                nested.rollback().await.map_err(TransactionError::Connection)?;
-                Err(TransactionError::Transaction(error))
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl TransactionTrait for Tx {
     type Transaction = Tx;
 
     async fn begin(&self) -> Result<Tx, DbErr> {
-        self.nested(None, None).await
+        let number = self.shared.begin_savepoint(self.savepoint).await?;
+        Ok(Self { shared: Arc::clone(&self.shared), savepoint: number })
     }
 
     async fn begin_with_config(
@@ -61,11 +26,15 @@ impl TransactionTrait for Tx {
         isolation_level: Option<IsolationLevel>,
         access_mode: Option<AccessMode>,
     ) -> Result<Tx, DbErr> {
-        self.nested(isolation_level, access_mode).await
+        if isolation_level.is_some() || access_mode.is_some() {
+            let why = "a nested transaction has the isolation and access mode of the outermost: set them in its policy";
+            return Err(DbErr::Custom(why.to_owned()));
+        }
+        self.begin().await
     }
 
     async fn begin_with_options(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
-        self.nested(options.isolation_level, options.access_mode).await
+        self.begin_with_config(options.isolation_level, options.access_mode).await
     }
 
     async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
@@ -74,7 +43,7 @@ impl TransactionTrait for Tx {
         T: Send,
         E: Display + Debug + Send,
     {
-        self.in_nested(callback, None, None).await
+        self.transaction_with_config(callback, None, None).await
     }
 
     async fn transaction_with_config<F, T, E>(
@@ -88,17 +57,25 @@ impl TransactionTrait for Tx {
         T: Send,
         E: Display + Debug + Send,
     {
-        self.in_nested(callback, isolation_level, access_mode).await
+        let nested = self.begin_with_config(isolation_level, access_mode).await;
+        let nested = nested.map_err(TransactionError::Connection)?;
+        match callback(&nested).await {
+            Ok(value) => nested.commit().await.map(|()| value).map_err(TransactionError::Connection),
+            Err(error) => {
+                nested.rollback().await.map_err(TransactionError::Connection)?;
+                Err(TransactionError::Transaction(error))
+            }
+        }
     }
 }
 
 #[async_trait]
 impl TransactionSession for Tx {
     async fn commit(self) -> Result<(), DbErr> {
-        self.shared().release_savepoint(self.savepoint()).await
+        self.shared.release_savepoint(self.savepoint).await
     }
 
     async fn rollback(self) -> Result<(), DbErr> {
-        self.shared().rollback_savepoint(self.savepoint()).await
+        self.shared.rollback_savepoint(self.savepoint).await
     }
 }

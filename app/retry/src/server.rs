@@ -36,26 +36,55 @@ impl fmt::Display for Server {
 
 /// What `version()` says that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
+pub struct Version {
     pub(crate) server: Server,
-    /// Whether DDL inside a transaction commits what came before, unless `autocommit_before_ddl` is off.
-    pub(crate) ddl_commits: bool,
+    /// CockroachDB's year and release; zeros where its text names none.
+    pub(crate) release: (u32, u32),
+    /// Whether the settings of its release are sent: a server that refuses one is not asked again.
+    pub(crate) with_settings: bool,
 }
 
 impl Version {
-    pub(crate) fn plain(server: Server) -> Self {
-        Self { server, ddl_commits: false }
-    }
-
     /// Reads the answer of `SELECT version()`.
-    pub(crate) fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         if !text.contains("CockroachDB") {
-            return Self::plain(Server::Postgres);
+            return Self::from(Server::Postgres);
         }
         let number = text.split_whitespace().find_map(|word| word.strip_prefix('v')).unwrap_or_default();
         let mut parts = number.split('.').map_while(|part| part.parse::<u32>().ok());
-        let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        Self { server: Server::Cockroach, ddl_commits: version >= (25, 1) }
+        let release = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        Self { release, ..Self::from(Server::Cockroach) }
+    }
+
+    /// Whether the server knows `autocommit_before_ddl`, which is on by default: DDL in a transaction commits what came before.
+    pub(crate) fn commits_before_ddl(self) -> bool {
+        self.with_settings && self.release >= (25, 1)
+    }
+
+    /// Whether the server knows `kv_transaction_buffered_writes_enabled`, which is on by default since v26.2: writes reach the
+    /// other nodes at COMMIT only, and until then locks are in the memory of one node.
+    pub(crate) fn buffers_writes(self) -> bool {
+        self.with_settings && self.release >= (25, 2)
+    }
+
+    /// Whether BEGIN's message has settings that a server may not know.
+    pub(crate) fn sends_settings(self) -> bool {
+        self.commits_before_ddl() || self.buffers_writes()
+    }
+
+    /// Whether a lock or an id that this transaction has written keeps every earlier attempt out, also after this one is rolled
+    /// back. It does not where writes may be buffered, and nothing could switch that off.
+    pub(crate) fn keeps_locks(self) -> bool {
+        let known = (1, 0)..(25, 2);
+        self.server != Server::Cockroach || known.contains(&self.release) || self.buffers_writes()
+    }
+}
+
+/// A server of which no more is known.
+impl From<Server> for Version {
+    fn from(server: Server) -> Self {
+        Self { server, release: (0, 0), with_settings: true }
     }
 }
 
@@ -64,18 +93,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_names_the_server_and_whether_ddl_commits() {
-        let cockroach = |ddl_commits| Version { server: Server::Cockroach, ddl_commits };
+    fn version_names_the_server_and_what_it_knows() {
+        assert_eq!(
+            Version::parse("PostgreSQL 15.14 (Debian 15.14-0+deb12u1) on x86_64"),
+            Server::Postgres.into()
+        );
+        // Whether DDL commits, whether writes can be buffered, whether locks are kept.
         for (text, expected) in [
-            ("PostgreSQL 15.14 (Debian 15.14-0+deb12u1) on x86_64", Version::plain(Server::Postgres)),
-            ("CockroachDB CCL v20.2.0 (x86_64-unknown-linux-gnu, built …)", cockroach(false)),
-            ("CockroachDB OSS v22.1.0-alpha.1-1234-gabcdef (…)", cockroach(false)),
-            ("CockroachDB CCL v24.3.9 (…)", cockroach(false)),
-            ("CockroachDB CCL v25.1.0-beta.1 (…)", cockroach(true)),
-            ("CockroachDB CCL v26.2.1 (…)", cockroach(true)),
-            ("CockroachDB", cockroach(false)),
+            ("CockroachDB CCL v20.2.0 (x86_64-unknown-linux-gnu, built …)", (false, false, true)),
+            ("CockroachDB OSS v22.1.0-alpha.1-1234-gabcdef (…)", (false, false, true)),
+            ("CockroachDB CCL v24.3.9 (…)", (false, false, true)),
+            ("CockroachDB CCL v25.1.0-beta.1 (…)", (true, false, true)),
+            ("CockroachDB CCL v25.2.0 (…)", (true, true, true)),
+            ("CockroachDB CCL v26.2.1 (…)", (true, true, true)),
+            ("CockroachDB", (false, false, false)),
         ] {
-            assert_eq!(Version::parse(text), expected, "{text}");
+            let version = Version::parse(text);
+            assert_eq!(version.server, Server::Cockroach, "{text}");
+            let found = (version.commits_before_ddl(), version.buffers_writes(), version.keeps_locks());
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_a_setting_is_refused_none_is_sent_and_locks_of_newer_releases_are_not_relied_on() {
+        for (text, keeps_locks) in [("CockroachDB CCL v25.1.0", true), ("CockroachDB CCL v26.2.0", false)] {
+            let version = Version { with_settings: false, ..Version::parse(text) };
+            assert!(!version.commits_before_ddl() && !version.buffers_writes(), "{text}");
+            assert_eq!(version.keeps_locks(), keeps_locks, "{text}");
+        }
+        for server in [Server::Sqlite, Server::Postgres] {
+            assert!(Version::from(server).keeps_locks(), "{server}");
         }
     }
 }

@@ -1,26 +1,15 @@
 //! What the runner needs of a pool and of one connection, and no more. A simulation implements these (feature `testing`).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
 
-use crate::Server;
-
-/// How a transaction begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// BEGIN for these, with the text to send.
-    Plain {
-        /// The whole text, one message.
-        sql: String,
-        /// Whether the message also asks for the transaction's [`Id`].
-        identified: bool,
-    },
-    /// CockroachDB: at the server's present, a fixed time that takes no locks.
-    AtPresent,
-    /// SQLite: for reading. Nothing can be written until the connection is given back.
-    QueryOnly,
-}
+use crate::Class;
+use crate::record::Failure;
+use crate::server::Version;
 
 /// Names a transaction on PostgreSQL: its process, and its start in microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +24,13 @@ pub struct Id {
 pub type Rows<'a> = BoxStream<'a, Result<QueryResult, DbErr>>;
 
 /// One connection that nobody else uses. **Dropping it ends what is open on it**: PostgreSQL's and CockroachDB's are closed,
-/// SQLite's are rolled back and returned to the pool.
+/// SQLite's are rolled back, may write again, and are returned to the pool.
 #[async_trait]
 pub trait Session: Send {
-    /// Asks for `version()`.
-    async fn version(&mut self) -> Result<String, DbErr>;
-    /// Begins a transaction, in one round trip (two for [`Begin::AtPresent`]).
-    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr>;
-    /// Sends transaction control.
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr>;
-    /// Runs a statement for its count of rows.
+    /// Sends a text of the runner's own, in one round trip. Returns the first value of its answer, where it asks for one.
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr>;
+    /// Runs a statement for its count of rows. Without values it is a text, which is not kept prepared.
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr>;
-    /// Runs a text without parameters.
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr>;
     /// Runs a statement for its first row.
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr>;
     /// Runs a statement for all its rows.
@@ -58,8 +41,6 @@ pub trait Session: Send {
     async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr>;
     /// Forgets the prepared statements, here and on the server.
     async fn forget_statements(&mut self) -> Result<(), DbErr>;
-    /// SQLite: whether a transaction is still open, which an error can have ended.
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr>;
     /// Returns the connection to its pool. No transaction may be open on it. With `close`, it is closed instead.
     fn release(self: Box<Self>, close: bool);
 }
@@ -67,12 +48,81 @@ pub trait Session: Send {
 /// A pool, or a pretended one.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// The server, where it is known without asking.
-    fn server(&self) -> Option<Server>;
+    /// The server, where it is known without asking; after a connection was acquired it is.
+    fn version(&self) -> Option<Version>;
     /// The same for every handle to the same pool, and for no other pool.
     fn identity(&self) -> usize;
     /// Takes a connection, opening one where none is idle. With `unnamed`, it sends every statement unnamed.
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr>;
     /// PostgreSQL: ends the session of a transaction, if the transaction is still open and does not wait for a standby.
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr>;
+    /// Gives a connection back, as [`Session::release`].
+    fn release(&self, session: Box<dyn Session>, close: bool) {
+        session.release(close);
+    }
+}
+
+/// Waits for one answer of the server, for a while.
+pub(crate) async fn answer<T>(
+    within: Duration,
+    asked: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(within, asked).await {
+        Ok(answer) => answer.map_err(|error| (error.clone(), Class::of(&error))),
+        Err(_) => Err((no_answer(within), Class::Lost)),
+    }
+}
+
+/// The error of a deadline of our own.
+pub(crate) fn no_answer(deadline: Duration) -> DbErr {
+    DbErr::Custom(format!("the server did not answer within {} ms", deadline.as_millis()))
+}
+
+/// What is sent with an argument on a session.
+pub(crate) type Ask<A, T> = for<'s> fn(&'s mut dyn Session, &'s A) -> BoxFuture<'s, Result<T, DbErr>>;
+
+/// The connection of an attempt, for one request after the other. It is taken away while a request is on its way, so it is gone
+/// where the answer was not awaited, came too late, or says that the connection is lost.
+pub(crate) struct Link {
+    session: Option<Box<dyn Session>>,
+    pub(crate) deadline: Duration,
+}
+
+impl Link {
+    pub(crate) fn new(session: Option<Box<dyn Session>>, deadline: Duration) -> Self {
+        Self { session, deadline }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// Takes the connection for a request. It has to be put back with the answer.
+    pub(crate) fn take(&mut self) -> Result<Box<dyn Session>, Failure> {
+        self.session.take().ok_or_else(unfinished)
+    }
+
+    pub(crate) fn put_back<T>(&mut self, session: Box<dyn Session>, answer: &Result<T, Failure>) {
+        if !matches!(answer, Err((_, Class::Lost))) {
+            self.session = Some(session);
+        }
+    }
+
+    /// Sends one request and waits for its answer.
+    pub(crate) async fn ask<A, T>(&mut self, what: &A, send: Ask<A, T>) -> Result<T, Failure> {
+        let mut session = self.take()?;
+        let answer = answer(self.deadline, send(session.as_mut(), what)).await;
+        self.put_back(session, &answer);
+        answer
+    }
+
+    /// Sends a text of the runner's own.
+    pub(crate) async fn control(&mut self, sql: &str) -> Result<Option<String>, Failure> {
+        self.ask(&sql, |session, sql| session.control(sql)).await
+    }
+}
+
+/// A request whose future was dropped has an unread answer on its way: the connection is as good as lost.
+pub(crate) fn unfinished() -> Failure {
+    (DbErr::Custom("a statement of the transaction was begun and not finished".to_owned()), Class::Lost)
 }

@@ -1,47 +1,20 @@
-//! What a run remembers from attempt to attempt, and what an attempt came to.
+//! What a run remembers from attempt to attempt, and what it does about a failed one.
 
 use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use crate::shared::{Before, no_answer};
-use crate::{Attempt, Class, Ended, Id, Kind, Phase, Policy, Session, Verdict};
-
-/// How one attempt ended.
-pub(crate) enum Ending<T, E> {
-    /// It is applied, or had nothing left to apply.
-    Applied(T),
-    /// Nothing of it is applied, and another would end the same; with the body's error, if it returned one.
-    Failed(Option<E>),
-    /// Nothing of it is applied; another may succeed. With the body's error, if it returned one.
-    Again(Option<E>),
-    /// It may be applied, or may still be.
-    Unknown,
-}
-
-impl<T, E> Ending<T, E> {
-    /// Its name in events.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Applied(_) => "applied",
-            Self::Failed(_) => "failed",
-            Self::Again(_) => "again",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// A failed step of an attempt.
-pub(crate) struct Failure {
-    pub(crate) phase: Phase,
-    pub(crate) error: DbErr,
-    pub(crate) class: Class,
-}
+use crate::attempt::{Frame, RESTART};
+use crate::record::Failure;
+use crate::runner::{Contract, Runner};
+use crate::session::Link;
+use crate::{Attempt, Class, Id, Phase, Policy, Server, Verdict, begin, decide};
 
 /// What a run remembers from attempt to attempt.
 pub(crate) struct Run {
     pub(crate) name: &'static str,
+    pub(crate) contract: Contract,
     started: Instant,
     /// Which attempt is going on; the first is 1.
     pub(crate) number: u32,
@@ -53,18 +26,28 @@ pub(crate) struct Run {
     pub(crate) orphaned: bool,
     /// Such transactions, where they can be named.
     pub(crate) orphans: Vec<Id>,
-    /// The connection for the next attempt, whose prepared statements were cleared.
-    pub(crate) kept: Option<Box<dyn Session>>,
+    /// The connection for the next attempt: with its transaction back at the savepoint, or with no prepared statements.
+    pub(crate) kept: Option<(Link, Option<Frame>)>,
     plans_cleared: bool,
     key_taken: bool,
-    /// Whether the policy cannot be kept on the server.
-    pub(crate) unsupported: bool,
+}
+
+/// What an attempt may know of those before it.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    /// Which attempt it is; the first is 1.
+    pub(crate) attempt: u32,
+    /// Whether one of them ended unknown and nothing has been found out about it yet.
+    pub(crate) unknown: bool,
+    /// Whether one of them ended because a key was taken.
+    pub(crate) key_taken: bool,
 }
 
 impl Run {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, contract: Contract) -> Self {
         Self {
             name,
+            contract,
             started: Instant::now(),
             number: 0,
             failed: Vec::new(),
@@ -75,11 +58,9 @@ impl Run {
             kept: None,
             plans_cleared: false,
             key_taken: false,
-            unsupported: false,
         }
     }
 
-    /// What the attempt that goes on may know of those before it.
     pub(crate) fn before(&self) -> Before {
         Before { attempt: self.number, unknown: self.unknown.is_some(), key_taken: self.key_taken }
     }
@@ -93,58 +74,111 @@ impl Run {
         self.number < policy.attempts_max && self.elapsed() + pause < policy.total_time
     }
 
-    pub(crate) fn orphan_left(&mut self, id: Option<Id>) {
-        self.orphaned = true;
-        self.orphans.extend(id);
-    }
-
-    pub(crate) fn push(&mut self, failure: Failure) {
-        self.failed.push(Attempt { phase: failure.phase, error: failure.error, class: failure.class });
-    }
-
-    /// Whether the prepared statements of this run's connection may be cleared: once.
-    pub(crate) fn may_clear_plans(&mut self) -> bool {
-        !std::mem::replace(&mut self.plans_cleared, true)
-    }
-
-    /// Records a failed attempt and says how it ended. `body`: what the body returned for the database's error.
-    /// `idempotent`: whether the body can detect its own earlier attempt.
-    pub(crate) fn ended<T, E>(
-        &mut self,
-        verdict: Verdict,
-        failure: Failure,
-        body: Option<E>,
-        idempotent: bool,
-    ) -> Ending<T, E> {
-        let error = failure.error.clone();
-        self.push(failure);
+    /// Whether another attempt is of use after one that ended so.
+    pub(crate) fn goes_on_after(&self, verdict: Verdict) -> bool {
         match verdict {
-            Verdict::Unknown => {
-                self.unknown.get_or_insert(error);
-                Ending::Unknown
-            }
-            Verdict::Retry | Verdict::RetryOnNewConnection | Verdict::RetryWithoutPlans => {
-                Ending::Again(body)
-            }
-            Verdict::RetryIfIdempotent if idempotent && !self.key_taken => {
-                self.key_taken = true;
-                Ending::Again(body)
-            }
-            Verdict::RetryIfIdempotent | Verdict::Fail | Verdict::Committed => Ending::Failed(body),
+            Verdict::Fail | Verdict::Committed => false,
+            Verdict::Unknown => self.contract.is_idempotent(),
+            _ => true,
         }
     }
 
-    /// What a run comes to that is not applied. `kind` where nothing is unknown; `body`: its last error in words.
-    pub(crate) fn into_ended(self, kind: Kind, body: Option<String>) -> Ended {
-        let first = |error: Option<&Attempt>| {
-            error.map_or_else(|| no_answer(self.started.elapsed()), |attempt| attempt.error.clone())
-        };
-        match (self.unknown, kind) {
-            (Some(unknown), _) => Ended::new(self.name, Kind::Unknown, unknown, body, self.failed),
-            (None, Kind::Failed | Kind::Refused) => {
-                Ended::new(self.name, kind, first(self.failed.last()), body, self.failed)
+    /// Records a failed attempt; returns what it means for this run, which clears plans and looks for a taken key once.
+    pub(crate) fn failed(&mut self, verdict: Verdict, failure: Attempt) -> Verdict {
+        if verdict == Verdict::Unknown {
+            self.unknown.get_or_insert_with(|| failure.error.clone());
+        }
+        self.failed.push(failure);
+        let again = match verdict {
+            Verdict::RetryWithoutPlans => !std::mem::replace(&mut self.plans_cleared, true),
+            Verdict::RetryIfIdempotent => {
+                self.contract.is_idempotent() && !std::mem::replace(&mut self.key_taken, true)
             }
-            (None, kind) => Ended::new(self.name, kind, first(self.failed.first()), body, self.failed),
+            _ => true,
+        };
+        if again { verdict } else { Verdict::Fail }
+    }
+
+    /// The connection is not to be used any more; its transaction may still be open.
+    fn lose(&mut self, frame: &Frame) {
+        self.orphaned = true;
+        self.orphans.extend(frame.id);
+    }
+}
+
+impl Runner {
+    /// Decides what a failed attempt means for its run and its connection; without a failure the body refused by itself. No lock
+    /// is held through a pause: the connection is given back, kept for an attempt that begins at once, or closed.
+    pub(crate) async fn what_now(
+        &self,
+        run: &mut Run,
+        frame: &Frame,
+        mut link: Link,
+        close: bool,
+        failure: Option<Attempt>,
+    ) -> Verdict {
+        let Some(failure) = failure else {
+            self.end(link, frame, close).await;
+            return Verdict::Fail;
+        };
+        let (server, phase, class) = (frame.version.server, failure.phase, failure.class);
+        let verdict = match class {
+            // Another server would be as read-only as this transaction was begun.
+            Class::ReadOnly if !frame.writes => Verdict::Fail,
+            class => decide(server, phase, class),
+        };
+        let verdict = run.failed(verdict, failure);
+        let close = close || class == Class::Driver;
+        match verdict {
+            Verdict::RetryOnNewConnection | Verdict::Unknown => run.lose(frame),
+            Verdict::Retry if frame.restarts > Some(0) && run.may_go_on(&self.policy, Duration::ZERO) => {
+                // At once, keeping the transaction's place among its rivals.
+                let restarts = frame.restarts.map(|left| left - 1);
+                match link.control(&format!("ROLLBACK TO SAVEPOINT {RESTART}")).await {
+                    Ok(_) => run.kept = Some((link, Some(Frame { restarts, ..*frame }))),
+                    Err(_) => run.lose(frame),
+                }
+            }
+            // An idle connection of the pool is as stale as this one.
+            Verdict::RetryWithoutPlans => {
+                run.kept = without_plans(link, frame).await.ok().map(|link| (link, None));
+            }
+            _ if is_over_after(phase, frame) => self.give_back(link, close),
+            _ => self.end(link, frame, close).await,
+        }
+        verdict
+    }
+
+    /// Gives the connection back after a ROLLBACK. Where that fails the connection is closed.
+    async fn end(&self, mut link: Link, frame: &Frame, close: bool) {
+        match roll_back(&mut link, frame).await {
+            Ok(()) => self.give_back(link, close),
+            Err((error, _)) => tracing::debug!(%error, "ROLLBACK failed, the connection is dropped"),
         }
     }
+
+    pub(crate) fn give_back(&self, mut link: Link, close: bool) {
+        if let Ok(session) = link.take() {
+            self.sessions.release(session, close);
+        }
+    }
+}
+
+async fn roll_back(link: &mut Link, frame: &Frame) -> Result<(), Failure> {
+    if frame.contract.is_transaction() {
+        link.control(&begin::end("ROLLBACK", frame.version.server, frame.writes)).await?;
+    }
+    Ok(())
+}
+
+async fn without_plans(mut link: Link, frame: &Frame) -> Result<Link, Failure> {
+    roll_back(&mut link, frame).await?;
+    link.ask(&(), |session, ()| session.forget_statements()).await?;
+    Ok(link)
+}
+
+/// A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK more is answered by
+/// CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still open.
+fn is_over_after(phase: Phase, frame: &Frame) -> bool {
+    phase == Phase::Commit && frame.restarts.is_none() && frame.version.server != Server::Sqlite
 }

@@ -7,17 +7,13 @@ use crate::{Class, Server};
 pub enum Phase {
     /// Acquiring a connection, BEGIN, SAVEPOINT.
     Begin,
-    /// The body's own statements.
+    /// The body's own statements; and COMMIT where nothing can be written.
     Body,
     /// COMMIT, or RELEASE of CockroachDB's restart savepoint, which is its commit.
     Commit,
-    /// COMMIT after that RELEASE: the transaction is applied, whatever the answer.
-    CommitAfterRelease,
-    /// ROLLBACK TO the restart savepoint: nothing is applied, whatever the answer.
-    RollbackTo,
     /// A whole transaction in one autocommitted statement.
     Statement,
-    /// Finding out what became of such a statement after it was answered.
+    /// Finding out what became of such a statement after it was answered; and COMMIT of what an idempotent body has found.
     LookUp,
 }
 
@@ -42,42 +38,41 @@ pub enum Verdict {
     Committed,
 }
 
-/// The table. A ROLLBACK has no row: where it fails the connection is closed, and the first error stands.
+/// The table. A ROLLBACK, to a savepoint or of all, has no row: where it fails the connection is closed, and the first error
+/// stands.
 #[must_use]
 pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
     use Class::{
-        Aborted, Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other,
-        ReadOnly, Stale,
+        Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other, ReadOnly, Stale,
     };
     use Verdict::{Fail, Retry, RetryIfIdempotent, RetryOnNewConnection, RetryWithoutPlans, Unknown};
     // An ERROR in answer to COMMIT means rolled back on PostgreSQL; the others are less clear.
     let rolled_back = if server == Server::Postgres { Fail } else { Unknown };
     match (phase, class) {
-        (Phase::CommitAfterRelease, _) => Verdict::Committed,
-        (Phase::RollbackTo, _) => RetryOnNewConnection,
         (Phase::LookUp, _) => Unknown,
 
         (_, Conflict) => Retry,
 
-        (Phase::Begin | Phase::Body, Lost | ReadOnly) => RetryOnNewConnection,
-        (Phase::Begin, Stale | Aborted) => RetryOnNewConnection,
+        (Phase::Begin, Lost | ReadOnly | Stale | Constraint) => RetryOnNewConnection,
         (Phase::Begin, _) => Fail,
 
-        (Phase::Body, Stale) => RetryWithoutPlans,
+        (_, Constraint) => Fail,
         (_, Duplicate) => RetryIfIdempotent,
+
+        (Phase::Body, Lost | ReadOnly) => RetryOnNewConnection,
+        (Phase::Body, Stale) => RetryWithoutPlans,
         (Phase::Body, _) => Fail,
 
         (_, Lost | Internal) => Unknown,
 
         (Phase::Commit, Committed) => Verdict::Committed,
-        (Phase::Commit, Constraint | Aborted) => Fail,
         (Phase::Commit, Driver) => Unknown,
         (Phase::Commit, Stale | ReadOnly | Definite | Other) => rolled_back,
 
         (Phase::Statement, ReadOnly) => RetryOnNewConnection,
         (Phase::Statement, Stale) => RetryWithoutPlans,
-        (Phase::Statement, Constraint | Definite | Driver) => Fail,
-        (Phase::Statement, Aborted | Other) => rolled_back,
+        (Phase::Statement, Definite | Driver) => Fail,
+        (Phase::Statement, Other) => rolled_back,
         (Phase::Statement, Committed) => Unknown,
     }
 }
@@ -127,12 +122,11 @@ mod tests {
                 };
                 let at_commit = decide(server, Phase::Commit, class);
                 prop_assert_eq!(at_commit, known_at_commit(&code).unwrap_or(otherwise), "{} on {}", code, server);
-                // Before COMMIT nothing is applied, and after its answer nothing is open.
-                for phase in [Phase::Begin, Phase::Body, Phase::RollbackTo] {
+                // Before COMMIT nothing is applied.
+                for phase in [Phase::Begin, Phase::Body] {
                     let verdict = decide(server, phase, class);
                     prop_assert!(!matches!(verdict, Verdict::Unknown | Verdict::Committed), "{}", code);
                 }
-                prop_assert_eq!(decide(server, Phase::CommitAfterRelease, class), Verdict::Committed);
             }
         }
     }
@@ -140,7 +134,7 @@ mod tests {
     /// The table of the design, cell by cell, by code; COMMIT and statement for PostgreSQL and for CockroachDB.
     #[test]
     fn every_code_is_decided_as_the_table_says() {
-        use Phase::{Begin, Body, Commit, CommitAfterRelease, RollbackTo, Statement};
+        use Phase::{Begin, Body, Commit, Statement};
         use Verdict::{
             Committed, Fail, Retry, RetryIfIdempotent as Once, RetryOnNewConnection as Anew,
             RetryWithoutPlans as Plans, Unknown,
@@ -162,9 +156,9 @@ mod tests {
             ),
             (&["25006"], [Anew, Anew, Fail, Unknown, Anew, Anew]),
             (&["0A000", "26000", "42P05"], [Anew, Plans, Fail, Unknown, Plans, Plans]),
-            (&["23503", "23514", "23502", "275", "787", "19", "1043"], [Fail, Fail, Fail, Fail, Fail, Fail]),
+            (&["23503", "23514", "23502", "275", "787", "19", "1043"], [Anew, Fail, Fail, Fail, Fail, Fail]),
             (&["23505", "1555", "2067"], [Fail, Once, Once, Once, Once, Once]),
-            (&["25P02", "3B001", "13"], [Anew, Fail, Fail, Fail, Fail, Unknown]),
+            (&["25P02", "3B001", "13"], [Anew, Fail, Fail, Fail, Fail, Fail]),
             (
                 &["22003", "22P02", "42501", "42P01", "28000", "3D000", "3F000", "54000", "2BP01"],
                 [Fail, Fail, Fail, Unknown, Fail, Fail],
@@ -190,8 +184,6 @@ mod tests {
                 ];
                 assert_eq!(decided, verdicts, "{code}");
                 for server in EVERY {
-                    assert_eq!(decide(server, CommitAfterRelease, class), Committed, "{code}");
-                    assert_eq!(decide(server, RollbackTo, class), Anew, "{code}");
                     assert_eq!(decide(server, Phase::LookUp, class), Unknown, "{code}");
                 }
                 assert_eq!(

@@ -11,13 +11,29 @@
 mod lossy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionSession, TransactionTrait};
 use tokio::sync::Barrier;
 
-use crate::{Ended, Kind, Runner, Tx};
+use crate::{Ended, Kind, Policy, Runner, Sessions, Tx};
 use lossy::Lossy;
+
+impl Runner {
+    /// A runner on another source of sessions, for example a pretended server.
+    pub fn on(sessions: impl Sessions + 'static, policy: Policy) -> Self {
+        Self::on_sessions(Arc::new(sessions), policy)
+    }
+
+    /// The same runner with pauses that a seed decides: for simulations, which have to be repeatable.
+    #[must_use]
+    pub fn with_jitter_seed(self, seed: u64) -> Self {
+        Self { jitter: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ..self }
+    }
+}
 
 /// Runs every check on a pool of at least two connections, under the runner's policy. Makes the table `sea_orm_retry_conformance` and drops it.
 ///

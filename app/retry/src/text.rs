@@ -6,25 +6,17 @@
 
 use crate::Server;
 
-/// What a text may do once it is not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// It leaves the session as it is.
-    Plain,
-    /// It changes the session: the connection is closed after the transaction.
-    ChangesSession,
-}
-
-/// Whether a text may be sent in a transaction; otherwise why not. `writes`: whether the transaction can write.
-pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<Sent, String> {
+/// Why a text may not be sent in a transaction; otherwise whether it changes the session, so that the connection has to be closed
+/// after the transaction. `writes`: whether the transaction can write.
+pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, String> {
     if sql.contains('\0') {
         return Err("it contains a NUL character".to_owned());
     }
     if is_plain(sql) {
-        return Ok(Sent::Plain);
+        return Ok(false);
     }
     match server {
-        Server::Sqlite => sqlite(writes, sql).map(|()| Sent::Plain),
+        Server::Sqlite => sqlite(writes, sql).map(|()| false),
         Server::Postgres | Server::Cockroach => {
             let words = head(sql)?;
             if server == Server::Cockroach && writes && is_ddl(&words) {
@@ -47,7 +39,7 @@ fn is_plain(sql: &str) -> bool {
         && !sql.contains(';')
 }
 
-fn wire(words: &[String]) -> Result<Sent, String> {
+fn wire(words: &[String]) -> Result<bool, String> {
     let word = |n: usize| words.get(n).map_or("", String::as_str);
     control(words)?;
     match word(0) {
@@ -58,15 +50,14 @@ fn wire(words: &[String]) -> Result<Sent, String> {
             if own.contains(&name) || name == "TRANSACTION_DEFERRABLE" {
                 return Err(format!("SET {name} belongs to the runner: use its policy"));
             }
-            let local = word(1) == "LOCAL" || name == "CONSTRAINTS";
-            Ok(if local { Sent::Plain } else { Sent::ChangesSession })
+            Ok(word(1) != "LOCAL" && name != "CONSTRAINTS")
         }
         "DISCARD" | "DEALLOCATE" => {
             Err(format!("{} ends prepared statements that the driver keeps", word(0)))
         }
         "COPY" => Err("COPY needs a protocol of its own: use Tx::copy_in".to_owned()),
-        "RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD" => Ok(Sent::ChangesSession),
-        _ => Ok(Sent::Plain),
+        "RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD" => Ok(true),
+        _ => Ok(false),
     }
 }
 
@@ -197,123 +188,4 @@ fn skip(sql: &str, at_start: bool) -> Result<&str, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EVERY: [Server; 3] = [Server::Sqlite, Server::Postgres, Server::Cockroach];
-
-    #[test]
-    fn transaction_control_is_refused_however_it_is_dressed() {
-        for sql in [
-            "BEGIN",
-            "begin immediate",
-            "  commit ;",
-            "-- done\nCOMMIT",
-            "/* a comment */ ROLLBACK",
-            "/* a /* nested */ comment */ ROLLBACK",
-            "/* /* */ COMMIT",
-            "-- a\rCOMMIT",
-            "Rollback to savepoint cockroach_restart",
-            "SAVEPOINT a",
-            "RELEASE SAVEPOINT a",
-            "END",
-            "ABORT",
-            "START TRANSACTION",
-            "PREPARE TRANSACTION 'a'",
-            "COMMIT PREPARED 'a'",
-            ";COMMIT",
-            ";;-- x\n ; COMMIT",
-            "\u{a0}COMMIT",
-            "\u{feff}COMMIT",
-            "\x0bCOMMIT",
-            "END\u{a0}",
-            "COMMIT\u{feff}",
-            "SELECT '\0'",
-            "\"COMMIT\"",
-            "",
-            " -- nothing",
-            "/* open",
-        ] {
-            for server in EVERY {
-                assert!(check(server, true, sql).is_err(), "{sql:?} on {server}");
-            }
-        }
-        for sql in [
-            "SELECT 1; COMMIT",
-            "SELECT 1;\u{a0}COMMIT",
-            "SELECT ';'; COMMIT",
-            "SELECT 1; /* ; */ END",
-            "CREATE TABLE trigger (a); COMMIT",
-            "CREATE TRIGGER t INSERT ON a BEGIN SELECT 1; END; COMMIT",
-        ] {
-            assert!(check(Server::Sqlite, true, sql).is_err(), "{sql:?}");
-        }
-        for sql in [
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "set local transaction_isolation = 'x'",
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            "DISCARD ALL",
-            "DEALLOCATE a",
-            "COPY t FROM STDIN",
-        ] {
-            assert!(check(Server::Postgres, true, sql).is_err(), "{sql:?}");
-        }
-    }
-
-    #[test]
-    fn other_statements_pass() {
-        for sql in [
-            "SELECT 1",
-            "select 'COMMIT; ROLLBACK'",
-            "SELECT 1;",
-            "INSERT INTO t VALUES ('a;b')",
-            "WITH j AS (SELECT 1) SELECT * FROM j",
-            "(SELECT 1)",
-            "EXPLAIN SELECT 1",
-            "SET LOCAL lock_timeout = 1000",
-            "SET CONSTRAINTS ALL DEFERRED",
-            "COMMITTED",
-            "-- begin\nSELECT 1",
-        ] {
-            for server in EVERY {
-                assert_eq!(check(server, true, sql), Ok(Sent::Plain), "{sql} on {server}");
-            }
-        }
-        let function = "CREATE FUNCTION f() RETURNS int8 BEGIN ATOMIC SELECT 1; SELECT 2; END";
-        assert_eq!(check(Server::Postgres, true, function), Ok(Sent::Plain));
-        let trigger =
-            "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN UPDATE a SET b = ';'; SELECT 2; END; SELECT 1";
-        assert_eq!(check(Server::Sqlite, true, trigger), Ok(Sent::Plain));
-    }
-
-    #[test]
-    fn what_changes_the_session_is_told_and_ddl_is_refused_on_cockroachdb_where_it_writes() {
-        for sql in [
-            "SET lock_timeout = 1",
-            "set session x = 1",
-            "RESET ALL",
-            "PREPARE p AS SELECT 1",
-            "LISTEN a",
-            "SET ROLE x",
-        ] {
-            assert_eq!(check(Server::Postgres, true, sql), Ok(Sent::ChangesSession), "{sql}");
-        }
-        for sql in
-            ["CREATE TABLE t (id INT8)", " alter table t add c int8", "/* x */ DROP TABLE t", "TRUNCATE t"]
-        {
-            assert!(check(Server::Cockroach, true, sql).is_err(), "{sql}");
-            assert_eq!(check(Server::Cockroach, false, sql), Ok(Sent::Plain), "{sql}");
-            assert_eq!(check(Server::Postgres, true, sql), Ok(Sent::Plain), "{sql}");
-        }
-    }
-
-    #[test]
-    fn a_reading_transaction_on_sqlite_cannot_switch_writing_on() {
-        for sql in
-            ["PRAGMA query_only = OFF", "pragma main.\"QUERY_ONLY\"(0)", "SELECT 1; PRAGMA query_only=0"]
-        {
-            assert!(check(Server::Sqlite, false, sql).is_err(), "{sql}");
-            assert!(check(Server::Sqlite, true, sql).is_ok(), "{sql}");
-        }
-    }
-}
+mod tests;

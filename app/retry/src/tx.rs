@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
 use crate::record::Proof;
-use crate::shared::{Shared, over};
+use crate::session::Ask;
+use crate::shared::Shared;
 use crate::{Class, Server};
 
 /// An open transaction, as a body sees it: a SeaORM connection, whose nested `begin` is a savepoint.
@@ -38,28 +39,16 @@ use crate::{Class, Server};
 /// }
 /// ```
 pub struct Tx {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// 0: the transaction itself, which is only ever lent.
-    savepoint: u32,
+    pub(crate) savepoint: u32,
 }
 
 impl Tx {
-    pub(crate) fn new(shared: Arc<Shared>, savepoint: u32) -> Self {
-        Self { shared, savepoint }
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    pub(crate) fn savepoint(&self) -> u32 {
-        self.savepoint
-    }
-
     /// The server that this transaction runs on.
     #[must_use]
     pub fn server(&self) -> Server {
-        self.shared.version.server
+        self.shared.frame.version.server
     }
 
     /// The SQL dialect of the connection.
@@ -103,18 +92,19 @@ impl Tx {
 
     fn prove(&self, proof: Proof) {
         let mut record = self.shared.record();
-        if self.shared.contract.is_idempotent() {
+        if self.shared.frame.contract.is_idempotent() {
             record.proof = Some(proof);
         } else {
-            let why = "the body of `run` cannot tell what became of an earlier attempt: use `run_idempotent`";
-            record.fail(DbErr::Custom(why.to_owned()), Class::Other);
+            record.refuse(
+                "the body of `run` cannot tell what became of an earlier attempt: use `run_idempotent`",
+            );
         }
     }
 
     /// An error to return from the body, after which the transaction is rolled back and tried again like after a conflict.
     #[must_use]
     pub fn again(&self, why: &str) -> DbErr {
-        self.shared.record().fail(DbErr::Custom(why.to_owned()), Class::Conflict)
+        self.shared.record().fail((DbErr::Custom(why.to_owned()), Class::Conflict))
     }
 
     /// The error that has ended this transaction, if one has. It is repeated for every further statement.
@@ -131,24 +121,15 @@ impl Tx {
     /// The database's. SQLite has no COPY.
     pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
         // The statement itself is not judged: the protocol takes nothing but COPY.
-        let mut slot = self.shared.ready(self.savepoint, "SELECT").await?;
-        let session = slot.as_mut().ok_or_else(over)?;
-        let answer = self.shared.within(session.copy_in(statement, rows)).await;
-        self.shared.answered(self.savepoint, answer)
+        let mut link = self.shared.open(self.savepoint).await?;
+        let answer = link.ask(&(statement, rows), |session, (sql, rows)| session.copy_in(sql, rows)).await;
+        self.shared.record().answered(self.savepoint, answer)
     }
 
-    /// Refuses what neither the driver nor the protocol can carry, before anything is sent.
-    pub(crate) fn check_parameters(&self, statement: &Statement) -> Result<(), DbErr> {
-        let max = if self.server() == Server::Sqlite { 32_766 } else { 65_535 };
-        let count = statement.values.as_ref().map_or(0, |values| values.0.len());
-        if count <= max {
-            return Ok(());
-        }
-        let why = format!(
-            "a statement has {count} parameters, and {} takes {max}: split it, for example into several inserts",
-            self.server()
-        );
-        Err(self.shared.record().statement_failed(self.savepoint, DbErr::Custom(why), Class::Driver))
+    async fn ask<T>(&self, statement: &Statement, send: Ask<Statement, T>) -> Result<T, DbErr> {
+        let mut link = self.shared.ready(self.savepoint, statement).await?;
+        let answer = link.ask(statement, send).await;
+        self.shared.record().answered(self.savepoint, answer)
     }
 }
 
@@ -167,33 +148,18 @@ impl ConnectionTrait for Tx {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.check_parameters(&statement)?;
-        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
-        let session = slot.as_mut().ok_or_else(over)?;
-        let answer = self.shared.within(session.execute(&statement)).await;
-        self.shared.answered(self.savepoint, answer)
+        self.ask(&statement, |session, statement| session.execute(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let mut slot = self.shared.ready(self.savepoint, sql).await?;
-        let session = slot.as_mut().ok_or_else(over)?;
-        let answer = self.shared.within(session.execute_unprepared(sql)).await;
-        self.shared.answered(self.savepoint, answer)
+        self.execute_raw(Statement::from_string(self.server().backend(), sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.check_parameters(&statement)?;
-        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
-        let session = slot.as_mut().ok_or_else(over)?;
-        let answer = self.shared.within(session.query_one(&statement)).await;
-        self.shared.answered(self.savepoint, answer)
+        self.ask(&statement, |session, statement| session.query_one(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.check_parameters(&statement)?;
-        let mut slot = self.shared.ready(self.savepoint, &statement.sql).await?;
-        let session = slot.as_mut().ok_or_else(over)?;
-        let answer = self.shared.within(session.query_all(&statement)).await;
-        self.shared.answered(self.savepoint, answer)
+        self.ask(&statement, |session, statement| session.query_all(statement)).await
     }
 }

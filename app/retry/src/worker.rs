@@ -1,9 +1,10 @@
-//! Where connections come from: a pool, and a worker that keeps one from run to run.
+//! A worker, which keeps its connection from run to run.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
@@ -16,69 +17,14 @@ const IDLE_MAX: Duration = Duration::from_millis(200);
 /// How long a busy one does: others wait for it no longer than that. So no ping is needed in between.
 const KEPT_MAX: Duration = Duration::from_secs(2);
 
-/// A pool, what is known of its server, and a worker's own place for a connection.
-#[derive(Clone)]
-pub(crate) struct Source {
+/// A pool, and a place for one of its connections.
+struct Keeping {
     pool: Arc<dyn Sessions>,
-    version: Arc<OnceLock<Version>>,
-    own: Option<Arc<Own>>,
+    place: Arc<Mutex<Place>>,
 }
 
-impl Source {
-    pub(crate) fn new(pool: Arc<dyn Sessions>) -> Self {
-        let version = OnceLock::new();
-        if let Some(server) = pool.server() {
-            let _ = version.set(Version::plain(server));
-        }
-        Self { pool, version: Arc::new(version), own: None }
-    }
-
-    fn for_worker(&self) -> Self {
-        Self { own: Some(Arc::default()), ..self.clone() }
-    }
-
-    pub(crate) fn identity(&self) -> usize {
-        self.pool.identity()
-    }
-
-    /// The server's version, once it was asked.
-    pub(crate) fn version(&self) -> Option<Version> {
-        self.version.get().copied()
-    }
-
-    pub(crate) fn learn(&self, text: &str) -> Version {
-        *self.version.get_or_init(|| Version::parse(text))
-    }
-
-    pub(crate) async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        if let Some(session) = self.own.as_ref().and_then(|own| own.take()) {
-            return Ok(session);
-        }
-        let session = self.pool.acquire(unnamed).await?;
-        if let Some(own) = &self.own {
-            own.lock().since = Some(Instant::now());
-        }
-        Ok(session)
-    }
-
-    pub(crate) fn release(&self, session: Box<dyn Session>, close: bool) {
-        match &self.own {
-            Some(own) if !close => own.put(session),
-            _ => session.release(close),
-        }
-    }
-
-    pub(crate) async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
-        self.pool.end_orphan(id).await
-    }
-}
-
-/// A worker's own place for a connection.
 #[derive(Default)]
-struct Own(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
+struct Place {
     /// Between two runs.
     session: Option<Box<dyn Session>>,
     /// When it was taken from the pool.
@@ -89,50 +35,69 @@ struct Kept {
     watched: bool,
 }
 
-impl Own {
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Sessions for Keeping {
+    fn version(&self) -> Option<Version> {
+        self.pool.version()
     }
 
-    fn take(&self) -> Option<Box<dyn Session>> {
-        self.lock().session.take()
+    fn identity(&self) -> usize {
+        self.pool.identity()
     }
 
-    fn put(self: &Arc<Self>, session: Box<dyn Session>) {
-        let mut kept = self.lock();
+    async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
+        let kept = lock(&self.place).session.take();
+        if let Some(session) = kept {
+            return Ok(session);
+        }
+        let session = self.pool.acquire(unnamed).await?;
+        lock(&self.place).since = Some(Instant::now());
+        Ok(session)
+    }
+
+    async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
+        self.pool.end_orphan(id).await
+    }
+
+    fn release(&self, session: Box<dyn Session>, close: bool) {
+        let mut place = lock(&self.place);
         let runtime = tokio::runtime::Handle::try_current().ok();
-        let old = kept.since.is_none_or(|since| since.elapsed() >= KEPT_MAX);
-        let Some(runtime) = runtime.filter(|_| !old && kept.session.is_none()) else {
-            drop(kept);
-            return session.release(false);
+        let old = place.since.is_none_or(|since| since.elapsed() >= KEPT_MAX);
+        let Some(runtime) = runtime.filter(|_| !close && !old && place.session.is_none()) else {
+            drop(place);
+            return session.release(close);
         };
-        kept.session = Some(session);
-        kept.idle_since = Some(Instant::now());
-        if !std::mem::replace(&mut kept.watched, true) {
-            let own = Arc::downgrade(self);
-            runtime.spawn(async move {
-                loop {
-                    tokio::time::sleep(IDLE_MAX).await;
-                    let Some(own) = own.upgrade() else { return };
-                    let mut kept = own.lock();
-                    if kept.session.is_some()
-                        && kept.idle_since.is_some_and(|since| since.elapsed() < IDLE_MAX)
-                    {
-                        continue;
-                    }
-                    kept.watched = false;
-                    let idle = kept.session.take();
-                    drop(kept);
-                    return idle.map_or((), |session| session.release(false));
-                }
-            });
+        place.session = Some(session);
+        place.idle_since = Some(Instant::now());
+        if !std::mem::replace(&mut place.watched, true) {
+            runtime.spawn(watch(Arc::downgrade(&self.place)));
         }
     }
 }
 
-impl Drop for Own {
+/// Gives the connection back once it idles.
+async fn watch(place: Weak<Mutex<Place>>) {
+    loop {
+        tokio::time::sleep(IDLE_MAX).await;
+        let Some(place) = place.upgrade() else { return };
+        let mut place = lock(&place);
+        let idles = place.idle_since.is_none_or(|since| since.elapsed() >= IDLE_MAX);
+        if place.session.is_none() || idles {
+            place.watched = false;
+            let idle = place.session.take();
+            drop(place);
+            return idle.map_or((), |session| session.release(false));
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(session) = self.take() {
+        if let Some(session) = self.session.take() {
             session.release(false);
         }
     }
@@ -148,7 +113,8 @@ pub struct Worker {
 
 impl Worker {
     pub(crate) fn new(runner: &Runner) -> Self {
-        Self { runner: Runner { source: runner.source.for_worker(), ..runner.clone() } }
+        let sessions = Keeping { pool: runner.sessions.clone(), place: Arc::default() };
+        Self { runner: Runner { sessions: Arc::new(sessions), ..runner.clone() } }
     }
 
     /// As [`Runner::run`].

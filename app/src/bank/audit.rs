@@ -108,7 +108,7 @@ impl Bank {
     ///
     /// A [`ReadError`] where it could not be read; what is broken is not an error but an [`Audit`].
     pub async fn audit(&self) -> Result<Audit, ReadError> {
-        match caught(self.runner.read("audit", async |tx| audit(tx).await)).await {
+        match caught(self.runner.read_for_long("audit", async |tx| audit(tx).await)).await {
             Ok(audit) => audit,
             Err(panicked) => Err(Error::Body(panicked.into())),
         }
@@ -121,7 +121,7 @@ impl Bank {
     ///
     /// As [`audit`](Self::audit).
     pub async fn audit_totals(&self) -> Result<Audit, ReadError> {
-        match caught(self.runner.read("audit totals", async |tx| audit_totals(tx).await)).await {
+        match caught(self.runner.read_for_long("audit totals", async |tx| audit_totals(tx).await)).await {
             Ok(audit) => audit,
             Err(panicked) => Err(Error::Body(panicked.into())),
         }

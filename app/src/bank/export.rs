@@ -1,12 +1,16 @@
 //! Writing the bank out as CSV, one snapshot a table, read page by page: the whole of it is never in memory.
+//!
+//! Whoever reads may be slow: pages are written beside the transaction, which is kept from idling meanwhile, for servers end
+//! idle ones. So the snapshot lasts as long as this program does, and no longer.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::bank::Error;
 use ::entity::prelude::{Accounts, Transfers};
 use ::entity::{accounts, transfers};
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use sea_orm_retry::Tx;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +20,9 @@ use super::{Bank, row};
 
 /// So many rows are read at once.
 const PAGE: u64 = 5000;
+
+/// How often the server hears of a transaction that waits for its reader.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Which rows to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,25 +52,51 @@ pub enum ExportError {
 
 /// Where an export goes, however many attempts it takes.
 struct Output<W, P> {
-    to: W,
+    /// Not there while it is written to.
+    to: Option<W>,
     progress: P,
     rows: u64,
 }
 
+impl<W: Write + Send + 'static, P> Output<W, P> {
+    /// Begins to write, on a thread of its own: it takes as long as the reader likes.
+    fn begin(&mut self, write: impl FnOnce(&mut W) -> io::Result<()> + Send + 'static) -> Writing<W> {
+        let to = self.to.take();
+        tokio::task::spawn_blocking(move || {
+            let mut to = to.ok_or_else(|| io::Error::other("the write before it has not ended"))?;
+            write(&mut to)?;
+            Ok(to)
+        })
+    }
+
+    fn end(&mut self, written: Result<io::Result<W>, tokio::task::JoinError>) -> Result<(), ExportError> {
+        self.to = Some(written.map_err(io::Error::other)??);
+        Ok(())
+    }
+}
+
+/// A write on its way.
+type Writing<W> = tokio::task::JoinHandle<io::Result<W>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Bank {
-    /// Writes rows after a header, telling `progress` after each page how many those are; answers with how many there were.
+    /// Writes rows after a header, telling `progress` after each page how many those are; answers with how many there were, and
+    /// with where they went.
     ///
     /// # Errors
     ///
     /// An [`ExportError`].
-    pub async fn export(
+    pub async fn export<W: Write + Send + 'static>(
         &self,
         what: What,
-        to: impl Write,
+        to: W,
         stop: &CancellationToken,
         progress: impl FnMut(u64),
-    ) -> Result<u64, Error<ExportError>> {
-        let output = Mutex::new(Output { to, progress, rows: 0 });
+    ) -> Result<(u64, W), Error<ExportError>> {
+        let output = Mutex::new(Output { to: Some(to), progress, rows: 0 });
         self.runner
             .read("export", async |tx| match what {
                 What::Accounts => write_pages::<Account>(tx, &output, stop).await,
@@ -71,20 +104,27 @@ impl Bank {
             })
             .await?;
         let mut output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
-        output.to.flush().map_err(|error| Error::Body(error.into()))?;
-        Ok(output.rows)
+        let flushing = output.begin(W::flush);
+        let flushed = tokio::select! {
+            flushed = flushing => output.end(flushed),
+            () = stop.cancelled() => Err(ExportError::Stopped),
+        };
+        flushed.map_err(Error::Body)?;
+        Ok((output.rows, output.to.expect("it was given back")))
     }
 }
 
 async fn write_pages<R: Exported>(
     tx: &Tx,
-    output: &Mutex<Output<impl Write, impl FnMut(u64)>>,
+    output: &Mutex<Output<impl Write + Send + 'static, impl FnMut(u64)>>,
     stop: &CancellationToken,
 ) -> Result<(), ExportError> {
-    let output = || output.lock().unwrap_or_else(PoisonError::into_inner);
-    let written = output().rows;
-    if written > 0 {
-        return Err(ExportError::SnapshotLost(written));
+    let (rows, untouched) = {
+        let output = lock(output);
+        (output.rows, output.to.is_some())
+    };
+    if rows > 0 || !untouched {
+        return Err(ExportError::SnapshotLost(rows));
     }
     let mut last = None;
     loop {
@@ -100,13 +140,34 @@ async fn write_pages<R: Exported>(
         for row in &page {
             row.write(',', &mut text);
         }
-        let mut output = output();
-        output.to.write_all(&text)?;
-        output.rows += page.len() as u64;
-        let rows = output.rows;
-        (output.progress)(rows);
+        let writing = lock(output).begin(move |to| to.write_all(&text));
+        let written = kept(tx, writing, stop).await?;
+        {
+            let mut output = lock(output);
+            output.end(written)?;
+            output.rows += page.len() as u64;
+            let rows = output.rows;
+            (output.progress)(rows);
+        }
         let Some(end) = page.into_iter().last() else { return Ok(()) };
         last = Some(end);
+    }
+}
+
+/// Waits for a write, and keeps the transaction from idling.
+async fn kept<T>(
+    tx: &Tx,
+    mut writing: tokio::task::JoinHandle<T>,
+    stop: &CancellationToken,
+) -> Result<Result<T, tokio::task::JoinError>, ExportError> {
+    loop {
+        tokio::select! {
+            written = &mut writing => return Ok(written),
+            () = stop.cancelled() => return Err(ExportError::Stopped),
+            () = tokio::time::sleep(KEEP_EVERY) => {
+                tx.execute_unprepared("SELECT 1").await?;
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! added again; one that is there with another is rejected, and so is one whose key stood on an earlier line.
 
 mod conflict;
-pub(crate) mod parse;
+pub(crate) mod header;
 mod seen;
 
 use std::collections::HashSet;
@@ -17,36 +17,24 @@ use std::io::{self, BufRead};
 use std::marker::PhantomData;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::bank::Error;
 use database::Server;
-use futures_util::stream::{self, Stream};
 use sea_orm_retry::{Class, Tx};
-use tokio::sync::mpsc::Receiver;
 
 use super::Bank;
 use super::bulk::Table;
 use super::csv::Reader;
-use super::load::{Chunk, Load, LoadError, Loaded, Loading, Rejected, Stopped, load};
+use super::file::{FileError, OnError, Rows, header};
+use super::load::{Load, LoadError, Loaded, Loading, Part, Rejected, Stopped, load};
 use super::record::{Account, Record, Transfer};
 use conflict::{Compared, Reasons};
-use parse::{Found, Header, Kind, parse, read_header};
+use header::{Header, Kind, Records, read_header};
 use seen::Seen;
 
 /// The fewest rows that go by COPY. What it sends and how it ends are two messages, of which the second waits until the
 /// server's TCP has acknowledged the first (40 ms on Linux), for the driver leaves Nagle's algorithm on; arrays are one.
 pub const COPY_MIN: usize = 4000;
-
-/// What to do about a row that cannot be added.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// Begin no further chunk.
-    #[default]
-    Stop,
-    /// Leave it out.
-    Skip,
-}
 
 /// What an import came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,33 +51,13 @@ pub struct Imported {
     pub chunks: u64,
 }
 
-/// Why an import ended early. The chunks before stay.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// It has no header that is known. Nothing is changed.
-    #[error("{0}")]
-    Header(String),
-    /// The file cannot be read further.
-    #[error("the file cannot be read further: {0}")]
-    Unreadable(io::Error),
-    /// A row cannot be added, and [`OnError::Stop`] was asked for.
-    #[error("line {}: {}", .0.line, .0.reason)]
-    Rejected(Rejected),
-    /// What was rejected cannot be told, or which rows are in place not be kept.
-    #[error("a file that is needed on the way cannot be written: {0}")]
-    Unwritable(io::Error),
-    /// A chunk was not applied.
-    #[error("{0}")]
-    Load(Box<Error<LoadError>>),
-}
-
 impl Bank {
     /// Adds the rows of a file, accounts or transfers as its header says, telling `progress` after each chunk and
     /// `reject` of each row that is left out. What that fails with ends the import.
     ///
     /// # Errors
     ///
-    /// An [`ImportError`], with what is in place.
+    /// An [`FileError`], with what is in place.
     pub async fn import(
         &self,
         input: impl BufRead + Send + 'static,
@@ -97,17 +65,10 @@ impl Bank {
         on_error: OnError,
         progress: impl FnMut(&Imported),
         reject: impl FnMut(&Rejected) -> io::Result<()>,
-    ) -> Result<Imported, (ImportError, Imported)> {
-        let header = tokio::task::spawn_blocking(move || {
-            let mut reader = Reader::new(input);
-            read_header(&mut reader).map(|header| (header, reader))
-        });
-        let nothing = |error| (error, Imported::default());
-        let (header, reader) = tokio::select! {
-            header = header => header
-                .map_err(|panicked| nothing(ImportError::Unreadable(panicked.into())))?
-                .map_err(|reason| nothing(ImportError::Header(reason)))?,
-            () = loading.stop.cancelled() => return Ok(Imported::default()),
+    ) -> Result<Imported, (FileError, Imported)> {
+        let header = header(input, &loading.stop, read_header).await;
+        let Some((header, reader)) = header.map_err(|error| (error, Imported::default()))? else {
+            return Ok(Imported::default());
         };
         match header.kind {
             Kind::Accounts => {
@@ -127,20 +88,18 @@ impl Bank {
         on_error: OnError,
         mut progress: impl FnMut(&Imported),
         reject: impl FnMut(&Rejected) -> io::Result<()>,
-    ) -> Result<Imported, (ImportError, Imported)> {
-        let seen = Seen::new().map_err(|error| (ImportError::Unwritable(error), Imported::default()))?;
+    ) -> Result<Imported, (FileError, Imported)> {
+        let seen = Seen::new().map_err(|error| (FileError::NoTemporary(error), Imported::default()))?;
         let import = Import {
             table: R::TABLE.first(R::columns(header.fields)),
-            on_error,
             in_the_way: AtomicBool::new(false),
-            state: Mutex::new(State { seen, reject, rejected: 0, ended: None }),
+            rows: Rows::new(on_error, reject),
+            seen: Mutex::new(seen),
         };
-        let chunk = loading.chunk;
-        let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        std::thread::spawn(move || parse::<R, _>(reader, header.fields, chunk, &sender));
-        let rows = (&import, PhantomData::<R>);
-        let sum = |loaded: &Loaded<Placed>| progress(&import.state().sum(loaded));
-        let loaded = load(&self.runner, &rows, loading, import.chunks(receiver), sum).await;
+        let chunks = import.rows.chunks(reader, Records::<R>::of(header), loading);
+        let load_of = (&import, PhantomData::<R>);
+        let sum = |loaded: &Loaded<Placed>| progress(&import.sum(loaded));
+        let loaded = load(&self.runner, &load_of, loading, chunks, sum).await;
         if loaded.is_ok() {
             self.rows_added(R::TABLE.name).await;
         }
@@ -166,37 +125,10 @@ impl AddAssign for Placed {
 /// An import on its way.
 struct Import<F> {
     table: Table,
-    on_error: OnError,
     /// Whether COPY has met a row that is there already, and no chunk since was without.
     in_the_way: AtomicBool,
-    state: Mutex<State<F>>,
-}
-
-/// What its chunks have in common.
-struct State<F> {
-    seen: Seen,
-    reject: F,
-    /// How many rows were told to that.
-    rejected: u64,
-    /// Why no more rows come, where that is not the file's end.
-    ended: Option<ImportError>,
-}
-
-impl<F: FnMut(&Rejected) -> io::Result<()>> State<F> {
-    fn reject(&mut self, row: &Rejected) -> io::Result<()> {
-        self.rejected += 1;
-        (self.reject)(row)
-    }
-
-    fn sum(&self, loaded: &Loaded<Placed>) -> Imported {
-        Imported {
-            rows: loaded.rows,
-            found: loaded.found,
-            present: loaded.done.present,
-            rejected: self.rejected,
-            chunks: loaded.chunks,
-        }
-    }
+    rows: Rows<F>,
+    seen: Mutex<Seen>,
 }
 
 impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, PhantomData<R>) {
@@ -204,7 +136,7 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
     type Done = Placed;
     const KIND: &'static str = "import";
 
-    async fn add(&self, tx: &Tx, _: &str, rows: &[R]) -> Result<Placed, LoadError> {
+    async fn add(&self, tx: &Tx, _: &Part<'_>, rows: &[R]) -> Result<Placed, LoadError> {
         let import = self.0;
         let mut placed = Placed::default();
         let sendable = import.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
@@ -224,10 +156,10 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
         Ok(placed)
     }
 
-    async fn look(&self, tx: &Tx, rows: &[R]) -> Result<Placed, LoadError> {
+    async fn look(&self, tx: &Tx, _: &Part<'_>, rows: &[R]) -> Result<Placed, LoadError> {
         let mut placed = Placed::default();
         // Where no row may be left out, a chunk is in place with all of its rows.
-        if self.0.on_error == OnError::Skip {
+        if self.0.rows.on_error == OnError::Skip {
             let sendable = self.0.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
             let different = R::different(tx, &sendable).await?;
             self.0.leave_out(sendable.into_iter(), different, &mut placed)?;
@@ -240,21 +172,27 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
         let left_out = std::mem::take(&mut part.done.rejected);
         let added = if part.found == 0 { &mut part.rows } else { &mut part.found };
         *added -= part.done.present + left_out.len() as u64;
-        let mut state = import.state();
         for row in &left_out {
-            state.reject(row).map_err(LoadError::Unwritable)?;
+            import.rows.reject(row).map_err(LoadError::Unwritable)?;
         }
         let left_out: HashSet<u64> = left_out.into_iter().map(|row| row.line).collect();
+        let mut seen = import.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for row in rows.iter().filter(|row| !left_out.contains(&row.line())) {
-            state.seen.add(row.key(), row.line()).map_err(LoadError::Unwritable)?;
+            seen.add(row.key(), row.line()).map_err(LoadError::Unwritable)?;
         }
         Ok(())
     }
 }
 
 impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
-    fn state(&self) -> MutexGuard<'_, State<F>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sum(&self, loaded: &Loaded<Placed>) -> Imported {
+        Imported {
+            rows: loaded.rows,
+            found: loaded.found,
+            present: loaded.done.present,
+            rejected: self.rows.rejected(),
+            chunks: loaded.chunks,
+        }
     }
 
     /// Whether COPY is worth a try: not where an attempt of this chunk has failed, perhaps by COPY.
@@ -295,7 +233,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
             text.pop();
             placed.rejected.push(Rejected { line: row.line(), reason, row: text });
         }
-        match self.on_error {
+        match self.rows.on_error {
             OnError::Stop if !placed.rejected.is_empty() => {
                 Err(LoadError::Rejected(std::mem::take(&mut placed.rejected)))
             }
@@ -303,49 +241,22 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         }
     }
 
-    /// The chunks that the reading thread finds.
-    fn chunks<R: Record>(&self, found: Receiver<Found<R>>) -> impl Stream<Item = Chunk<R>> {
-        stream::unfold(found, async |mut found| {
-            loop {
-                let stopped = || Found::Broken(io::Error::other("its reader stopped"));
-                let why = match found.recv().await.unwrap_or_else(stopped) {
-                    Found::Chunk(chunk) => return Some((chunk, found)),
-                    Found::End => return None,
-                    Found::Broken(error) => ImportError::Unreadable(error),
-                    Found::Rejected(row) if self.on_error == OnError::Stop => ImportError::Rejected(row),
-                    Found::Rejected(row) => match self.state().reject(&row) {
-                        Ok(()) => continue,
-                        Err(error) => ImportError::Unwritable(error),
-                    },
-                };
-                self.state().ended = Some(why);
-                return None;
-            }
-        })
-    }
-
     fn conclude<R: Record>(
         self,
         loaded: Result<Loaded<Placed>, Stopped<Placed>>,
         interrupted: bool,
-    ) -> Result<Imported, (ImportError, Imported)> {
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (loaded, ended) = match loaded {
-            Ok(loaded) => (loaded, state.ended.take()),
-            Err((error, loaded)) => (loaded, Some(error.into())),
-        };
-        let mut imported = state.sum(&loaded);
+    ) -> Result<Imported, (FileError, Imported)> {
+        let (loaded, ended) = self.rows.conclude(loaded);
+        let mut imported = self.sum(&loaded);
         if let Some(error) = ended {
-            // In this way to end there is one that nobody was told of.
-            imported.rejected += u64::from(matches!(error, ImportError::Rejected(_)));
             return Err((error, imported));
         }
         // Where every row was new none repeats another, and an interrupted run has more to come.
         if interrupted || imported.present + imported.found == 0 {
             return Ok(imported);
         }
-        let (mut first, mut repeated) = (None::<Rejected>, 0);
-        let State { seen, mut reject, .. } = state;
+        let mut first = None::<Rejected>;
+        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         let told = seen.repeated(|row| {
             let name = R::key_text(row.key);
             let row = Rejected {
@@ -353,36 +264,24 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
                 reason: format!("{} {name} stands on line {} already", R::NAME, row.first_line),
                 row: name.into_bytes(),
             };
-            reject(&row)?;
-            repeated += 1;
+            self.rows.reject(&row)?;
             if first.as_ref().is_none_or(|first| first.line > row.line) {
                 first = Some(row);
             }
             Ok(())
         });
+        let repeated = self.rows.rejected() - imported.rejected;
         imported.rejected += repeated;
         // The first of each is present, or was found: so are those that repeat it.
         let of_present = repeated.min(imported.present);
         imported.present -= of_present;
         imported.found -= repeated - of_present;
         match (told, first) {
-            (Err(error), _) => Err((ImportError::Unwritable(error), imported)),
-            (Ok(()), Some(row)) if self.on_error == OnError::Stop => {
-                Err((ImportError::Rejected(row), imported))
+            (Err(error), _) => Err((FileError::Unwritable(error), imported)),
+            (Ok(()), Some(row)) if self.rows.on_error == OnError::Stop => {
+                Err((FileError::Rejected(row), imported))
             }
             (Ok(()), _) => Ok(imported),
-        }
-    }
-}
-
-impl From<Error<LoadError>> for ImportError {
-    fn from(error: Error<LoadError>) -> Self {
-        match error {
-            Error::Body(LoadError::Rejected(mut rows)) if !rows.is_empty() => {
-                Self::Rejected(rows.swap_remove(0))
-            }
-            Error::Body(LoadError::Unwritable(error)) => Self::Unwritable(error),
-            error => Self::Load(Box::new(error)),
         }
     }
 }

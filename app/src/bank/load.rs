@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::batch::{Batch, Once, apply_once, halve};
+use super::pay::Turn;
 
 /// How a load goes about it.
 #[derive(Clone, Debug)]
@@ -43,11 +44,16 @@ pub(crate) trait Load {
     /// A word for it: a part of the ids of its chunks.
     const KIND: &'static str;
 
-    /// Adds rows, in the transaction of their chunk. The name is the chunk's own in its run.
-    async fn add(&self, tx: &Tx, name: &str, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
+    /// Waits, before a part's transaction begins, for the turn that it holds until that has ended.
+    async fn turn(&self, _rows: &[Self::Row]) -> Option<Turn> {
+        None
+    }
+
+    /// Adds rows, in the transaction of their part.
+    async fn add(&self, tx: &Tx, part: &Part<'_>, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
 
     /// Looks at rows that an earlier call has added.
-    async fn look(&self, tx: &Tx, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
+    async fn look(&self, tx: &Tx, part: &Part<'_>, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
 
     /// Told of rows whose transaction is committed, and of what it came to, from which it may take what is not to count.
     ///
@@ -57,6 +63,14 @@ pub(crate) trait Load {
     fn in_place(&self, _rows: &[Self::Row], _part: &mut Loaded<Self::Done>) -> Result<(), LoadError> {
         Ok(())
     }
+}
+
+/// A chunk, or a half of one: what is applied in one transaction.
+pub(crate) struct Part<'a> {
+    /// Its own name in its run, the same whenever the run is told again.
+    pub(crate) name: &'a str,
+    /// Its row in `batches`.
+    pub(crate) id: Uuid,
 }
 
 /// The rows of one transaction.
@@ -188,7 +202,7 @@ pub(crate) async fn load<L: Load>(
 }
 
 /// Applies one chunk, in halves where it has to be.
-async fn apply<L: Load>(
+pub(crate) async fn apply<L: Load>(
     runner: &Runner,
     load: &L,
     run: Uuid,
@@ -225,13 +239,14 @@ async fn apply_part<L: Load>(
 ) -> Result<Option<Loaded<L::Done>>, Error<LoadError>> {
     let count = rows.len() as u64;
     let id = Uuid::new_v5(&run, format!("{}/{name}", L::KIND).as_bytes());
-    let batch = Batch { id, rows: count };
+    let (part, batch) = (Part { name, id }, Batch { id, rows: count });
+    let _turn = load.turn(rows).await;
     loop {
         let applied = apply_once(
             runner,
             batch,
-            async |tx| load.add(tx, name, rows).await,
-            async |tx| load.look(tx, rows).await,
+            async |tx| load.add(tx, &part, rows).await,
+            async |tx| load.look(tx, &part, rows).await,
         );
         match applied.await {
             Ok(Once::Applied(done)) => return Ok(Some(Loaded { rows: count, found: 0, chunks: 1, done })),

@@ -1,14 +1,25 @@
 //! Times: which ones the bank takes, and how they are stored and read.
 //!
 //! A time is in UTC, in the years 1 to 9999, and whole microseconds: what every server stores and every reader of RFC 3339
-//! understands. Other programs may store others (`infinity` on PostgreSQL); reading those is an error, not a panic.
+//! understands. Files may have them as psql prints them, too. Other programs may store others (`infinity` on PostgreSQL); reading those is an error, not a panic.
+
+use std::sync::LazyLock;
 
 use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
 use sea_orm::{ColumnTrait, DbBackend, Value};
 use time::format_description::well_known::Rfc3339;
+use time::format_description::{self, OwnedFormatItem};
 use time::{OffsetDateTime, UtcOffset};
 
 use super::csv::Shown;
+
+/// As psql and CockroachDB's shell print one: `2026-01-31 12:00:00.5+01`, the zone by hours, minutes and seconds as far as it has
+/// them.
+static PRINTED: LazyLock<OwnedFormatItem> = LazyLock::new(|| {
+    let format = "[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]\
+                  [offset_hour sign:mandatory][optional [:[offset_minute][optional [:[offset_second]]]]]";
+    format_description::parse_owned::<2>(format).expect("a good format")
+});
 
 /// Reads a time from a file.
 ///
@@ -17,12 +28,20 @@ use super::csv::Shown;
 /// What is wrong with it, in one line that begins with `name`.
 pub(crate) fn parse(name: &str, text: &str) -> Result<OffsetDateTime, String> {
     let given = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("the {name} {} is not a time like 2026-01-31T12:00:00Z", Shown(text)))?;
+        .or_else(|_| OffsetDateTime::parse(text, &*PRINTED))
+        .map_err(|_| format!("the {name} {} is not {}", Shown(text), wanted(text)))?;
     given
         .checked_to_offset(UtcOffset::UTC)
         .filter(|utc| (1..=9999).contains(&utc.year()))
         .and_then(|utc| utc.replace_nanosecond(utc.nanosecond() / 1000 * 1000).ok())
         .ok_or_else(|| format!("the {name} {} is not in the years 1 to 9999 in UTC", Shown(text)))
+}
+
+/// What a text that is no time lacks.
+fn wanted(text: &str) -> &'static str {
+    let utc = OffsetDateTime::parse(&format!("{text}+00"), &*PRINTED).is_ok()
+        || OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok();
+    if utc { "a time with its zone: end it in Z where it is UTC" } else { "a time like 2026-01-31T12:00:00Z" }
 }
 
 /// A time in UTC, as RFC 3339 has it.
@@ -75,14 +94,30 @@ mod tests {
             ("2026-01-31T12:00:00Z", "2026-01-31 12:00:00"),
             ("2026-01-31T12:00:00.5+01:30", "2026-01-31 10:30:00.5"),
             ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00"),
+            ("2026-01-31 12:00:00+00", "2026-01-31 12:00:00"),
+            ("2026-01-31 12:00:00.123456-03", "2026-01-31 15:00:00.123456"),
+            ("2026-01-31 12:00:00+05:30", "2026-01-31 06:30:00"),
+            ("1840-01-31 12:00:00-00:01:15", "1840-01-31 12:01:15"),
+            ("2026-01-31 12:00:00+00:00", "2026-01-31 12:00:00"),
+            ("2026-01-31 12:00:00Z", "2026-01-31 12:00:00"),
             ("9999-12-31T23:59:59.9999999Z", "9999-12-31 23:59:59.999999"),
         ] {
             let moment = parse("created_at", text).expect(text);
             assert_eq!(value(moment, DbBackend::Sqlite), Value::from(stored), "{text}");
         }
-        for text in
-            ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+00:01", "0000-06-01T00:00:00Z", "infinity"]
-        {
+        for text in [
+            "9999-12-31T23:59:59-01:00",
+            "0001-01-01T00:00:00+00:01",
+            "0000-06-01T00:00:00Z",
+            "infinity",
+            "2026-01-31 12:00:00",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00+00",
+            "2026-01-31",
+            "2026-01-31 12:00:00+00 BC",
+            "10000-01-31 12:00:00+00",
+            "31.01.2026 12:00:00",
+        ] {
             let reason = parse("created_at", text).expect_err(text);
             assert!(reason.starts_with(&format!("the created_at `{text}` is not ")), "{reason}");
         }

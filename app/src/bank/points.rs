@@ -6,7 +6,7 @@ use sea_orm_retry::Tx;
 
 use super::Bank;
 use super::bulk::{Column, Table};
-use super::load::{Load, LoadError, Loaded, Loading, Nothing, Stopped, chunks, load};
+use super::load::{Load, LoadError, Loaded, Loading, Nothing, Part, Stopped, chunks, load};
 
 /// Coordinates are drawn from zero to below this, as in the tutorial.
 pub const COORDINATE_LIMIT: f64 = 1024.0;
@@ -27,12 +27,12 @@ impl Load for Points {
     type Done = Nothing;
     const KIND: &'static str = "points";
 
-    async fn add(&self, tx: &Tx, _: &str, rows: &[Point]) -> Result<Nothing, LoadError> {
+    async fn add(&self, tx: &Tx, _: &Part<'_>, rows: &[Point]) -> Result<Nothing, LoadError> {
         TABLE.insert(tx, rows.iter().map(|point| point.map(Into::into))).await?;
         Ok(Nothing)
     }
 
-    async fn look(&self, _: &Tx, _: &[Point]) -> Result<Nothing, LoadError> {
+    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[Point]) -> Result<Nothing, LoadError> {
         Ok(Nothing)
     }
 }

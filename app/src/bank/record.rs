@@ -231,7 +231,7 @@ fn end_with_moment(moment: Option<OffsetDateTime>, separator: char, text: &mut V
     text.push(b'\n');
 }
 
-fn whole_number(name: &str, text: &str) -> Result<i64, String> {
+pub(crate) fn whole_number(name: &str, text: &str) -> Result<i64, String> {
     text.parse().map_err(|error: std::num::ParseIntError| {
         use std::num::IntErrorKind::{NegOverflow, PosOverflow};
         match error.kind() {
@@ -242,7 +242,7 @@ fn whole_number(name: &str, text: &str) -> Result<i64, String> {
     })
 }
 
-fn money(name: &str, text: &str, at_least: i64) -> Result<i64, String> {
+pub(crate) fn money(name: &str, text: &str, at_least: i64) -> Result<i64, String> {
     let units = whole_number(name, text)?;
     if units >= at_least {
         return Ok(units);
@@ -294,6 +294,8 @@ mod tests {
             "id,balance,opening_balance\n1,5000,4000\n2,\"6000\",\"7000\"\n",
             "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31T12:00:00.123Z\n",
             "id,balance,opening_balance,created_at\n1,5000,4000,\"2026-01-31T12:00:00+01:30\"\n",
+            "id,balance,opening_balance,created_at\n1,5000,4000,2026-01-31 12:00:00.5+01:30\n",
+            "id,balance,opening_balance,created_at\r\n1,5000,4000,\"2026-01-31 12:00:00-00:01:15\"\r\n",
         ] {
             assert_no_other_rows::<Account>(text);
         }

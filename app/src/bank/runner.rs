@@ -3,16 +3,16 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use database::{Database, Server, reason};
+use database::{Database, Server, Watched, reason};
 use sea_orm::DbErr;
 use sea_orm_retry::{Attempt, Counter, Counts, Ended, Kind, Policy, Tx, Worker};
 
 use super::Panicked;
 
 /// Why a transaction is not known to be applied.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error<E> {
     /// The body's own error, after statements that all went well. Nothing is applied.
     #[error("{0}")]
@@ -111,7 +111,12 @@ pub struct Runner {
     server: Server,
     connections_max: Option<u32>,
     counter: Arc<Counter>,
+    /// Where a session is asked for that works for long; without it, it is waited for.
+    database: Option<Database>,
 }
+
+/// How long one statement over whole tables may take, as long as the server says that it is at it.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The methods of `sea_orm_retry::Runner`, with the bank's error.
 macro_rules! contracts {
@@ -145,7 +150,7 @@ impl Runner {
             }
         };
         let runner = sea_orm_retry::Runner::new(&database.connection, policy);
-        Self::of(runner, database.server, Some(connections))
+        Self { database: Some(database.clone()), ..Self::of(runner, database.server, Some(connections)) }
     }
 
     /// The bank's view of any runner on a server, for example one that records what is sent.
@@ -153,7 +158,7 @@ impl Runner {
     pub fn of(runner: sea_orm_retry::Runner, server: Server, connections_max: Option<u32>) -> Self {
         let counter = Arc::<Counter>::default();
         let runner = runner.observed_by(counter.clone());
-        Self { runner, _worker: None, server, connections_max, counter }
+        Self { runner, _worker: None, server, connections_max, counter, database: None }
     }
 
     /// The same for one of so many workers that each run one transaction after the other: it keeps its connection. With
@@ -172,6 +177,42 @@ impl Runner {
     pub fn reading_as_of(&self, ago: Duration) -> Self {
         let policy = Policy { read_as_of: Some(ago), ..self.runner.policy().clone() };
         Self { runner: self.runner.under(policy), ..self.clone() }
+    }
+
+    /// The same, whose runs are tried again for no longer than this.
+    #[must_use]
+    pub fn within(&self, total_time: Duration) -> Self {
+        let policy = self.runner.policy();
+        let policy = Policy { total_time: policy.total_time.min(total_time), ..policy.clone() };
+        Self { runner: self.runner.under(policy), ..self.clone() }
+    }
+
+    /// As [`read`](Self::read), for statements that take as long as they take: another session asks the server every few
+    /// seconds whether it is at it. Where it is not the connection is given up, and all is read again on another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_for_long<T, F>(&self, name: &'static str, body: F) -> Result<T, Error<DbErr>>
+    where
+        F: AsyncFnOnce(&Tx) -> Result<T, DbErr> + Clone,
+    {
+        let policy = Policy { answer_deadline: LONG, ..self.runner.policy().clone() };
+        let until = Instant::now() + policy.total_time;
+        let patient = Self { runner: self.runner.under(policy), ..self.clone() };
+        let Some(database) = &self.database else { return patient.read(name, body).await };
+        loop {
+            let session = Watched::default();
+            let noted = async |tx: &Tx| {
+                session.note(tx, self.server).await?;
+                (body.clone())(tx).await
+            };
+            match database.watch(&session, patient.read(name, noted)).await {
+                Ok(read) => return read,
+                Err(error) if Instant::now() < until => tracing::warn!(%error, "reading again"),
+                Err(error) => return Err(Error::Database { error, body: None }),
+            }
+        }
     }
 
     /// The server.

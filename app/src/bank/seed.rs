@@ -11,7 +11,7 @@ use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use super::accounts::{NewAccount, TABLE, insert_new};
-use super::load::{Load, LoadError, Loaded, Loading, Stopped, chunks, load};
+use super::load::{Load, LoadError, Loaded, Loading, Part, Stopped, chunks, load};
 use super::{AccountId, Bank};
 
 /// Account numbers are drawn below this, as in the tutorial.
@@ -38,10 +38,10 @@ impl Load for Seed {
     type Done = Collisions;
     const KIND: &'static str = "seed";
 
-    async fn add(&self, tx: &Tx, name: &str, rows: &[NewAccount]) -> Result<Collisions, LoadError> {
+    async fn add(&self, tx: &Tx, part: &Part<'_>, rows: &[NewAccount]) -> Result<Collisions, LoadError> {
         let mut missing = rows.len() as u64 - insert_in_order(tx, rows.to_vec()).await?;
         let mut collisions = missing;
-        let mut rng = self.redraw(name);
+        let mut rng = self.redraw(part.name);
         while missing > 0 {
             let again = (0..missing).map(|_| draw(&mut rng)).collect();
             let added = insert_in_order(tx, again).await?;
@@ -51,7 +51,7 @@ impl Load for Seed {
         Ok(Collisions(collisions))
     }
 
-    async fn look(&self, _: &Tx, _: &[NewAccount]) -> Result<Collisions, LoadError> {
+    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[NewAccount]) -> Result<Collisions, LoadError> {
         Ok(Collisions::default())
     }
 }

@@ -22,7 +22,7 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use sea_orm_retry::Tx;
 
 use super::import::Imported;
-use super::import::parse::{Kind, read_header};
+use super::import::header::{Kind, read_header};
 use super::load::{Chunk, LoadError, Loaded, Loading, load};
 use super::{Bank, ReadError, csv};
 use job::{Format, Import, Jobs};
@@ -34,7 +34,7 @@ pub use job::JobError;
 const LINES_MAX: u32 = 10;
 
 /// What an import is at, as it is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Another import into the accounts is on its way and waited for; so much of it is done, from 0 to 1.
     Waiting(f64),
@@ -44,6 +44,8 @@ pub enum Step {
     Checking,
     /// The server reads it into the accounts, which nobody else can use meanwhile.
     Offline(f64),
+    /// The server refuses to, in its words: the table may be locked, or of a kind that it does not import.
+    Refused(String),
     /// The constraints that it did not check are validated.
     Validating,
     /// The accounts are added in chunks; nothing is offline.
@@ -154,7 +156,7 @@ impl ServerSide<'_> {
                     return self.validate().await;
                 }
                 Err(JobError::Refused(error)) => {
-                    tracing::info!(reason = database::reason(&error), "no IMPORT INTO accounts");
+                    progress(Step::Refused(database::reason(&error)));
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -150,7 +150,7 @@ pub enum Refusal {
     #[error("account {0} cannot pay itself: give two different accounts")]
     SameAccount(AccountId),
     /// There is no such account.
-    #[error("there is no account {0}: `cargo run -p app accounts` lists those there are")]
+    #[error("there is no account {0}")]
     UnknownAccount(AccountId),
     /// The source has less than is asked for.
     #[error("account {account} has less than {amount}: ask for a smaller --amount")]
@@ -175,9 +175,7 @@ pub enum Refusal {
     #[error("SQLite changes one table in a statement: use --style builder or --style orm")]
     StyleUnsupported,
     /// A transfer that did not change exactly two balances. It is rolled back.
-    #[error(
-        "the transfer changed {0} balances instead of two and was rolled back: run `cargo run -p app audit`"
-    )]
+    #[error("the transfer changed {0} balances instead of two and was rolled back")]
     NotTwoBalances(u64),
     /// The database's error.
     #[error("{0}")]
@@ -191,7 +189,7 @@ pub type TransferError = Error<Refusal>;
 #[derive(Debug, thiserror::Error)]
 pub enum DrawError {
     /// A transfer needs two.
-    #[error("the bank has fewer than two accounts: run `cargo run -p app seed` first")]
+    #[error("the bank has fewer than two accounts")]
     TooFewAccounts,
     /// The reading failed.
     #[error(transparent)]
@@ -232,6 +230,28 @@ impl Order {
     #[must_use]
     pub fn new(id: Uuid, source: AccountId, target: AccountId, wish: Wish) -> Self {
         Self { id, source, target, share: wish.amount.map_or(Share::Half, Share::Exactly), wish }
+    }
+
+    /// What this order comes to where its id is recorded: the recorded transfer, if it agrees with every field that the
+    /// caller gave.
+    pub(in crate::bank) fn found(&self, recorded: &Movement, by: By) -> Result<Receipt, Refusal> {
+        let given = [
+            (Field::Source, self.wish.source.map(|id| id.0), recorded.source_id),
+            (Field::Target, self.wish.target.map(|id| id.0), recorded.target_id),
+            (Field::Amount, self.wish.amount.map(Amount::units), recorded.amount),
+        ];
+        let differing =
+            given.into_iter().find(|(_, given, recorded)| given.is_some_and(|given| given != *recorded));
+        if let Some((field, _, recorded)) = differing {
+            return Err(Refusal::IdConflict { id: self.id, field, recorded });
+        }
+        Ok(Receipt {
+            id: self.id,
+            source: AccountId(recorded.source_id),
+            target: AccountId(recorded.target_id),
+            amount: Amount::new(recorded.amount).map_err(|error| DbErr::Type(error.to_string()))?,
+            by,
+        })
     }
 }
 
@@ -288,7 +308,7 @@ impl Bank {
         };
         match outcome {
             Ok(receipt) => {
-                tracing::info!(id = %receipt.id, amount = %receipt.amount, "applied");
+                told_applied(&receipt);
                 Ok(receipt)
             }
             Err(Error::Database { error, body }) => {
@@ -339,6 +359,11 @@ impl Bank {
     }
 }
 
+/// Tells that a transfer is in the database.
+pub(in crate::bank) fn told_applied(receipt: &Receipt) {
+    tracing::info!(id = %receipt.id, amount = %receipt.amount, "applied");
+}
+
 /// What is recorded under an id.
 async fn recorded(tx: &Tx, id: Uuid) -> Result<Option<Movement>, DbErr> {
     transfers::Entity::find_by_id(id).into_partial_model().one(tx).await
@@ -346,26 +371,14 @@ async fn recorded(tx: &Tx, id: Uuid) -> Result<Option<Movement>, DbErr> {
 
 /// Answers from the recorded transfer, where it agrees with every field the caller gave.
 fn answer(tx: &Tx, order: &Order, recorded: &Movement) -> Result<Receipt, Refusal> {
-    let given = [
-        (Field::Source, order.wish.source.map(|id| id.0), recorded.source_id),
-        (Field::Target, order.wish.target.map(|id| id.0), recorded.target_id),
-        (Field::Amount, order.wish.amount.map(Amount::units), recorded.amount),
-    ];
-    let differing =
-        given.into_iter().find(|(_, given, recorded)| given.is_some_and(|given| given != *recorded));
-    if let Some((field, _, recorded)) = differing {
+    let by = if tx.earlier_unknown() { By::ThisRun } else { By::EarlierRun };
+    let answer = order.found(recorded, by);
+    match answer {
         // The id is somebody else's, so no attempt of this run is applied or can be.
-        tx.proved_not_applied();
-        return Err(Refusal::IdConflict { id: order.id, field, recorded });
+        Err(_) => tx.proved_not_applied(),
+        Ok(_) => tx.proved_applied(),
     }
-    tx.proved_applied();
-    Ok(Receipt {
-        id: order.id,
-        source: AccountId(recorded.source_id),
-        target: AccountId(recorded.target_id),
-        amount: Amount::new(recorded.amount).map_err(|error| DbErr::Type(error.to_string()))?,
-        by: if tx.earlier_unknown() { By::ThisRun } else { By::EarlierRun },
-    })
+    answer
 }
 
 /// Whether the transfer's row is written by a plain INSERT, which fails where the id is taken; then it is looked for. Before an INSERT with

@@ -4,10 +4,13 @@
 //! twice. With a rate the loop is open: a transfer begins when it is
 //! due, and its latency counts from then, whether or not a worker was free.
 
+mod batches;
 mod meter;
 mod pick;
 mod schedule;
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::audit::Audit;
-use super::transfer::{DrawError, Order, Style, TransferError, Wish};
+use super::transfer::{DrawError, Order, Receipt, Style, TransferError, Wish};
 use super::{AccountId, Amount, Bank, ReadError};
 use schedule::Schedule;
 
@@ -36,6 +39,8 @@ pub struct Workload {
     pub run: Uuid,
     /// How each transfer is done.
     pub style: Style,
+    /// How many are done in one transaction, by [`Bank::pay`]; where it is left out each is done by its style.
+    pub batch: Option<NonZero<usize>>,
     /// How much each moves; half of what the source has where it is left out.
     pub amount: Option<Amount>,
     /// Between how many accounts, the first of the bank, at least 2.
@@ -86,11 +91,16 @@ pub struct Ended {
     pub took: Duration,
     /// How many audits, the last one included.
     pub audits: u64,
-    /// The first audit that found the bank broken; else the last, of the whole bank.
-    pub audit: Result<Audit, ReadError>,
+    /// The first audit that found the bank broken; else the last, of the whole bank, unless that was interrupted.
+    pub audit: Option<Result<Audit, ReadError>>,
+    /// Transfers that had begun and were given up after the load was stopped: whether they are applied is unknown.
+    pub cut_off: Vec<Order>,
     /// The first transfer that failed or is unknown, with what it was.
     pub first_error: Option<(Order, TransferError)>,
 }
+
+/// How long transfers that had begun, and the last audit, may take once the load is stopped.
+const GRACE: Duration = Duration::from_millis(600);
 
 /// A load on its way.
 struct Running {
@@ -103,6 +113,8 @@ struct Running {
     /// What has ended since it was looked at last.
     interval: Mutex<Meter>,
     first_error: Mutex<Option<(Order, TransferError)>>,
+    /// The transfers on their way, by their numbers.
+    begun: Mutex<BTreeMap<u64, Order>>,
     audits: AtomicU64,
     broken: Mutex<Option<Audit>>,
 }
@@ -129,7 +141,8 @@ impl Bank {
         }
         let workers = load.concurrency;
         // An end of its own: what `stop` says of the caller is something else.
-        let (stop, duration) = (stop.child_token(), load.duration);
+        let (stopped, duration) = (stop, load.duration);
+        let stop = stopped.child_token();
         let banks: Vec<Self> = (0..workers).map(|_| self.for_one_of(workers)).collect();
         tokio::select! {
             // Where one cannot be opened now, its first transfer will say.
@@ -145,6 +158,7 @@ impl Bank {
             stop,
             interval: Mutex::default(),
             first_error: Mutex::default(),
+            begun: Mutex::default(),
             audits: AtomicU64::new(0),
             broken: Mutex::default(),
         });
@@ -181,6 +195,15 @@ impl Bank {
             });
             total.take(&mut interval);
         };
+        let given_up = CancellationToken::new();
+        tokio::spawn({
+            let given_up = given_up.clone();
+            async move {
+                stopped.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+                given_up.cancel();
+            }
+        });
         loop {
             tokio::select! {
                 worker = working.join_next() => match worker {
@@ -188,6 +211,10 @@ impl Bank {
                     None => break,
                 },
                 _ = looking.tick() => look_at_interval(&mut total),
+                () = given_up.cancelled() => {
+                    working.shutdown().await;
+                    break;
+                }
             }
         }
         look_at_interval(&mut total);
@@ -200,14 +227,19 @@ impl Bank {
         let broken = lock(&running.broken).take();
         let mut audits = running.audits.load(Ordering::Relaxed);
         let audit = match broken {
-            Some(audit) => Ok(audit),
-            None => {
-                audits += 1;
-                auditor.audit().await
-            }
+            Some(audit) => Some(Ok(audit)),
+            None => tokio::select! {
+                biased;
+                audit = auditor.audit() => {
+                    audits += 1;
+                    Some(audit)
+                }
+                () = given_up.cancelled() => None,
+            },
         };
         let first_error = lock(&running.first_error).take();
-        Ok(Ended { total, counts, took, audits, audit, first_error })
+        let cut_off = std::mem::take(&mut *lock(&running.begun)).into_values().collect();
+        Ok(Ended { total, counts, took, audits, audit, cut_off, first_error })
     }
 
     /// Has a connection, and asks it for nothing.
@@ -240,6 +272,9 @@ impl Running {
             // Without a rate the load grows worker by worker.
             self.wait_until(load.ramp * worker / load.concurrency).await;
         }
+        if let Some(size) = load.batch {
+            return self.work_in_batches(bank, size.get() as u64).await;
+        }
         while !self.stop.is_cancelled() {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if load.max_ops.is_some_and(|most| number >= most) {
@@ -254,16 +289,23 @@ impl Running {
                 }
             }
             let order = self.order(number);
+            lock(&self.begun).insert(number, order);
             let outcome = bank.transfer(order, load.style).await;
-            lock(&self.interval).count(outcome.as_ref(), due.elapsed());
-            if let Err(error) = outcome
-                && meter::is_bad(&error)
-            {
-                if !load.tolerate_errors {
-                    self.stop.cancel();
-                }
-                lock(&self.first_error).get_or_insert((order, error));
+            self.ended(number, order, outcome, due);
+        }
+    }
+
+    /// Counts a transfer, and stops where it ended as none should.
+    fn ended(&self, number: u64, order: Order, outcome: Result<Receipt, TransferError>, due: Instant) {
+        lock(&self.begun).remove(&number);
+        lock(&self.interval).count(outcome.as_ref(), due.elapsed());
+        if let Err(error) = outcome
+            && meter::is_bad(&error)
+        {
+            if !self.load.tolerate_errors {
+                self.stop.cancel();
             }
+            lock(&self.first_error).get_or_insert((order, error));
         }
     }
 
@@ -294,7 +336,11 @@ impl Running {
                 () = over.cancelled() => return,
             }
             // One that cannot be read proves nothing; the last one will say.
-            match auditor.audit_totals().await {
+            let audited = tokio::select! {
+                audited = auditor.audit_totals() => audited,
+                () = over.cancelled() => return,
+            };
+            match audited {
                 Ok(audit) => {
                     self.audits.fetch_add(1, Ordering::Relaxed);
                     if !audit.ok {

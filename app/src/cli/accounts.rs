@@ -1,7 +1,7 @@
 //! `accounts`: a page of them.
 
 use serde_json::json;
-use terminal::Failure;
+use terminal::{Failure, counted};
 
 use super::answer::{Answer, table};
 use super::context::Context;
@@ -33,9 +33,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let rows =
         listed.iter().map(|it| [it.id.to_string(), it.balance.to_string(), it.opening_balance.to_string()]);
     let text = format!(
-        "{}\n{} of {total} accounts{}.",
+        "{}\n{} of {}{}.",
         table(["account", "balance", "opening balance"], rows),
         listed.len(),
+        counted(total, "account"),
         args.from.map(|from| format!(", from number {from} on")).unwrap_or_default(),
     );
     Ok(Answer::new(json!({ "accounts": total, "list": list }), text))

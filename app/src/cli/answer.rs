@@ -1,7 +1,6 @@
 //! What a command answers, as text or as one JSON object.
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
@@ -72,11 +71,10 @@ impl Answer {
     }
 
     /// Prints the answer to standard output and a failure to standard error; says how the process ends.
-    #[expect(clippy::print_stderr, reason = "the one place where failures are printed")]
     pub(super) fn print(mut self, format: Format) -> Exit {
         let exit = self.failure.as_ref().map_or(Exit::Done, |failure| failure.exit);
         if let Some(failure) = &self.failure {
-            eprintln!("error: {}", failure.line);
+            failure.tell();
             self.keys.insert("error".to_owned(), failure.line.clone().into());
             self.keys.insert("code".to_owned(), exit.code().into());
             self.keys.insert("kind".to_owned(), failure.kind.into());
@@ -88,11 +86,11 @@ impl Answer {
         if text.is_empty() {
             return exit;
         }
-        let mut out = std::io::stdout().lock();
-        match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                eprintln!("error: the answer cannot be written: {error}");
-                exit.min(Exit::Failed)
+        match terminal::print(text.trim_end()) {
+            // A reader that has gone wants no answer, and the work is done. What has failed before is told already.
+            Err(unwritten) if unwritten.exit != Exit::ReaderGone && exit == Exit::Done => {
+                unwritten.tell();
+                unwritten.exit
             }
             _ => exit,
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::Server;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -19,7 +19,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let bank = context.bank_for_analysis().await?;
-    check_as_of(&bank, "--as-of", args.as_of)?;
+    check_as_of(&bank, "--as-of", args.as_of).await?;
     let Some(ago) = args.as_of else { return audit(context, &bank).await };
     let answer = audit(context, &bank.as_of(ago)).await;
     answer.map_err(|failure| match failure.exit {
@@ -34,15 +34,28 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     })
 }
 
-/// Refuses to read the past where no server keeps it.
-pub(super) fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) -> Result<(), Failure> {
-    if ago.is_none() || bank.server() == Server::Cockroach {
-        return Ok(());
+/// Refuses to read the past where no server keeps it, and what is older than the server keeps.
+pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) -> Result<(), Failure> {
+    let Some(ago) = ago else { return Ok(()) };
+    if bank.server() != Server::Cockroach {
+        return Err(Failure::usage(format!(
+            "{flag} reads CockroachDB's past, and this is {}: leave it out",
+            bank.server()
+        )));
     }
-    Err(Failure::usage(format!(
-        "{flag} reads CockroachDB's past, and this is {}: leave it out",
-        bank.server()
-    )))
+    match bank.past_kept().await {
+        Some(kept) if ago > kept => Err(Failure::new(
+            Exit::Failed,
+            "too_long_ago",
+            format!(
+                "{} ago is further back than the server keeps the bank's past, {}: give a shorter {flag}, or have an \
+                 administrator raise gc.ttlseconds",
+                humantime::format_duration(ago),
+                humantime::format_duration(kept)
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Audits a bank.
@@ -63,8 +76,11 @@ pub(super) fn broken() -> Failure {
 /// An audit for people.
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
-        "{} accounts, {} transfers; balances add up to {}, opening balances to {}.",
-        audit.accounts, audit.transfers, audit.balance_total, audit.opening_total
+        "{}, {}; balances add up to {}, opening balances to {}.",
+        counted(audit.accounts.unsigned_abs(), "account"),
+        counted(audit.transfers.unsigned_abs(), "transfer"),
+        audit.balance_total,
+        audit.opening_total
     );
     if audit.ok {
         return text + "\nThe bank is whole: every balance is its opening balance plus credits minus debits.";

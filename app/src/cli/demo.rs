@@ -2,7 +2,7 @@
 
 use database::Options;
 use serde_json::json;
-use terminal::{Exit, Failure, interrupted};
+use terminal::{Failure, counted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -10,25 +10,25 @@ use super::{audit, seed, transfer};
 use crate::bank::transfer::{Style, Wish};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
-    steps(context).await.map_err(|failure| match failure.exit {
+    steps(context).await.map_err(|failure| {
         // What a step waits for would say that nothing was changed.
-        Exit::Interrupted => interrupted(
+        let interrupted = context.interruption(
             "the steps above are done, and the next may be done in part; run it again, it goes on from there",
-        ),
-        _ => failure,
+        );
+        interrupted.filter(|interrupted| interrupted.exit == failure.exit).unwrap_or(failure)
     })
 }
 
 async fn steps(context: &Context) -> Result<Answer, Failure> {
     let max_connections = context.pool().unwrap_or(1);
     let options = Options { max_connections, create: true, ..Options::default() };
-    let database = context.connect_with(&context.address()?, &options).await?;
+    let database = context.writable(&options).await?;
     context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
 
     let applied = context.or_interrupted(migration::up(&database)).await?;
     context.step(&match applied {
         0 => format!("2. The schema is in place: all {} migrations were applied before.", migration::total()),
-        applied => format!("2. Created the schema: {applied} migrations applied."),
+        applied => format!("2. Created the schema: {} applied.", counted(applied as u64, "migration")),
     });
 
     let bank = context.bank_on(&database);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use database::{Address, Options};
 use serde_json::json;
 use tempfile::TempDir;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, Unfinished};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let stand_in = StandIn::of(&address).transpose()?;
     let connections = context.pool().unwrap_or(Options::default().max_connections);
     // Two at least: there is no conflict with fewer.
-    let options = Options { max_connections: connections.max(2), ..Options::default() };
+    let options = Options { max_connections: connections.max(2), internals: true, ..Options::default() };
     let connected = context.connect_with(stand_in.as_ref().map_or(&address, |it| &it.address), &options);
     let database = match connected.await {
         Ok(database) => database,
@@ -47,9 +47,10 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     };
     let examined = context.or_interrupted(examination).await;
     // Before its folder goes.
-    patient.database.close().await;
+    context.close().await;
     examined?;
-    Ok(answer(&findings).but(failure(&findings)))
+    let unfit = failure(&findings);
+    Ok(answer(&findings).but(unfit.or_else(|| context.interruption("not all of it was told"))))
 }
 
 /// An empty database in the place of an SQLite file that is missing, which is not created by looking at it.
@@ -57,6 +58,7 @@ struct StandIn {
     address: Address,
     /// In the folder where the file would be; removed with everything in it.
     _folder: TempDir,
+    _unfinished: Unfinished,
 }
 
 impl StandIn {
@@ -73,8 +75,24 @@ impl StandIn {
         });
         Some(folder.map(|folder| Self {
             address: address.with_file(&folder.path().join("bank.db")),
+            _unfinished: Unfinished::new(folder.path()),
             _folder: folder,
         }))
+    }
+}
+
+/// What failed, each with what to do about it.
+fn failure(findings: &[Finding]) -> Option<Failure> {
+    let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
+    let parts = failed.iter().map(|finding| {
+        let remedy = finding.remedy.as_ref().map(|remedy| format!(": {remedy}")).unwrap_or_default();
+        format!("{}{remedy}", finding.check)
+    });
+    let line = format!("not fit for the bank: {}", parts.collect::<Vec<_>>().join("; "));
+    match failed[..] {
+        [] => None,
+        [Finding { check: "migrations", .. }] => Some(Failure::new(Exit::NoDatabase, "not_migrated", line)),
+        _ => Some(Failure::new(Exit::Failed, "unfit", line)),
     }
 }
 
@@ -88,16 +106,6 @@ fn answer(findings: &[Finding]) -> Answer {
     )
 }
 
-fn failure(findings: &[Finding]) -> Option<Failure> {
-    let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
-    let names: Vec<&str> = failed.iter().map(|finding| finding.check).collect();
-    let line = format!("not fit for the bank ({}): {}", names.join(", "), failed.first()?.remedy.as_deref()?);
-    Some(match names[..] {
-        ["migrations"] => Failure::new(Exit::NoDatabase, "not_migrated", line),
-        _ => Failure::new(Exit::Failed, "unfit", line),
-    })
-}
-
 /// One finding for people; what to do stands below it.
 fn line(finding: &Finding) -> String {
     let Finding { check, verdict, found, remedy, .. } = finding;
@@ -108,4 +116,27 @@ fn line(finding: &Finding) -> String {
     };
     let what_to_do = remedy.as_ref().map(|remedy| format!("\n{:18}→ {remedy}", "")).unwrap_or_default();
     format!("{verdict:<4}  {check:<10}  {found}{what_to_do}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(check: &'static str, verdict: Verdict, remedy: Option<&str>) -> Finding {
+        let remedy = remedy.map(str::to_owned);
+        Finding { check, verdict, found: String::new(), remedy, milliseconds: None }
+    }
+
+    #[test]
+    fn the_last_line_has_every_remedy() {
+        let findings = [
+            finding("tls", Verdict::Fail, Some("use verify-full")),
+            finding("pool", Verdict::Warn, Some("give less")),
+            finding("rights", Verdict::Fail, None),
+            finding("clock", Verdict::Fail, Some("set it")),
+        ];
+        let failure = failure(&findings).expect("some failed");
+        assert_eq!(failure.line, "not fit for the bank: tls: use verify-full; rights; clock: set it");
+        assert!(super::failure(&findings[1..2]).is_none());
+    }
 }

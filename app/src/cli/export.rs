@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted, interrupted};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -52,8 +52,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             ));
         }
         let bank = context.bank_for_analysis().await?;
-        return match export(context, &bank, args.what, BufWriter::new(io::stdout().lock())).await {
-            Ok(rows) => {
+        return match export(context, &bank, args.what, BufWriter::new(io::stdout())).await {
+            Ok((rows, _)) => {
                 context.progress().say(&text(rows, started));
                 Ok(Answer::new(json!({}), ""))
             }
@@ -62,15 +62,16 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             Err(failure) => Err(failure),
         };
     }
-    let output = Output::create(&args.output, FLAG)?;
+    let path = args.output.clone();
+    let output = context.blocking(move || Output::create(&path, FLAG)).await?;
     let bank = context.bank_for_analysis().await?;
     let rows = if source::is_gzip(&args.output) {
-        let mut packed = GzEncoder::new(output.writer(), Compression::default());
-        let rows = export(context, &bank, args.what, &mut packed).await?;
+        let packed = GzEncoder::new(output.writer()?, Compression::default());
+        let (rows, packed) = export(context, &bank, args.what, packed).await?;
         packed.finish().and_then(|mut file| file.flush()).map_err(|error| unwritable(&error, FLAG))?;
         rows
     } else {
-        export(context, &bank, args.what, output.writer()).await?
+        export(context, &bank, args.what, output.writer()?).await?.0
     };
     output.finish()?;
     let seconds = started.elapsed().as_secs_f64();
@@ -78,23 +79,24 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 }
 
 fn text(rows: u64, started: Instant) -> String {
-    format!("Exported {rows} rows in {}.", pace(rows, started.elapsed().as_secs_f64()))
+    format!("Exported {} in {}.", counted(rows, "row"), pace(rows, started.elapsed().as_secs_f64()))
 }
 
-async fn export(context: &Context, bank: &Bank, what: Rows, to: impl Write) -> Result<u64, Failure> {
+async fn export<W: Write + Send + 'static>(
+    context: &Context,
+    bank: &Bank,
+    what: Rows,
+    to: W,
+) -> Result<(u64, W), Failure> {
     let (what, unit) = match what {
-        Rows::Accounts => (What::Accounts, "accounts"),
-        Rows::Transfers => (What::Transfers, "transfers"),
+        Rows::Accounts => (What::Accounts, "account"),
+        Rows::Transfers => (What::Transfers, "transfer"),
     };
     let mut counting = context.progress().through(None, unit);
     let exported = bank.export(what, to, context.interrupted(), |rows| counting.done(rows)).await;
     exported.map_err(|error| {
         failure::transaction(&error, "", |error| match error {
-            ExportError::Stopped => Failure::new(
-                Exit::Interrupted,
-                "interrupted",
-                "interrupted: what was written is no whole file, run it again",
-            ),
+            ExportError::Stopped => interrupted("what was written is no whole file, run it again"),
             ExportError::Unwritable(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Failure::new(
                 Exit::Failed,
                 READER_GONE,

@@ -1,11 +1,13 @@
 //! Errors of the bank, as one line, a kind and an exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::bank::Error;
-use database::{reason, sqlstate};
+use database::{UNLICENSED, reason, sqlstate};
 use sea_orm::DbErr;
-use terminal::{Exit, Failure};
+use sea_orm_retry::Class;
+use terminal::{CommandLine, Exit, Failure};
 
 use crate::bank::ReadError;
 use crate::bank::load::LoadError;
@@ -21,6 +23,9 @@ pub(super) fn transaction<E: Display>(
     match error {
         Error::Body(error) => body(error),
         Error::Database { error, .. } => of_database(error),
+        Error::RetriesExhausted(_) if error.last().is_some_and(is_throttled) => {
+            Failure::new(Exit::Failed, THROTTLED, format!("{error}; nothing of it is applied: {UNLICENSED}"))
+        }
         Error::RetriesExhausted { .. } => Failure::new(
             Exit::Failed,
             "retries_exhausted",
@@ -35,26 +40,64 @@ pub(super) fn transaction<E: Display>(
     }
 }
 
+/// A cluster without a licence.
+const THROTTLED: &str = "throttled";
+
+fn is_throttled(error: &DbErr) -> bool {
+    sqlstate(error).as_deref() == Some("XXC02")
+}
+
 /// What the database said, and what to do about it.
 pub(super) fn of_database(error: &DbErr) -> Failure {
-    let (kind, remedy) = match sqlstate(error).as_deref() {
+    let migrate = || format!("run `{}`", CommandLine::migrate("up"));
+    let (kind, remedy): (_, Cow<'_, str>) = match sqlstate(error).as_deref() {
         // SQLITE_FULL; disk_full
-        Some("13" | "53100") => ("disk_full", "free some space on the database's disk, then run it again"),
+        Some("13" | "53100") => {
+            ("disk_full", "free some space on the database's disk, then run it again".into())
+        }
         // SQLITE_READONLY and its extensions; read_only_sql_transaction
         Some("8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006") => {
-            ("read_only", "give a --database-url that can be written")
+            ("read_only", "give a --database-url that can be written".into())
         }
-        Some("42501") => ("denied", "ask the database's owner for the rights"),
-        Some("42P01") => ("not_migrated", "run `cargo run -p migration up`"),
-        Some("3D000") => ("no_database", "create it, or give another --database-url"),
-        _ => ("database", "see what was sent with --echo"),
+        // What a pooler in transaction mode does to prepared statements.
+        Some("26000" | "42P05") => (
+            "pooler",
+            "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself".into(),
+        ),
+        Some("42501") => ("denied", "ask the database's owner for the rights".into()),
+        Some("42P01") => ("not_migrated", migrate().into()),
+        Some("3D000") => ("no_database", "create it, or give another --database-url".into()),
+        Some(QUERY_CANCELED) => {
+            ("statement_timeout", "run it again when the server has less to do".into())
+        }
+        // OperatorIntervention: CockroachDB's schema_locked.
+        Some("57000") => ("schema_locked", SCHEMA_LOCKED.into()),
+        Some("XXC02") => (THROTTLED, UNLICENSED.into()),
+        _ if Class::of(error) == Class::Lost => {
+            ("lost", "check that the server is up, then run it again".into())
+        }
+        _ => ("database", "see what was sent with --echo".into()),
     };
     let exit = match kind {
+        "lost" => {
+            let line = format!("the connection to the database is lost: {}: {remedy}", reason(error));
+            return Failure::new(Exit::NoDatabase, kind, line);
+        }
         "not_migrated" | "no_database" => Exit::NoDatabase,
         _ => Exit::Failed,
     };
     Failure::new(exit, kind, format!("the database refused: {}: {remedy}", reason(error)))
 }
+
+/// How CockroachDB and PostgreSQL say that a statement took too long, or was cancelled.
+const QUERY_CANCELED: &str = "57014";
+
+/// A chunk that took too long.
+pub(super) const CHUNK_TIMEOUT: &str = "chunk_timeout";
+
+/// What to do about a table of CockroachDB's that is locked against schema changes; the server names it.
+pub(super) const SCHEMA_LOCKED: &str =
+    "unlock that table (ALTER TABLE … SET (schema_locked = false)), then run it again";
 
 /// What reading ended in.
 pub(super) fn reading(error: &ReadError) -> Failure {
@@ -63,6 +106,16 @@ pub(super) fn reading(error: &ReadError) -> Failure {
 
 /// What a bulk load ended in.
 pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
+    // COPY obeys the server's limit for a statement since CockroachDB v23.1, and has less of it since v23.2.
+    if let Error::Database { error, .. } = error
+        && sqlstate(error).as_deref() == Some(QUERY_CANCELED)
+    {
+        let line = format!(
+            "the database gave up a chunk that took longer than its limit for a statement: {}: give a smaller --chunk",
+            reason(error)
+        );
+        return Failure::new(Exit::Failed, CHUNK_TIMEOUT, line);
+    }
     transaction(error, settle, |error| match error {
         LoadError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
         LoadError::Rejected(_) => Failure::new(Exit::Failed, "rejected", error.to_string()),
@@ -75,14 +128,28 @@ pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
 pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
     transaction(error, settle, |refusal| match refusal {
         Refusal::Database(error) => of_database(error),
-        other => Failure::new(Exit::Failed, other.kind(), other.to_string()),
+        other => refused(other),
     })
+}
+
+/// Why a transfer was refused, and which command helps.
+pub(super) fn refused(refusal: &Refusal) -> Failure {
+    let remedy = match refusal {
+        Refusal::UnknownAccount(_) => format!(": `{}` lists those there are", CommandLine::new("accounts")),
+        Refusal::NotTwoBalances(_) => format!(": run `{}`", CommandLine::new("audit")),
+        _ => String::new(),
+    };
+    Failure::new(Exit::Failed, refusal.kind(), format!("{refusal}{remedy}"))
 }
 
 /// Why no transfer could be drawn.
 pub(super) fn drawing(error: &DrawError) -> Failure {
     match error {
-        DrawError::TooFewAccounts => Failure::new(Exit::Failed, "too_few_accounts", error.to_string()),
+        DrawError::TooFewAccounts => Failure::new(
+            Exit::Failed,
+            "too_few_accounts",
+            format!("{error}: run `{}` first", CommandLine::new("seed")),
+        ),
         DrawError::Read(error) => reading(error),
         DrawError::Panicked(panicked) => Failure::new(Exit::Failed, "panicked", panicked.to_string()),
     }

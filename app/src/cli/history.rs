@@ -2,10 +2,11 @@
 
 use ::entity::transfers;
 use serde_json::{Value, json};
-use terminal::{Exit, Failure};
+use terminal::{Failure, counted};
 
 use super::answer::{Answer, table};
 use super::context::Context;
+use super::failure;
 use crate::bank::transfer::Refusal;
 use crate::bank::{AccountId, rfc3339};
 
@@ -24,8 +25,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let bank = context.bank(1).await?;
     let history = context.read(bank.account_history(args.account, args.limit)).await?;
     let Some(history) = history else {
-        let refusal = Refusal::UnknownAccount(args.account);
-        return Err(Failure::new(Exit::Failed, refusal.kind(), refusal.to_string()));
+        return Err(failure::refused(&Refusal::UnknownAccount(args.account)));
     };
     let account = &history.account;
     let keys = json!({
@@ -41,12 +41,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let out = history.outgoing.iter().map(|it| row(it, it.target_id, "to", '-'));
     let back = history.incoming.iter().map(|it| row(it, it.source_id, "from", '+'));
     let text = format!(
-        "Account {}: balance {}, opened with {} at {}; has paid {} accounts, was paid by {}.\n{}",
+        "Account {}: balance {}, opened with {} at {}; has paid {}, was paid by {}.\n{}",
         account.id,
         account.balance,
         account.opening_balance,
         rfc3339(account.created_at),
-        history.payees,
+        counted(history.payees, "account"),
         history.payers,
         table(["at", "amount", "other account", "transfer"], out.chain(back)),
     );

@@ -1,25 +1,19 @@
 //! `import`: adding the rows of a file.
 
-mod rejects;
 mod server_side;
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use clap::ValueEnum;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{Failure, counted, counted_were};
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::context::Context;
-use super::progress::{pace, run_line};
-use super::source::Source;
-use super::{failure, load};
-use crate::bank::import::{ImportError, Imported, OnError};
-use rejects::Rejects;
+use super::file::{Going, RowFlags, Task};
+use super::load::LoadFlags;
+use super::progress::pace;
+use crate::bank::import::Imported;
 
 /// The rows of a transaction where nothing is said. COPY of ten thousand is more than three times as fast as of one
 /// thousand, and CockroachDB takes as many.
@@ -38,24 +32,10 @@ pub(super) struct Args {
     server_side: Option<String>,
 
     #[command(flatten)]
-    load: load::LoadFlags,
+    load: LoadFlags,
 
-    /// What to do about a row that cannot be added
-    #[arg(long, value_enum, default_value_t)]
-    on_error: OnBadRow,
-
-    /// Where rows that are skipped are written, as line, reason and row
-    #[arg(long, value_name = "FILE", required_if_eq("on_error", "skip"))]
-    rejects: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum OnBadRow {
-    /// Stop before its chunk, and say how to go on
-    #[default]
-    Stop,
-    /// Write it to --rejects and go on
-    Skip,
+    #[command(flatten)]
+    rows: RowFlags,
 }
 
 /// What an import came to.
@@ -80,72 +60,22 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 }
 
 async fn import(context: &Context, args: &Args, file: &Path) -> Result<Answer, Failure> {
-    if args.on_error == OnBadRow::Stop && args.rejects.is_some() {
-        return Err(Failure::usage("--rejects is where skipped rows go: add --on-error skip"));
-    }
-    let source = Source::open(file)?;
-    let bank = context.bank(args.load.at_once()).await?;
-    let rejects = args.rejects.as_deref().map(|path| Rejects::create(path, args.load.run.is_some()));
-    let mut rejects = rejects.transpose()?;
-    let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&command(args, file), &loading);
-    context.progress().say(&run_line("import", loading.run));
-
-    let started = Instant::now();
-    let counting = RefCell::new(context.progress().through(source.size(), "rows"));
-    let on_error = if rejects.is_some() { OnError::Skip } else { OnError::Stop };
-    let position = source.position();
-    let imported = bank
+    let task = Task { command: "import", done: "imported", unit: "row", file, chunk: CHUNK };
+    let (going, source) = Going::start(context, &task, &args.load, &args.rows).await?;
+    let imported = going
+        .bank
         .import(
             source.into_reader(),
-            &loading,
-            on_error,
-            |imported| {
-                counting
-                    .borrow_mut()
-                    .done_at(imported.rows + imported.found + imported.present, position.get())
-            },
-            |row| match &mut rejects {
-                Some(rejects) => rejects.write(row, |line| counting.borrow().say(line)),
-                None => Ok(()),
-            },
+            &going.loading,
+            going.on_error,
+            |imported| going.done(imported.rows + imported.found + imported.present),
+            |row| going.reject(row),
         )
         .await;
-    drop(counting);
-    drop(rejects);
-
-    let (imported, failure) = match imported {
-        Ok(imported) => (imported, context.interruption(format!("to complete it run `{again}`"))),
-        Err((error, imported)) => (imported, Some(failed(&error, &again))),
-    };
-    let keys = keys(imported, bank.counts().retries, started.elapsed().as_secs_f64(), loading.run);
-    let text = text(&keys, args);
-    Ok(Answer::new(keys, text).but(failure))
-}
-
-/// The command that a run is told again with, as a shell reads it.
-fn command(args: &Args, file: &Path) -> String {
-    let skip = |path: &PathBuf| format!(" --on-error skip --rejects {}", quoted(&path.display().to_string()));
-    let file = quoted(&file.display().to_string());
-    format!("import {file}{}", args.rejects.as_ref().map(skip).unwrap_or_default())
-}
-
-/// As a shell reads it.
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
-}
-
-fn failed(error: &ImportError, again: &str) -> Failure {
-    let fail = |kind, remedy: &str| Failure::new(Exit::Failed, kind, format!("{error}; {remedy} `{again}`"));
-    match error {
-        ImportError::Header(reason) => Failure::usage(format!("the file cannot be imported: {reason}")),
-        ImportError::Rejected(_) => {
-            fail("rejected", "what was in whole chunks before it is in place: mend the line, then run")
-        }
-        ImportError::Unreadable(_) => fail("unreadable", "mend the file, then run"),
-        ImportError::Unwritable(_) => fail("unwritable", "make room for it, then run"),
-        ImportError::Load(error) => load::with_completion(failure::loading(error, again), again),
-    }
+    let ended = going.end(imported);
+    let keys = keys(ended.came_to, ended.retries, ended.seconds, ended.run);
+    let text = text(&keys, &args.rows);
+    Ok(Answer::new(keys, text).but(ended.failure))
 }
 
 fn keys(imported: Imported, retries: u64, seconds: f64, run: Uuid) -> Keys {
@@ -153,22 +83,19 @@ fn keys(imported: Imported, retries: u64, seconds: f64, run: Uuid) -> Keys {
     Keys { rows, found, present, rejected, chunks, retries, seconds, run }
 }
 
-fn text(keys: &Keys, args: &Args) -> String {
+fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Imported {} rows in {}: chunks: {}, retries: {}.",
-        keys.rows,
+        "Imported {} in {}: chunks: {}, retries: {}.",
+        counted(keys.rows, "row"),
         pace(keys.rows, keys.seconds),
         keys.chunks,
         keys.retries
     );
     if keys.found > 0 {
-        text += &format!("\n{} rows of this run were there already.", keys.found);
+        text += &format!("\n{} there already, of this run.", counted_were(keys.found, "row"));
     }
     if keys.present > 0 {
-        text += &format!("\n{} rows were there already, equal to the file's.", keys.present);
+        text += &format!("\n{} there already, equal to the file's.", counted_were(keys.present, "row"));
     }
-    if let Some(rejects) = args.rejects.as_deref().filter(|_| keys.rejected > 0) {
-        text += &format!("\n{} rows were left out; they are in {}.", keys.rejected, rejects.display());
-    }
-    text
+    text + &rows.left_out(keys.rejected)
 }

@@ -1,27 +1,24 @@
 //! `init`: the database and its user, made by an administrator.
 
-use std::io::IsTerminal;
+mod password;
 
 use database::Options;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, interrupted};
 
 use super::answer::Answer;
 use super::context::Context;
 use super::failure;
-use crate::setup::{self, Created, Name, Password, PasswordSet, Wanted};
-
-/// Where the password is taken from; never from an argument, which others on the machine see.
-const PASSWORD: &str = "BANK_PASSWORD";
+use crate::setup::{self, Created, Name, PasswordSet, SetupError, Wanted};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The database to create
-    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse)]
+    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_database)]
     database: Name,
 
     /// Who may work in it
-    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse)]
+    #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_user)]
     user: Name,
 
     /// Set no password; without this it is asked for, or taken from the variable BANK_PASSWORD
@@ -45,11 +42,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             "SQLite has no databases or users to create: give the --database-url of an administrator of CockroachDB or PostgreSQL",
         ));
     }
-    let admin = context.connect(1).await?;
-    let wanted =
-        Wanted { database: args.database.clone(), user: args.user.clone(), password: password(args)? };
+    let admin = context.connect_to_write(1).await?;
+    let password = context.or_interrupted(password::ask(args.user.as_str(), args.no_password)).await?;
+    let wanted = Wanted { database: args.database.clone(), user: args.user.clone(), password };
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
-    let refused = |error| failure::of_database(&error);
+    context.if_cut_off(interrupted("what was made stays; run it again, it goes on from there"));
     let created = setup::create(&admin, &wanted).await.map_err(refused)?;
     let there = address.with_database(database);
     let there = context.connect_with(&there, &Options { max_connections: 1, ..Options::default() }).await?;
@@ -58,7 +55,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let url = address.shown_for(user, database);
     let text = format!(
         "Database {database}: {}.\nUser {user}: {}; {}.\nRights: {user} may create tables there, and read and write all of them, those to come included.\n\
-         Next, as that user: DATABASE_URL='{url}' cargo run -p migration up",
+         Next, as that user: {}",
         made(created.database_created),
         made(created.user_created),
         match created.password {
@@ -67,6 +64,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             PasswordSet::Insecure =>
                 format!("no password, for an insecure {} takes none and lets everybody in", admin.server),
         },
+        CommandLine::migrate("up").flag("--database-url", &url),
     );
     Ok(Answer::new(Keys { database: database.to_owned(), user: user.to_owned(), created, url }, text))
 }
@@ -75,38 +73,9 @@ fn made(new: bool) -> &'static str {
     if new { "created" } else { "was there" }
 }
 
-fn password(args: &Args) -> Result<Option<Password>, Failure> {
-    if args.no_password {
-        return Ok(None);
+fn refused(error: SetupError) -> Failure {
+    match error {
+        SetupError::Database(error) => failure::of_database(&error),
+        denied @ SetupError::Denied { .. } => Failure::new(Exit::Failed, "denied", denied.to_string()),
     }
-    match std::env::var(PASSWORD) {
-        Ok(password) if !password.is_empty() => return Ok(Some(Password(password))),
-        _ => {}
-    }
-    let missing = || {
-        Failure::usage(format!(
-            "there is no password for {}: set the variable {PASSWORD}, or give --no-password",
-            args.user.as_str()
-        ))
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(missing());
-    }
-    let ask = |prompt: String| {
-        rpassword::prompt_password(prompt).map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                "no_password",
-                format!("no password was read ({error}): set the variable {PASSWORD}"),
-            )
-        })
-    };
-    let password = ask(format!("Password for {}: ", args.user.as_str()))?;
-    if password.is_empty() {
-        return Err(missing());
-    }
-    if ask("Once more: ".to_owned())? != password {
-        return Err(Failure::usage("the two passwords differ: nothing was done, run it again"));
-    }
-    Ok(Some(Password(password)))
 }

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::time::Instant;
 
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, counted_were, interrupted};
 use uuid::Uuid;
 
 use super::context::Context;
@@ -32,7 +32,8 @@ const CHUNK: usize = 1000;
 /// More than anybody wants, and no more than is safe to hold.
 const COUNT_MAX: usize = 100_000;
 
-fn count(text: &str) -> Result<NonZero<usize>, String> {
+/// So many rows, or at once.
+pub(super) fn count(text: &str) -> Result<NonZero<usize>, String> {
     text.parse()
         .ok()
         .filter(|count: &NonZero<usize>| count.get() <= COUNT_MAX)
@@ -56,9 +57,13 @@ impl LoadFlags {
     }
 }
 
-/// What completes a load: its command with the flags that its chunks depend on, and its run.
-pub(super) fn again(command: &str, loading: &Loading) -> String {
-    format!("cargo run -p app {command} --chunk {} --run {}", loading.chunk, loading.run)
+/// What completes a load: its command, how its rows go into transactions, and its run.
+pub(super) fn again(command: CommandLine, loading: &Loading) -> String {
+    command
+        .flag("--chunk", loading.chunk)
+        .flag("--concurrency", loading.concurrency)
+        .flag("--run", loading.run)
+        .to_string()
 }
 
 /// The flags of a load whose rows are drawn.
@@ -94,23 +99,25 @@ pub(super) struct Drawn<D> {
     pub(super) found: String,
 }
 
-/// Loads so many drawn `rows` by `add`, telling how it goes.
+/// Loads so many drawn rows by `add`, telling how it goes.
 pub(super) async fn draw<D: Copy>(
     context: &Context,
     command: &str,
     count: u64,
-    rows: &'static str,
+    row: &'static str,
     flags: &DrawFlags,
     add: impl AsyncFnOnce(u64, &Loading, &mut Counting) -> Result<Loaded<D>, Stopped<D>>,
 ) -> Drawn<D> {
     let rng_seed = flags.rng_seed.unwrap_or_else(rand::random);
     let loading = flags.load.loading(context, CHUNK);
     let run = loading.run;
-    let again = again(&format!("{command} --count {count} --rng-seed {rng_seed}"), &loading);
+    let again = CommandLine::new(command).flag("--count", count).flag("--rng-seed", rng_seed);
+    let again = self::again(again, &loading);
     context.progress().say(&run_line(command, run));
+    context.if_cut_off(interrupted(&format!("to complete it run `{again}`")));
 
     let started = Instant::now();
-    let mut counting = context.progress().towards(count, rows);
+    let mut counting = context.progress().towards(count, row);
     let ended = add(rng_seed, &loading, &mut counting).await;
     drop(counting);
 
@@ -121,7 +128,7 @@ pub(super) async fn draw<D: Copy>(
     };
     let found = match loaded.found {
         0 => String::new(),
-        found => format!("\n{found} {rows} of this run were there already."),
+        found => format!("\n{} there already, of this run.", counted_were(found, row)),
     };
     Drawn { loaded, failure, run, rng_seed, seconds: started.elapsed().as_secs_f64(), found }
 }
@@ -130,6 +137,10 @@ pub(super) async fn draw<D: Copy>(
 pub(super) fn with_completion(failure: Failure, again: &str) -> Failure {
     match failure.kind {
         "run_conflict" => failure,
+        failure::CHUNK_TIMEOUT => Failure {
+            line: format!("{} to a new run, or complete this one by `{again}`", failure.line),
+            ..failure
+        },
         _ if failure.exit == Exit::Unknown => failure,
         _ => Failure { line: format!("{}; to complete the rest run `{again}`", failure.line), ..failure },
     }

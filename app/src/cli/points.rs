@@ -1,7 +1,7 @@
 //! `points`: the tutorial's second program, a bulk insert in chunks.
 
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{Failure, counted};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -33,12 +33,12 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.draw.load.at_once()).await?;
+    let bank = context.bank_to_write(args.draw.load.at_once()).await?;
     let added = load::draw(
         context,
         "points",
         args.count,
-        "points",
+        "point",
         &args.draw,
         async |rng_seed, loading, counting| {
             bank.add_points(args.count, rng_seed, loading, |loaded| counting.done(loaded.rows + loaded.found))
@@ -48,8 +48,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = added.await;
     let retries = bank.counts().retries;
     let text = format!(
-        "Added {} points in {}: chunks: {}, retries: {retries}.{found}",
-        loaded.rows,
+        "Added {} in {}: chunks: {}, retries: {retries}.{found}",
+        counted(loaded.rows, "point"),
         pace(loaded.rows, seconds),
         loaded.chunks,
     );

@@ -1,10 +1,10 @@
 //! How it goes, on standard error: a bar on a terminal, a line now and then elsewhere, nothing when asked to be quiet.
-#![expect(clippy::print_stderr, reason = "progress is printed here")]
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use terminal::{counted, say};
 use uuid::Uuid;
 
 /// The pause between two lines where there is no terminal.
@@ -24,7 +24,7 @@ impl Progress {
     /// One line.
     pub(super) fn say(self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            say(line);
         }
     }
 
@@ -86,7 +86,7 @@ impl Counting {
     /// So many are done, and so far is the way.
     pub(super) fn done_at(&mut self, count: u64, position: u64) {
         let per_second = count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-        self.at(format!("{count} {}, {per_second:.0} a second", self.unit), position);
+        self.at(format!("{}, {per_second:.0} a second", counted(count, self.unit)), position);
     }
 
     /// So far is the way; `what` says what is being done.
@@ -98,7 +98,7 @@ impl Counting {
                 let percent = position.saturating_mul(100) / total.max(1);
                 format!(", {percent} %, {left:.0} s left")
             });
-            eprintln!("{what}{}", ahead.unwrap_or_default());
+            say(&format!("{what}{}", ahead.unwrap_or_default()));
             self.last_line = Instant::now();
         }
         self.bar.set_message(what);
@@ -108,9 +108,9 @@ impl Counting {
     /// A line that stays, above the bar.
     pub(super) fn say(&self, line: &str) {
         if self.lines {
-            eprintln!("{line}");
+            say(line);
         } else {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| say(line));
         }
     }
 }

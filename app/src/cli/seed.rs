@@ -1,7 +1,7 @@
 //! `seed`: adding accounts.
 
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{Failure, counted};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -41,7 +41,7 @@ struct Keys {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.draw.load.at_once()).await?;
+    let bank = context.bank_to_write(args.draw.load.at_once()).await?;
     seed(context, &bank, args).await
 }
 
@@ -50,14 +50,15 @@ pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<
     let existing = context.read(bank.account_count()).await?;
     if existing.saturating_add(args.count) > ID_LIMIT.unsigned_abs() && args.count > 0 {
         return Err(Failure::usage(format!(
-            "the bank has {existing} accounts and room for {ID_LIMIT}: give a smaller --count"
+            "the bank has {} and room for {ID_LIMIT}: give a smaller --count",
+            counted(existing, "account")
         )));
     }
     let seeded = load::draw(
         context,
         "seed",
         args.count,
-        "accounts",
+        "account",
         &args.draw,
         async |rng_seed, loading, counting| {
             bank.seed(args.count, rng_seed, loading, |loaded| counting.done(loaded.rows + loaded.found)).await
@@ -81,8 +82,8 @@ pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<
 
 fn text(keys: &Keys) -> String {
     format!(
-        "Added {} accounts to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
-        keys.created,
+        "Added {} to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
+        counted(keys.created, "account"),
         keys.existing,
         pace(keys.created, keys.seconds),
         keys.chunks,

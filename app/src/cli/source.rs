@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use terminal::Failure;
 
 /// A file to read.
@@ -28,7 +28,7 @@ impl Position {
 }
 
 impl Source {
-    /// Opens a file; `-` is standard input.
+    /// Opens a file; `-` is standard input. A pipe is waited for until somebody writes to it.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let position = Position::default();
         let counted = |input: Box<dyn Read + Send>| Counted { input, position: position.clone() };
@@ -43,12 +43,9 @@ impl Source {
         if about.is_dir() {
             return Err(Failure::usage(format!("{name} is a folder: give a file of CSV")));
         }
-        let input = counted(Box::new(file));
-        let reader: Box<dyn BufRead + Send> = if is_gzip(path) {
-            Box::new(BufReader::new(MultiGzDecoder::new(input)))
-        } else {
-            Box::new(BufReader::new(input))
-        };
+        let input = BufReader::new(counted(Box::new(file)));
+        let reader: Box<dyn BufRead + Send> =
+            if is_gzip(path) { Box::new(BufReader::new(Members::new(input))) } else { Box::new(input) };
         // A pipe has no size.
         Ok(Self { size: Some(about.len()).filter(|_| about.is_file()), position, reader })
     }
@@ -74,6 +71,56 @@ pub(super) fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz"))
 }
 
+/// Unpacks the members of a gzip file, one behind the other. Zeros after one are padding, as gzip itself takes them: tapes and
+/// blocks of disks leave them.
+struct Members<R> {
+    /// The one that is read; none after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(input: R) -> Self {
+        Self { member: Some(GzDecoder::new(input)) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer).map_err(named)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let mut input = self.member.take().expect("one is read").into_inner();
+            if !is_at_end(&mut input)? {
+                self.member = Some(GzDecoder::new(input));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// A header that is none, in words.
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other("it is not gzipped, or not to its end"),
+        _ => error,
+    }
+}
+
+/// Passes over zeros; says whether nothing else comes.
+fn is_at_end(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = input.fill_buf()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let (end, all) = (bytes.is_empty(), zeros == bytes.len());
+        input.consume(zeros);
+        if end || !all {
+            return Ok(end);
+        }
+    }
+}
+
 /// Counts what is read.
 struct Counted {
     input: Box<dyn Read + Send>,
@@ -85,5 +132,46 @@ impl Read for Counted {
         let read = self.input.read(buffer)?;
         self.position.0.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn packed(text: &str) -> Vec<u8> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(text.as_bytes()).expect("it can be written");
+        packed.finish().expect("it can be written")
+    }
+
+    fn unpacked(bytes: &[u8]) -> io::Result<String> {
+        let mut text = String::new();
+        // In small pieces, so that members and padding lie across them.
+        Members::new(BufReader::with_capacity(7, bytes)).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn zeros_after_a_member_are_padding_and_all_else_is_read_or_refused() {
+        let (one, two, zeros) = (packed("one"), packed("two"), vec![0; 10_000]);
+        for (bytes, text) in [
+            (one.clone(), "one"),
+            ([&one[..], &zeros].concat(), "one"),
+            ([&one[..], &two, &zeros].concat(), "onetwo"),
+            ([&one[..], &[0], &two].concat(), "onetwo"),
+            ([&one[..], &packed(""), &two].concat(), "onetwo"),
+        ] {
+            assert_eq!(unpacked(&bytes).expect("it is whole"), text);
+        }
+        for bytes in [vec![], zeros.clone(), [&one[..], &zeros, b"x"].concat(), one[..one.len() - 1].to_vec()]
+        {
+            unpacked(&bytes).expect_err("it is not whole");
+        }
     }
 }

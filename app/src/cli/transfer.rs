@@ -3,11 +3,13 @@
 mod many;
 mod one;
 
+use std::num::NonZero;
+
 use clap::ValueEnum;
 use database::Server;
 use sea_orm_retry::Counts;
 use serde::Serialize;
-use terminal::Failure;
+use terminal::{CommandLine, Failure};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -46,6 +48,10 @@ pub(super) struct Args {
     /// How each is done
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
+
+    /// Do so many in one transaction, in the order of their numbers; 1000 is a good size
+    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
+    batch: Option<NonZero<usize>>,
 
     /// Draw the same accounts as a run before, from the same bank
     #[arg(long, value_name = "N")]
@@ -100,10 +106,10 @@ impl Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
-    let bank = context.bank(args.concurrency).await?;
+    let bank = context.bank_to_write(args.concurrency).await?;
     let style = args.style.on(bank.server())?;
     // A run is a run of many, even where it is of one.
-    if args.count == 1 && args.run.is_none() {
+    if args.count == 1 && args.run.is_none() && args.batch.is_none() {
         one::run(context, &bank, args, style).await
     } else {
         many::run(context, &bank, args, style).await
@@ -138,11 +144,14 @@ impl Tally {
 
 /// The command that settles a transfer: it answers with what is recorded, or applies what was asked.
 pub(super) fn settling(order: &Order, amount: Option<Amount>) -> String {
-    let amount = amount.map_or_else(String::new, |amount| format!(" --amount {amount}"));
-    format!(
-        "cargo run -p app transfer --id {} --from {} --to {}{amount}",
-        order.id, order.source, order.target
-    )
+    let command = CommandLine::new("transfer")
+        .flag("--id", order.id)
+        .flag("--from", order.source)
+        .flag("--to", order.target);
+    match amount {
+        Some(amount) => command.flag("--amount", amount).to_string(),
+        None => command.to_string(),
+    }
 }
 
 /// How often it was tried again, and why, for people.
@@ -151,6 +160,7 @@ fn retries(counts: &Counts) -> String {
         counts.retries_by_sqlstate.iter().map(|(code, count)| format!("{code}: {count}")).collect();
     match (counts.retries, causes.as_slice()) {
         (0, _) => "no retries".to_owned(),
+        (1, causes) => format!("1 retry ({})", causes.join(", ")),
         (n, causes) => format!("{n} retries ({})", causes.join(", ")),
     }
 }

@@ -6,12 +6,13 @@ mod timeline;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use database::Address;
 use serde::Serialize;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -19,7 +20,7 @@ use super::context::Context;
 use super::output::Output;
 use super::progress::run_line;
 use super::transfer::{StyleName, settling};
-use super::values::{above_zero, time};
+use super::values::{exponent, rate, time, time_or_none};
 use super::{audit, failure};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
@@ -43,16 +44,21 @@ pub(super) struct Args {
     concurrency: u32,
 
     /// Begin so many transfers a second, whether or not those before have ended; latency counts from when one is due
-    #[arg(long, value_name = "N", value_parser = above_zero)]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
     /// Let the load grow for so long: the rate, or else the number of workers
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "0s")]
     ramp: Duration,
 
     /// How each transfer is done
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
+
+    /// Do so many transfers in one transaction, as `pay` does; with --rate those that are due, up to so many. Latency
+    /// counts for each transfer
+    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with = "style")]
+    batch: Option<NonZero<usize>>,
 
     /// Between so many accounts, the first of the bank; all there are where it has fewer
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
@@ -63,7 +69,7 @@ pub(super) struct Args {
     hot: Option<u32>,
 
     /// Draw the accounts by Zipf's law with this exponent: the first most often
-    #[arg(long, value_name = "EXPONENT", value_parser = above_zero)]
+    #[arg(long, value_name = "EXPONENT", value_parser = exponent)]
     zipf: Option<f64>,
 
     /// How much each moves, in whole minor units
@@ -71,7 +77,7 @@ pub(super) struct Args {
     amount: Amount,
 
     /// How often the totals are audited meanwhile; 0s for never
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "1s")]
     audit_every: Duration,
 
     /// On CockroachDB: audit what was there so long ago, which waits for no writer; the last audit reads the present
@@ -140,6 +146,8 @@ struct Keys {
     /// The last, or the first that found the bank broken; null where it could not be read.
     audit: Option<Audit>,
     style: &'static str,
+    /// How many transfers in one transaction; null where each is one.
+    batch: Option<NonZero<usize>>,
     concurrency: u32,
     run: Uuid,
     rng_seed: u64,
@@ -147,13 +155,15 @@ struct Keys {
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let address = context.address()?;
-    let database = context.connect(args.concurrency).await?;
-    let bank = context.migrated_bank(&database).await?;
+    // First: where connections are few it gets one of them.
     let auditor = context.bank_for_analysis().await?;
-    audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of)?;
+    let database = context.connect_to_write(args.concurrency).await?;
+    let bank = context.migrated_bank(&database).await?;
+    audit::check_as_of(&bank, "--audit-as-of", args.audit_as_of).await?;
     let load = Workload {
         run: args.run.unwrap_or_else(Uuid::new_v4),
         style: args.style.on(bank.server())?,
+        batch: args.batch,
         amount: Some(args.amount),
         accounts: args.accounts,
         skew: args.skew(),
@@ -167,8 +177,12 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         audit_as_of: args.audit_as_of,
         tolerate_errors: args.tolerate_errors,
     };
-    let mut histogram = args.histogram.as_deref().map(HistogramLog::create).transpose()?;
-    let report = args.report.as_deref().map(|path| Output::create(path, report::FLAG)).transpose()?;
+    let (log, page) = (args.histogram.clone(), args.report.clone());
+    let create = move || {
+        let log = log.as_deref().map(HistogramLog::create).transpose()?;
+        Ok((log, page.as_deref().map(|path| Output::create(path, report::FLAG)).transpose()?))
+    };
+    let (mut histogram, report) = context.blocking(create).await?;
     context.progress().say(&run_line("workload", load.run));
 
     let lines = RefCell::new(Lines::new(context.progress()));
@@ -198,7 +212,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             total: &ended.total,
             timeline: &timeline.into_inner(),
             settings: &settings(&address, args, &load),
-            audit: ended.audit.as_ref().ok(),
+            audit: ended.audit.as_ref().and_then(|audit| audit.as_ref().ok()),
             version: &database.version,
             failure: failure.as_ref(),
         };
@@ -215,7 +229,7 @@ fn keys(ended: &Ended, load: &Workload) -> Keys {
         already_applied: endings.already_applied,
         skipped: endings.skipped,
         failed: endings.failed,
-        unknown: endings.unknown,
+        unknown: endings.unknown + ended.cut_off.len() as u64,
         per_second: endings.transfers as f64 / seconds.max(0.001),
         p50_ms: ended.total.percentile_ms(50.0),
         p95_ms: ended.total.percentile_ms(95.0),
@@ -226,8 +240,9 @@ fn keys(ended: &Ended, load: &Workload) -> Keys {
         retries_by_sqlstate: counts.retries_by_sqlstate.clone(),
         seconds,
         audits: ended.audits,
-        audit: ended.audit.as_ref().ok().cloned(),
-        style: load.style.name(),
+        audit: ended.audit.as_ref().and_then(|audit| audit.as_ref().ok()).cloned(),
+        style: if load.batch.is_some() { "batch" } else { load.style.name() },
+        batch: load.batch,
         concurrency: load.concurrency,
         run: load.run,
         rng_seed: load.rng_seed,
@@ -250,7 +265,11 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
     let rate = load.rate.map_or("as the workers manage".to_owned(), |rate| format!("{rate} a second"));
     vec![
         ("database", address.to_string()),
-        ("style", load.style.name().to_owned()),
+        (
+            "style",
+            load.batch
+                .map_or_else(|| load.style.name().to_owned(), |size| format!("batches of up to {size}")),
+        ),
         ("workers", load.concurrency.to_string()),
         ("transfers begin", rate),
         ("load grows for", time(load.ramp)),
@@ -277,9 +296,28 @@ fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
     for (code, count) in &keys.retries_by_sqlstate {
         text += &format!("\nretries for {code}: {count}");
     }
-    text += &format!("\n{} audits; the last one:", keys.audits);
-    if let Ok(audit) = &ended.audit {
-        text += &format!("\n{}", audit::text(audit));
+    let audits = counted(keys.audits, "audit");
+    match &ended.audit {
+        Some(Ok(audit)) => {
+            text += &format!(
+                "
+{audits}; the last one:
+{}",
+                audit::text(audit)
+            )
+        }
+        Some(Err(_)) => {
+            text += &format!(
+                "
+{audits}; the last one:"
+            )
+        }
+        None => {
+            text += &format!(
+                "
+{audits}; the last one was interrupted."
+            )
+        }
     }
     text
 }
@@ -287,16 +325,27 @@ fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
 /// Why the run is no success, the gravest first.
 fn failed(ended: &Ended, args: &Args) -> Option<Failure> {
     match &ended.audit {
-        Ok(audit) if !audit.ok => return Some(audit::broken()),
-        Ok(_) => {}
-        Err(error) => return Some(failure::reading(error)),
+        Some(Ok(audit)) if !audit.ok => return Some(audit::broken()),
+        Some(Ok(_)) | None => {}
+        Some(Err(error)) => return Some(failure::reading(error)),
+    }
+    if let Some(first) = ended.cut_off.first() {
+        let line = format!(
+            "interrupted: {} transfers that had begun are unknown; to settle the first run `{}`",
+            ended.cut_off.len(),
+            settling(first, Some(args.amount))
+        );
+        return Some(Failure::new(Exit::Unknown, "unknown", line));
     }
     let (order, error) = ended.first_error.as_ref()?;
     let failure = failure::transferring(error, &settling(order, Some(args.amount)));
     let endings = ended.total.endings;
     let line = format!(
-        "{} transfers failed and {} are unknown, the first, {}: {}",
-        endings.failed, endings.unknown, order.id, failure.line
+        "{} failed and {} unknown, the first, {}: {}",
+        counted(endings.failed, "transfer"),
+        endings.unknown,
+        order.id,
+        failure.line
     );
     // Some that are unknown weigh more than a first one that failed.
     let exit = if endings.unknown > 0 { Exit::Unknown } else { failure.exit };

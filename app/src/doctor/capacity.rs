@@ -1,7 +1,9 @@
 //! Whether the server can do what the bank is going to ask of it at once.
 
 use crate::bank::Runner;
-use database::Server;
+use database::{CONNECTION_LIMITS, Server};
+use sea_orm::{ConnectionTrait, Statement};
+use sea_orm_retry::Tx;
 
 use super::{Patient, State, Unseen, ask};
 
@@ -10,9 +12,10 @@ use super::{Patient, State, Unseen, ask};
 const CONNECTIONS_PER_CORE: u32 = 4;
 
 /// The nodes of a cluster, and whether all of them are there.
-pub(super) async fn nodes(runner: &Runner) -> Result<State, Unseen> {
+pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unseen> {
     match runner.server() {
         Server::Sqlite => return Ok(State::ok("none: a file of this machine")),
+        Server::Postgres if standby => return Ok(State::ok("a hot standby, which takes no writes")),
         Server::Postgres => {
             let row = ask(runner, "SELECT count(*) FROM pg_stat_replication").await?;
             let standbys: i64 = row.try_get_by_index(0)?;
@@ -66,16 +69,28 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
 }
 
 async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Option<State>, Unseen> {
-    let sql = "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8, \
-               (SELECT count(*) FROM pg_stat_activity \
-                WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
-    let row = ask(runner, sql).await?;
-    let (most, others): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    if i64::from(connections) <= most - others {
-        return Ok(None);
+    let limits = runner.query("doctor", async |tx: &Tx| {
+        tx.query_all_raw(Statement::from_string(tx.get_database_backend(), CONNECTION_LIMITS)).await
+    });
+    let mut least: Option<(i64, (String, String))> = None;
+    for row in limits.await? {
+        let (what, most, used): (String, i64, i64) =
+            (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        // Those of this examination come and go.
+        let free = most - used;
+        if least.as_ref().is_none_or(|(least, _)| free < *least) {
+            let raise = match what.split_once(' ') {
+                Some((kind, _)) => format!("the {kind}'s CONNECTION LIMIT"),
+                None => "max_connections".to_owned(),
+            };
+            least = Some((free, (format!("of {most} that the {what} has, {used} of them in use"), raise)));
+        }
     }
-    let found = format!("{connections} connections, of {most} that the server has, {others} of them in use");
-    Ok(Some(State::warn(found, format!("give --pool {}, or raise max_connections", (most - others).max(1)))))
+    let Some((free, (found, raise))) = least.filter(|(free, _)| *free < i64::from(connections)) else {
+        return Ok(None);
+    };
+    let found = format!("{connections} connections, {found}");
+    Ok(Some(State::warn(found, format!("give --pool {}, or raise {raise}", free.max(1)))))
 }
 
 /// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.

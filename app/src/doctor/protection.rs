@@ -1,7 +1,7 @@
 //! What protects the bank's transactions: on their way, from each other, and from a power cut.
 
 use crate::bank::Runner;
-use database::{Address, Encryption, Server};
+use database::{Address, ConnectError, Database, Encryption, Pooler, Server};
 use sea_orm_retry::Tx;
 
 use super::{State, Unseen, ask, row};
@@ -12,7 +12,10 @@ const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     let encryption = match database::encryption(address).await {
         Ok(encryption) => encryption,
-        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+        Err(error) => {
+            let lost = matches!(error, ConnectError::TimedOut { .. } | ConnectError::NoServer { .. });
+            return Err(Unseen { denied: false, lost, reason: error.to_string() });
+        }
     };
     let found = match encryption {
         None => return Ok(State::ok("nothing leaves this machine")),
@@ -35,8 +38,30 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     })
 }
 
-/// In a transaction like the bank's own.
-pub(super) async fn isolation(runner: &Runner) -> Result<State, Unseen> {
+/// What stands between the sessions of the pool and those of the server.
+pub(super) fn pooler(database: &Database) -> State {
+    match database.pooler {
+        Pooler::None if database.server == Server::Sqlite => State::ok("none: a file of this machine"),
+        Pooler::None => State::ok("none: the sessions are the server's own"),
+        Pooler::Sessions => State::ok("none, or one in session mode: every session is its program's alone"),
+        // Connecting refuses it.
+        Pooler::Transactions => State::fail(
+            "one in transaction or statement mode: sessions are shared with other programs",
+            "set pool_mode = session, or give the host and port of the server itself",
+        ),
+    }
+}
+
+/// In a transaction like the bank's own; on a hot standby in one that reads.
+pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, Unseen> {
+    if standby {
+        let found: String = runner
+            .read("isolation", async |tx: &Tx| {
+                row(tx, "SHOW transaction_isolation").await?.try_get_by_index(0)
+            })
+            .await?;
+        return Ok(State::ok(format!("{found}, which is what a hot standby has for those who read")));
+    }
     let (sql, name) = match runner.server() {
         Server::Sqlite => ("SELECT CAST(read_uncommitted AS TEXT) FROM pragma_read_uncommitted", "0"),
         Server::Postgres | Server::Cockroach => ("SHOW transaction_isolation", "serializable"),

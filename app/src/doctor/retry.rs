@@ -14,6 +14,9 @@ use super::{State, Unseen, row};
 
 /// Lets the server refuse a first attempt, and sees the second end well.
 pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<State, Unseen> {
+    if database.is_standby {
+        return Ok(State::ok("nothing to try again: a hot standby takes no writes"));
+    }
     let before = runner.counts();
     let (how, since) = match runner.server() {
         Server::Sqlite => locked(database, runner).await?,

@@ -4,10 +4,9 @@ use crate::bank::{Error, Runner};
 use database::{Database, Server, sqlstate};
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
+use terminal::CommandLine;
 
 use super::{State, Unseen, row};
-
-const MIGRATE: &str = "run `cargo run -p migration up`";
 
 /// Which migrations are missing.
 pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
@@ -20,7 +19,7 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
         Err(error @ migration::Error::Refused(_)) => {
             return Ok(State::fail(error.to_string(), "then look again"));
         }
-        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+        Err(error) => return Err(unseen(&error)),
     };
     match migration::verify(database).await {
         Ok(()) => {}
@@ -30,12 +29,20 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
         Err(error @ migration::Error::Refused(_)) => {
             return Ok(State::fail(error.to_string(), "then migrate, and look again"));
         }
-        Err(error) => return Err(Unseen { denied: false, reason: error.to_string() }),
+        Err(error) => return Err(unseen(&error)),
     }
     Ok(match pending.len() {
         0 => State::ok(format!("all {total} are applied")),
-        missing => State::fail(format!("{missing} of {total} are missing: {}", pending.join(", ")), MIGRATE),
+        missing => State::fail(
+            format!("{missing} of {total} are missing: {}", pending.join(", ")),
+            format!("run `{}`", CommandLine::migrate("up")),
+        ),
     })
+}
+
+fn unseen(error: &migration::Error) -> Unseen {
+    let lost = matches!(error, migration::Error::Lost { .. });
+    Unseen { denied: false, lost, reason: error.to_string() }
 }
 
 /// What the bank does with its tables.
@@ -47,7 +54,13 @@ const NEEDED: [(&str, &[&str]); 4] = [
 ];
 
 /// Whether the user has the rights on the tables, or, where these are still to come, may make them.
-pub(super) async fn rights(runner: &Runner, migrated: bool) -> Result<State, Unseen> {
+pub(super) async fn rights(runner: &Runner, migrated: bool, standby: bool) -> Result<State, Unseen> {
+    if standby {
+        return Ok(State::warn(
+            "a hot standby: the bank can be read here, and written where it is followed",
+            "give the URL of the server that takes writes to write",
+        ));
+    }
     let missing = runner.run("rights", async |tx: &Tx| missing(tx, migrated).await).await;
     let missing = match missing {
         Ok(missing) => missing,
@@ -63,9 +76,12 @@ pub(super) async fn rights(runner: &Runner, migrated: bool) -> Result<State, Uns
         })
     } else {
         let remedy = match runner.server() {
-            Server::Sqlite => "let this user write the file and its folder, and give no mode=ro",
-            _ if missing == [READ_ONLY] => "give the URL of a server that takes writes",
-            _ => "ask the database's owner to grant them, or run `cargo run -p app init` as an administrator",
+            Server::Sqlite => "let this user write the file and its folder, and give no mode=ro".to_owned(),
+            _ if missing == [READ_ONLY] => "give the URL of a server that takes writes".to_owned(),
+            _ => format!(
+                "ask the database's owner to grant them, or run `{}` as an administrator",
+                CommandLine::new("init").flag("--database-url", "URL")
+            ),
         };
         State::fail(format!("this user may not {}", missing.join(", ")), remedy)
     })
@@ -89,7 +105,7 @@ async fn missing(tx: &Tx, migrated: bool) -> Result<Vec<String>, DbErr> {
     }
     let mut missing = Vec::new();
     if !migrated {
-        if !has(tx, "has_schema_privilege('public', 'CREATE')").await? {
+        if !has(tx, "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)").await? {
             missing.push("CREATE tables".to_owned());
         }
         return Ok(missing);

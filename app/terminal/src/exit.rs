@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use database::ConnectError;
 
+use crate::say;
+
 /// What the exit code says. Where several apply, the first in this order does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -17,8 +19,12 @@ pub enum Exit {
     NoDatabase,
     /// 1: anything else failed.
     Failed,
-    /// 130: interrupted.
+    /// 130: interrupted by ctrl-C.
     Interrupted,
+    /// 143: ended by SIGTERM, which service managers take for a clean end.
+    Terminated,
+    /// 141: whoever read the output went away before the work was done.
+    ReaderGone,
     /// 0: done.
     Done,
 }
@@ -34,6 +40,8 @@ impl Exit {
             Self::NoDatabase => 5,
             Self::Failed => 1,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::ReaderGone => 141,
             Self::Done => 0,
         }
     }
@@ -70,6 +78,13 @@ impl Failure {
     #[must_use]
     pub fn usage(line: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", line)
+    }
+
+    /// Writes the line to standard error. A reader that has gone is no news to anybody.
+    pub fn tell(&self) {
+        if self.exit != Exit::ReaderGone {
+            say(&format!("error: {}", self.line));
+        }
     }
 }
 

@@ -1,62 +1,74 @@
-//! What the user gives: `.env` and arguments.
+//! The arguments that the user gives.
 
 use std::ffi::OsString;
+use std::io;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Command, Parser};
 
-use crate::Failure;
-
-/// Reads `.env` from the working directory or one above it; what the environment has already wins.
-///
-/// # Errors
-///
-/// A file that is there and cannot be read. Its lines are not repeated, for one of them may hold a password.
-pub fn load_env() -> Result<(), Failure> {
-    match dotenvy::dotenv() {
-        Err(error) if !error.not_found() => Err(Failure::usage(
-            "the file .env cannot be read: each line must be NAME=value, with quotes around a value that has spaces or #",
-        )),
-        _ => Ok(()),
-    }
-}
+use crate::call::{self, Program};
+use crate::hint::hint;
+use crate::print::lost;
+use crate::{Exit, Failure};
 
 /// Reads the arguments. `None` where they asked for help or the version, which is then printed.
 ///
 /// # Errors
 ///
-/// Wrong usage, in one line where clap takes several.
-pub fn parse<C: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<C>, Failure> {
-    let error = match C::try_parse_from(arguments) {
-        Ok(cli) => return Ok(Some(cli)),
-        Err(error) => error,
-    };
+/// Wrong usage, in one line where clap takes several; and help that cannot be written.
+pub fn parse<C: Parser>(
+    program: Program,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Option<C>, Failure> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut command = C::command();
+    let parsed = command.try_get_matches_from_mut(&arguments).and_then(|matches| {
+        call::remember(program, &command, &matches);
+        C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
+    match parsed {
+        Ok(cli) => Ok(Some(cli)),
+        Err(error) => refused(&error, &command, &arguments).map(|()| None),
+    }
+}
+
+/// Prints what was asked for, if it was; else says what is wrong.
+fn refused(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A reader that has gone away wants no help.
-            let _ = error.print();
+            written(error.print())?;
             if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
                 return Err(Failure::usage("no command was given: choose one of those above"));
             }
-            Ok(None)
+            Ok(())
         }
-        _ => Err(Failure::usage(one_line(&error.to_string()))),
+        _ => Err(Failure::usage(one_line(&error.to_string(), hint(error, command, arguments)))),
     }
 }
 
-/// Clap's message without its heading, its usage and its hint at `--help`, which comes last here.
-fn one_line(message: &str) -> String {
+/// A reader that has gone away wants no help.
+fn written(printed: io::Result<()>) -> Result<(), Failure> {
+    let Err(error) = printed else { return Ok(()) };
+    let failure = lost(&error, "the help");
+    if failure.exit == Exit::ReaderGone { Ok(()) } else { Err(failure) }
+}
+
+/// Clap's message without its heading, its usage and its hint at `--help`, which comes last here. A hint of ours takes the
+/// place of its own.
+fn one_line(message: &str, hint: Option<String>) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let parts: Vec<&str> = message
         .lines()
         .map(str::trim)
         .filter(|line| {
-            !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
+            let left_out = ["Usage:", "For more information"].iter().any(|words| line.starts_with(words));
+            !line.is_empty() && !left_out && (hint.is_none() || !line.starts_with("tip:"))
         })
         .collect();
-    format!("{} (see --help)", parts.join(" "))
+    let hint = hint.map(|hint| format!(": {hint}")).unwrap_or_default();
+    format!("{}{hint} (see --help)", parts.join(" "))
 }
 
 #[cfg(test)]
@@ -65,7 +77,7 @@ mod tests {
 
     #[derive(Debug, Parser)]
     struct Cli {
-        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: u64,
     }
 
@@ -73,11 +85,14 @@ mod tests {
     fn wrong_usage_is_one_line() {
         for (arguments, words) in [
             (&["x", "--count", "0"][..], "0 is not in 1.."),
-            (&["x"], "--count <COUNT>"),
+            (&["x"], "--count <N>"),
             (&["x", "--count", "1", "--cuont", "2"], "--cuont"),
+            (&["x", "--count", "1_000"], "write 1000"),
+            (&["x", "100"], "as in --count 100"),
         ] {
-            let arguments = arguments.iter().map(OsString::from);
-            let failure = parse::<Cli>(arguments).expect_err("wrong usage");
+            let program = Program { package: "x", migrate: None };
+            let failure =
+                parse::<Cli>(program, arguments.iter().map(OsString::from)).expect_err("wrong usage");
             assert!(failure.line.contains(words), "{}", failure.line);
             assert!(!failure.line.contains('\n') && !failure.line.contains("Usage:"), "{}", failure.line);
         }

@@ -1,13 +1,22 @@
-//! How both binaries meet their user: arguments, `.env`, logs, one line for a failure, exit codes.
+//! How both binaries meet their user: arguments, `.env`, output, logs, one line for a failure, exit codes.
 //!
 //! What it leaves to others: what the commands are, and what they answer.
 
+mod call;
+mod count;
+mod env_file;
 mod exit;
+mod hint;
 mod input;
 mod interrupt;
 mod log;
+mod print;
 
+pub use call::{CommandLine, Program};
+pub use count::{counted, counted_were};
+pub use env_file::load_env;
 pub use exit::{Exit, Failure};
-pub use input::{load_env, parse};
-pub use interrupt::{interrupted, interruption};
+pub use input::parse;
+pub use interrupt::{CLOSE_INTERRUPTED, Unfinished, interrupted, interruption};
 pub use log::{Logging, start_logging};
+pub use print::{print, prompt, say};

@@ -1,7 +1,7 @@
 //! Logs and echoed statements, both on standard error.
 
 use std::fmt::{self, Write as _};
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -9,6 +9,9 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::print::Log;
+use crate::say;
 
 /// What to write to standard error beside progress and failures.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +27,7 @@ pub fn start_logging(logging: Logging) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logging.default));
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_filter(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Log).with_ansi(colours).with_filter(filter);
     let statements = Targets::new().with_target(database::STATEMENTS, LevelFilter::DEBUG);
     let echo = logging.echo.then(|| Echo.with_filter(statements));
     let _ = tracing_subscriber::registry().with(lines).with(echo).try_init();
@@ -40,8 +42,7 @@ impl<S: Subscriber> Layer<S> for Echo {
         event.record(&mut statement);
         let text = if statement.text.trim().is_empty() { statement.summary } else { statement.text };
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        // Nobody to read it is no reason to stop the bank.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        say(&text);
     }
 }
 

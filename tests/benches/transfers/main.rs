@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench -p tests --bench transfers                # all of it
 //! cargo bench -p tests --bench transfers -- peers       # the styles, beside pgbench and workload
+//! cargo bench -p tests --bench transfers -- payments    # many in one transaction, beside `single`, pgbench and workload
 //! cargo bench -p tests --bench transfers -- contention  # few accounts, with and without CockroachDB's savepoint
 //! cargo bench -p tests --bench transfers -- without     # what the journal, its indexes, keys and checks cost
 //! cargo bench -p tests --bench transfers -- memory      # of the program, after ten times as many transfers
@@ -19,6 +20,7 @@ mod contention;
 mod figures;
 mod memory;
 mod ours;
+mod payments;
 mod peers;
 mod pgbench;
 #[path = "../program.rs"]
@@ -42,7 +44,7 @@ const TIME: Duration = Duration::from_secs(4);
 /// Between how many accounts, where nothing else is said.
 const ACCOUNTS: u64 = 1000;
 
-const SECTIONS: [&str; 4] = ["peers", "contention", "without", "memory"];
+const SECTIONS: [&str; 5] = ["peers", "payments", "contention", "without", "memory"];
 
 const SERVERS: [(&str, Server); 2] = [("postgres", Server::Postgres), ("cockroachdb", Server::Cockroach)];
 
@@ -65,6 +67,7 @@ async fn main() {
                 println!("\n{section}: {}", figures::name(&server.version));
                 match section {
                     "peers" => peers::measure(&server).await,
+                    "payments" => payments::measure(&server).await,
                     "contention" => contention::measure(&server).await,
                     "without" => without::measure(&server).await,
                     _ => memory::measure(&server).await,

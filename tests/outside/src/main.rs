@@ -1,5 +1,7 @@
 //! A service that creates tags, each once: an axum handler, an entity of its own, and a run of `sea-orm-retry`.
 
+mod others;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -69,6 +71,7 @@ async fn ask(address: std::net::SocketAddr, request: String) -> String {
 
 #[tokio::main]
 async fn main() {
+    others::are_refused().await;
     let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite::memory:".to_owned());
     let mut options = ConnectOptions::new(url);
     options.max_connections(1);

@@ -42,3 +42,17 @@ pub enum Fault {
 pub(super) fn is_fatal(code: &str) -> bool {
     matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04")
 }
+
+/// What a server of another version makes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Played {
+    /// The real server is sent this text in place of the request's: a query's, or one to be prepared.
+    Text(String),
+    /// The real server is never asked: its transaction is ended, and the program is answered with this error.
+    Error {
+        /// The SQLSTATE.
+        code: &'static str,
+        /// The message.
+        message: &'static str,
+    },
+}

@@ -83,9 +83,8 @@ pub(super) fn message(tag: u8, body: &[u8]) -> Bytes {
 }
 
 /// ErrorResponse.
-pub(super) fn error(severity: &str, code: &str) -> Bytes {
+pub(super) fn error(severity: &str, code: &str, text: &str) -> Bytes {
     let mut body = Vec::new();
-    let text = "forged by the fault proxy";
     for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code), (b'M', text)] {
         body.push(field);
         body.extend_from_slice(value.as_bytes());

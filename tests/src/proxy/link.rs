@@ -15,17 +15,22 @@ use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Cut, Fault, is_fatal};
+use super::fault::{Cut, Fault, Played, is_fatal};
 use super::frame::{self, READY_FOR_QUERY};
 use super::request::{Kind, Request};
 
 type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+type Play = Box<dyn FnMut(&Request) -> Option<Played> + Send>;
+
+/// What a forged error says.
+const FORGED: &str = "forged by the fault proxy";
 type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
 /// What the links of a proxy have in common.
 #[derive(Default)]
 pub(super) struct Shared {
     plan: Mutex<Option<Plan>>,
+    play: Mutex<Option<Play>>,
     connections: AtomicU64,
     transactions: AtomicU64,
     /// How many requests are on their way late.
@@ -39,6 +44,10 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn play(&self) -> MutexGuard<'_, Option<Play>> {
+        self.play.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +78,17 @@ pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shar
         shared,
     };
     let mut next = Some(Request::startup(number, startup));
-    while let Some(request) = next {
+    while let Some(mut request) = next {
+        let played = link.shared.play().as_mut().and_then(|play| play(&request));
+        match played {
+            Some(Played::Error { code, message }) => {
+                let Some(()) = link.forge(&request, code, message).await else { return };
+                next = link.request().await;
+                continue;
+            }
+            Some(Played::Text(text)) => request.replace_text(&text),
+            None => {}
+        }
         let fault = link.shared.plan().as_mut().and_then(|plan| plan(&request));
         link = match link.carry_out(request, fault).await {
             Some(link) => link,
@@ -206,16 +225,16 @@ impl Link {
                 while let Some(Ok(_)) = self.from_client.next().await {}
             }
             Some(Fault::Answer(code)) if is_fatal(code) || request.kind == Kind::Startup => {
-                self.to_client.write_all(&frame::error("FATAL", code)).await.ok()?;
+                self.to_client.write_all(&frame::error("FATAL", code, FORGED)).await.ok()?;
             }
             Some(Fault::Answer(code)) => {
-                self.forge(&request, code).await?;
+                self.forge(&request, code, FORGED).await?;
                 return Some(self);
             }
             Some(Fault::AnswerAfterApplied(code)) => {
                 self.deliver(&request).await?;
                 self.answer().await?;
-                self.tell_error(code, self.status).await?;
+                self.tell_error(code, FORGED, self.status).await?;
                 return Some(self);
             }
         }
@@ -278,7 +297,7 @@ impl Link {
     }
 
     /// Ends the server's transaction and answers with an error, which so is true.
-    async fn forge(&mut self, request: &Request, code: &str) -> Option<()> {
+    async fn forge(&mut self, request: &Request, code: &str, message: &str) -> Option<()> {
         let was_open = self.status != b'I';
         if was_open {
             self.to_server.write_all(&frame::query("ROLLBACK")).await.ok()?;
@@ -286,11 +305,11 @@ impl Link {
         }
         // A COMMIT that fails ends the transaction for the program too.
         self.forged = was_open && !request.commits();
-        self.tell_error(code, if self.forged { b'E' } else { b'I' }).await
+        self.tell_error(code, message, if self.forged { b'E' } else { b'I' }).await
     }
 
-    async fn tell_error(&mut self, code: &str, status: u8) -> Option<()> {
-        let answer = [frame::error("ERROR", code), frame::ready(status)].concat();
+    async fn tell_error(&mut self, code: &str, message: &str, status: u8) -> Option<()> {
+        let answer = [frame::error("ERROR", code, message), frame::ready(status)].concat();
         self.to_client.write_all(&answer).await.ok()
     }
 
@@ -309,7 +328,7 @@ impl Link {
             let told = [&answer[..answer.len() - 1], b"E"].concat();
             return self.to_client.write_all(&told).await.ok();
         }
-        self.tell_error("25P02", b'E').await
+        self.tell_error("25P02", FORGED, b'E').await
     }
 }
 

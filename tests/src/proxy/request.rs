@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio_util::bytes::{Bytes, BytesMut};
 
-use super::frame::Fields;
+use super::frame::{self, Fields};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +83,26 @@ impl Request {
             _ => {}
         }
         false
+    }
+
+    /// Puts another text in the place of its own, in the messages too.
+    pub(super) fn replace_text(&mut self, text: &str) {
+        let own = std::mem::take(&mut self.bytes);
+        let mut rest = &own[..];
+        while let Some(length) = rest.get(1..5).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes) {
+            let (frame, others) = rest.split_at((length as usize + 1).min(rest.len()));
+            let mut fields = Fields::of(frame);
+            match frame[0] {
+                b'Q' => self.bytes.extend_from_slice(&frame::query(text)),
+                b'P' => {
+                    let (name, _own) = (fields.text(), fields.text());
+                    let body = [name.as_bytes(), &[0], text.as_bytes(), &[0], fields.0].concat();
+                    self.bytes.extend_from_slice(&frame::message(b'P', &body));
+                }
+                _ => self.bytes.extend_from_slice(frame),
+            }
+            rest = others;
+        }
     }
 
     /// Whether its text starts with this, in whatever case.

@@ -186,6 +186,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         run: Uuid::new_v4(),
         wish: Wish::default(),
         style: Style::Builder,
+        batch: None,
         rng_seed: 1,
     };
     let mut endings = bank.transfer_many(many, stop.clone()).await.expect("accounts to draw from");

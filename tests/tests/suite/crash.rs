@@ -13,6 +13,7 @@ use tests::{OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
 use crate::books::{insert_account, recorded};
+use crate::files::Folder;
 use crate::told::{Telling, Told};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
@@ -21,6 +22,8 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_seed_killed_again_and_again_is_completed,
         transfers_killed_again_and_again_are_completed,
+        batches_killed_again_and_again_are_completed,
+        payments_survive_a_server_that_crashes_and_comes_back on WIRE,
         a_server_that_crashes_and_comes_back_is_waited_for on WIRE,
     ]
 }
@@ -102,6 +105,30 @@ async fn transfers_killed_again_and_again_are_completed(server: &TestServer) {
     assert_whole(&test);
 }
 
+async fn batches_killed_again_and_again_are_completed(server: &TestServer) {
+    const COUNT: u64 = 600;
+    let test = server.database().await;
+    let database = test.connect().await;
+    open_rich_accounts(&database).await;
+    let run = Uuid::new_v4().to_string();
+    let transfer =
+        ["transfer", "--count", "600", "--amount", "1", "--concurrency", "4", "--batch", "20", "--run", &run];
+    let mut reported = BTreeSet::new();
+    for kill in 1..=3 {
+        let mut transferring = Telling::start(&test, &transfer);
+        transferring.has_applied(kill * 40).await;
+        reported.extend(transferring.kill());
+        assert!(reported.is_subset(&recorded(&database).await), "reported applied, and missing");
+        assert_whole(&test);
+    }
+    assert!((recorded(&database).await.len() as u64) < COUNT, "there is something left to do");
+    let told = Telling::start(&test, &transfer).end().await;
+    assert_completed(&told, COUNT);
+    reported.extend(told.applied);
+    assert!(reported == recorded(&database).await && reported.len() as u64 == COUNT);
+    assert_whole(&test);
+}
+
 /// Each of so many transfers is applied, by this run or an earlier one.
 pub(crate) fn assert_completed(told: &Told, count: u64) {
     assert_eq!(told.code, Some(0), "{told:?}");
@@ -134,4 +161,30 @@ async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer)
         let again = Telling::start(&test, &transfer).end().await;
         assert_eq!(again.count("already_applied"), 300, "{again:?}");
     }
+}
+
+async fn payments_survive_a_server_that_crashes_and_comes_back(server: &TestServer) {
+    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let (test, folder) = (own.bank().await, Folder::new());
+    open_rich_accounts(&test.connect().await).await;
+    let row = |n: i64| {
+        format!("{},{},{},1\n", Uuid::from_u128(n as u128), n % ACCOUNTS + 1, (n * 7 + 1) % ACCOUNTS + 1)
+    };
+    // None is from an account to itself: 6 n + 1 is odd.
+    let text = "id,source_id,target_id,amount\n".to_owned() + &(0..3000).map(row).collect::<String>();
+    let file = folder.write("t.csv", text);
+    let run = Uuid::new_v4().to_string();
+    let pay = ["pay", file.to_str().expect("a path"), "--chunk", "10", "--concurrency", "4", "--run", &run];
+    let mut paying = Telling::start(&test, &pay);
+    paying.has_applied(200).await;
+    own.crash();
+    let reported = paying.applied();
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    own.restart().await.expect("it recovers");
+    assert!(reported.is_subset(&recorded(&test.connect().await).await), "reported applied, and missing");
+    let told = paying.end().await;
+    assert_eq!((told.code, told.count("applied"), told.count("rejected")), (Some(0), 3000, 0), "{told:?}");
+    assert!(reported.len() < 3000 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
+    assert!(told.applied == recorded(&test.connect().await).await);
+    assert_whole(&test);
 }

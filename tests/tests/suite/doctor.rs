@@ -23,9 +23,10 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Every check, in order.
-const CHECKS: [&str; 12] = [
+const CHECKS: [&str; 13] = [
     "url",
     "server",
+    "pooler",
     "tls",
     "isolation",
     "durability",
@@ -86,9 +87,9 @@ async fn a_bank_that_is_well_has_nothing_to_do(server: &TestServer) {
         assert_eq!((verdict, remedy), ("ok", ""), "{name}: {found}");
     }
     let counts = ["ok", "warn", "fail"].map(|verdict| examined.answer[verdict].as_u64().expect("a count"));
-    assert!(counts[0] >= 11 && counts[0] + counts[1] == 12 && counts[2] == 0, "{counts:?}");
+    assert!(counts[0] >= 12 && counts[0] + counts[1] == 13 && counts[2] == 0, "{counts:?}");
     assert!(examined.of_check("isolation").1.starts_with("serializable"));
-    let round_trip = &examined.checks()[7]["milliseconds"];
+    let round_trip = &examined.checks()[8]["milliseconds"];
     assert!(round_trip.as_f64().is_some_and(|it| it > 0.0), "{round_trip}");
 
     let text = test.seabank().args(["doctor", "--server-cores", "64"]).output().expect("it runs");
@@ -118,10 +119,10 @@ async fn what_is_not_migrated_is_5(server: &TestServer) {
     let test = server.empty_database().await;
     let examined = Examined::of(&test, &[]);
     assert_eq!((examined.code, examined.failed()), (Some(5), vec!["migrations"]));
-    assert!(examined.of_check("migrations").2.contains("cargo run -p migration up"));
+    assert!(examined.of_check("migrations").2.contains("seabank migrate up"));
     assert_eq!(examined.of_check("rights").1, "this user may make the bank's tables");
     let error = examined.answer["error"].as_str().expect("a line");
-    assert!(error.contains("migrations") && error.contains("cargo run -p migration up"), "{error}");
+    assert!(error.contains("migrations") && error.contains("seabank migrate up"), "{error}");
 }
 
 async fn a_server_that_is_not_there_is_one_finding_and_5(server: &TestServer) {
@@ -153,7 +154,10 @@ async fn a_read_only_user_is_found(server: &TestServer) {
     for right in ["INSERT accounts", "UPDATE accounts", "INSERT transfers"] {
         assert!(found.contains(right), "{found}");
     }
-    assert!(!found.contains("SELECT") && remedy.contains("app init"), "{found}: {remedy}");
+    assert!(
+        !found.contains("SELECT") && remedy.contains("seabank init --database-url URL"),
+        "{found}: {remedy}"
+    );
     reader.drop().await;
 }
 

@@ -163,7 +163,7 @@ async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
         let told = transferring(&test, "20", &run, &disk).end().await;
         assert_eq!(told.code, Some(4), "{context}: {told:?}");
         assert!(told.count("unknown") > 0 && told.count("applied") < 20, "{context}: {told:?}");
-        assert!(told.failure().contains("cargo run -p app transfer"), "{context}: {told:?}");
+        assert!(told.failure().contains("seabank transfer"), "{context}: {told:?}");
         if power_cut {
             disk.after_a_power_cut();
         }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use database::Server;
-use tests::{Test, TestDatabase, TestServer, command, tests};
+use sea_orm::sqlx::ConnectOptions;
+use tests::{FaultyDisk, Test, TestDatabase, TestServer, command, tests};
 
 use crate::books::everything;
 use crate::files::Folder;
@@ -15,6 +16,8 @@ pub(crate) fn tests() -> Vec<Test> {
         the_file_alone_is_the_bank_after_every_command on SQLITE,
         the_file_alone_is_the_bank_after_an_interruption on SQLITE,
         looking_at_a_file_that_is_missing_creates_none on SQLITE,
+        a_file_that_cannot_be_used_is_told_at_once_and_in_words on SQLITE,
+        a_full_disk_still_reads on SQLITE,
     ]
 }
 
@@ -112,8 +115,83 @@ async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
         let output = command(program).args(arguments).env("DATABASE_URL", &url).output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-        assert!(code != 5 || errors.contains("cargo run -p migration up"), "{arguments:?}: {errors}");
+        assert!(code != 5 || errors.contains("seabank migrate up"), "{arguments:?}: {errors}");
         let left: Vec<_> = fs::read_dir(file.parent().expect("a folder")).expect("a folder").collect();
         assert!(left.is_empty(), "{arguments:?} leaves {left:?}");
+    }
+}
+
+async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestServer) {
+    let test = server.database().await;
+    let no_database = test.file().with_extension("text");
+    fs::write(&no_database, "this is a text, and longer than the header of a database; ".repeat(40))
+        .expect("written");
+    let mut lock = sea_orm::sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(test.file())
+        .connect()
+        .await
+        .expect("open");
+    for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
+        sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
+    }
+    // With a log beside it, which is synced before anything is told.
+    let other = server.database().await;
+    let kept_open = other.connect().await;
+    crate::books::insert_account(&kept_open, 1, 1).await;
+    let failing = FaultyDisk::of(&other).failing_to_sync(1, None);
+    for (program, arguments, url, disk, words) in [
+        ("seabank", "accounts", format!("sqlite://{}", test.file().display()), None, "locked"),
+        ("seabank", "seed", format!("sqlite://{}", test.file().display()), None, "locked"),
+        ("migration", "status", format!("sqlite://{}", test.file().display()), None, "locked"),
+        (
+            "seabank",
+            "accounts",
+            format!("sqlite://{}", no_database.display()),
+            None,
+            "no database, or a damaged one",
+        ),
+        (
+            "migration",
+            "up",
+            format!("sqlite://{}", no_database.display()),
+            None,
+            "no database, or a damaged one",
+        ),
+        ("seabank", "accounts", other.url().to_owned(), Some(&failing), "check the disk"),
+        ("seabank", "seed", other.url().to_owned(), Some(&failing), "check the disk"),
+    ] {
+        let mut command = command(program);
+        command.arg(arguments).env("DATABASE_URL", &url);
+        if let Some(disk) = disk {
+            disk.under(&mut command);
+        }
+        let started = std::time::Instant::now();
+        let output = command.output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains(words), "{program} {arguments}: {told}");
+        assert!(!told.contains("cockroach") && told.lines().count() <= 2, "{program} {arguments}: {told}");
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    }
+}
+
+async fn a_full_disk_still_reads(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "100"]).assert().success();
+    let full = FaultyDisk::of(&test).with_room(0);
+    for (arguments, reads) in [
+        (&["accounts"][..], true),
+        (&["audit"], true),
+        (&["export", "accounts"], true),
+        (&["seed", "--count", "1000"], false),
+        (&["transfer"], false),
+    ] {
+        let mut command = test.program("seabank");
+        command.args(arguments);
+        full.under(&mut command);
+        let output = command.output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), reads, "{arguments:?}: {told}");
+        assert!(reads || told.contains("free some space"), "{arguments:?}: {told}");
+        assert!(!told.contains("cockroach"), "{arguments:?}: {told}");
     }
 }

@@ -30,9 +30,18 @@ impl Folder {
 
 /// Imports a file through the binary: how it ended, and its answer.
 pub(crate) fn import(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
+    with_file(test, "import", file, more)
+}
+
+/// Pays a file through the binary: how it ended, and its answer.
+pub(crate) fn pay(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
+    with_file(test, "pay", file, more)
+}
+
+fn with_file(test: &TestDatabase, command: &str, file: &Path, more: &[&str]) -> (Output, Value) {
     let output = test
         .seabank()
-        .arg("import")
+        .arg(command)
         .arg(file)
         .args(more)
         .args(["--format", "json"])

@@ -9,7 +9,8 @@ use std::time::Duration;
 use database::Server;
 use sea_orm_retry::Policy;
 use seabank::bank::Bank;
-use seabank::bank::import::{COPY_MIN, Imported, OnError};
+use seabank::bank::file::OnError;
+use seabank::bank::import::{COPY_MIN, Imported};
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! Every suite, on every server that can be had.
 
 mod acknowledged;
+mod architecture;
 mod audit;
 mod books;
 mod bulk;
@@ -11,17 +12,24 @@ mod doctor;
 mod durability;
 mod entities;
 mod faults;
+mod few;
 mod file;
 mod files;
+mod generic;
 mod harness;
 mod import;
 mod init;
 mod migrations;
 mod model;
+mod newer;
 mod nodes;
 mod others;
+mod pay;
+mod payments;
 mod plans;
+mod pooler;
 mod pools;
+mod printing;
 mod reader;
 mod rejects;
 mod relations;
@@ -29,12 +37,16 @@ mod report;
 mod savepoint;
 mod seed;
 mod server_side;
+mod silence;
+mod standbys;
 mod strange;
+mod terminal;
 mod tls;
 mod told;
 mod transaction;
 mod transfer;
 mod unknown;
+mod urls;
 mod workload;
 mod wrong_input;
 
@@ -43,6 +55,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
+        ("architecture", architecture::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
@@ -60,9 +73,12 @@ fn main() -> ExitCode {
         ("server_side", server_side::tests()),
         ("strange", strange::tests()),
         ("transfer", transfer::tests()),
+        ("pay", pay::tests()),
+        ("payments", payments::tests()),
         ("audit", audit::tests()),
         ("file", file::tests()),
         ("plans", plans::tests()),
+        ("newer", newer::tests()),
         ("crash", crash::tests()),
         ("nodes", nodes::tests()),
         ("durability", durability::tests()),
@@ -74,6 +90,13 @@ fn main() -> ExitCode {
         ("report", report::tests()),
         ("demo", demo::tests()),
         ("tls", tls::tests()),
+        ("urls", urls::tests()),
+        ("pooler", pooler::tests()),
+        ("standbys", standbys::tests()),
+        ("few", few::tests()),
+        ("silence", silence::tests()),
         ("wrong_input", wrong_input::tests()),
+        ("printing", printing::tests()),
+        ("terminal", terminal::tests()),
     ])
 }

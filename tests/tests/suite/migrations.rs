@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         no_rights_is_5 on &[Server::Postgres],
         a_newer_schema_is_5,
         a_slow_statement_is_not_logged on &[Server::Postgres],
+        lines_in_a_pipe_have_no_colours,
     ];
     [timed, others].concat()
 }
@@ -322,4 +323,11 @@ async fn a_slow_statement_is_not_logged(server: &TestServer) {
     let (held, output) = tokio::join!(holding, migrating);
     held.expect("it is held");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+async fn lines_in_a_pipe_have_no_colours(server: &TestServer) {
+    let test = server.empty_database().await;
+    let output = test.migration().args(["--verbose", "up"]).output().expect("it runs");
+    let told = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && told.len() > 1000 && !told.contains(&0x1b), "{told:?}");
 }

@@ -1,13 +1,15 @@
-//! Random transfers against a model: whatever runs at once, in whatever style, and whichever answers to COMMIT are lost, there is
-//! an order in which the transfers could have run one after the other with exactly these outcomes and these balances.
+//! Random transfers against a model: whatever runs at once, in whatever style or many in one transaction, and whichever answers
+//! to COMMIT are lost, there is an order in which the transfers could have run one after the other with exactly these outcomes and
+//! these balances. Those of one transaction run without others between them.
 //!
-//! The model is the README's list of outcomes in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
+//! The model is the list of outcomes of docs/guarantees.md, in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use database::{Database, Server};
 use proptest::collection::vec;
@@ -15,6 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestRunner};
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
+use seabank::bank::pay::{Decision, decide};
 use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Loss, Tap, Test, TestServer, tests};
@@ -24,7 +27,10 @@ use uuid::Uuid;
 use crate::books::{everything, execute, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![some_order_of_the_transfers_explains_every_outcome]
+    tests![
+        some_order_of_the_transfers_explains_every_outcome,
+        a_chunk_is_decided_as_the_model_decides_one_by_one on &[Server::Sqlite],
+    ]
 }
 
 /// What each account is opened with; 9 is asked for too, and is not there.
@@ -40,6 +46,8 @@ struct Asked {
     source_given: bool,
     target_given: bool,
     style: Style,
+    /// By `pay`, in one transaction with those before and after it that are too.
+    paid: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,8 +66,9 @@ fn asked() -> impl Strategy<Value = Asked> {
     let amount = prop_oneof![3 => Just(None), 5 => (1..=60_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
     let style = prop_oneof![Just(Style::Builder), Just(Style::Orm), Just(Style::Single)];
     // Few ids, so that some are told again.
-    let fields = (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style);
-    fields.prop_map(|(id, source, target, amount, source_given, target_given, style)| Asked {
+    let fields =
+        (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style, any::<bool>());
+    fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Asked {
         id,
         source,
         target,
@@ -67,6 +76,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         source_given,
         target_given,
         style,
+        paid,
     })
 }
 
@@ -80,16 +90,52 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer) {
-    let test = server.database().await;
-    let database = test.connect().await;
-    let few = if server.server == Server::Sqlite { 150 } else { 40 };
+/// So many cases, from a seed that is told.
+fn config(server: &TestServer, few: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
     let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(rand::random());
     }
     println!("{server}: {cases} cases against the model, PROPTEST_RNG_SEED={}", config.rng_seed);
+    config
+}
+
+/// The function that `pay` decides by, with no database.
+async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
+    let mut runner = TestRunner::new(config(server, 2000));
+    let checked = runner.run(&vec(asked(), 1..=12), |asked| {
+        let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+        let decided = decide(&orders, &HashMap::new(), &HashMap::from(OPENING));
+        let outcome = |decision: &Decision| match decision {
+            Ok(receipt) => Ok((record(receipt), receipt.by)),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let outcomes: Vec<Outcome> = decided.decisions.iter().map(outcome).collect();
+        let case = Case { asked, losses: Vec::new(), at_once: false };
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let before = Books::after(&case, &outcomes, (1 << number) - 1);
+            prop_assert_eq!(&before.outcome(&case.asked[number]), outcome);
+        }
+        let after = Books::after(&case, &outcomes, (1 << outcomes.len()) - 1);
+        for (account, balance) in &decided.balances {
+            prop_assert_eq!(after.balances.get(account), Some(&i128::from(*balance)));
+        }
+        let journal: BTreeMap<u128, Record> = decided
+            .journal
+            .iter()
+            .map(|it| (it.id.as_u128(), (it.source_id, it.target_id, it.amount)))
+            .collect();
+        prop_assert_eq!(journal, after.recorded);
+        Ok(())
+    });
+    checked.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    let config = config(server, if server.server == Server::Sqlite { 150 } else { 40 });
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         TestRunner::new(config).run(&case(), |case| runtime.block_on(check(&database, &case)))
@@ -123,24 +169,50 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
     Ok(())
 }
 
+impl Case {
+    /// Which of them run in one transaction, in their order.
+    fn transactions(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
+        let range = |asked: &[Asked]| {
+            let range = start..start + asked.len();
+            start = range.end;
+            range
+        };
+        together.map(range).collect()
+    }
+}
+
 async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseError> {
     let mut ended = BTreeMap::new();
     let mut tasks = JoinSet::new();
-    for (number, asked) in case.asked.iter().copied().enumerate() {
-        let bank = bank.clone();
+    for range in case.transactions() {
+        let (bank, asked) = (bank.clone(), case.asked[range.clone()].to_vec());
+        let is_last = range.end == case.asked.len();
         // After a lost answer one statement proves no refusal, and the model knows no unknown.
-        let has = asked.style.works_on(bank.server()) && case.losses.is_empty();
-        let style = if has || asked.style == Style::Orm { asked.style } else { Style::Builder };
-        tasks.spawn(async move { (number, bank.transfer(asked.order(), style).await) });
-        while !case.at_once || number + 1 == case.asked.len() {
-            let Some(task) = tasks.join_next().await else { break };
-            let (number, outcome) = task.expect("it does not panic");
-            let outcome = match outcome {
-                Ok(receipt) => Ok((record(&receipt), receipt.by)),
-                Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
-                Err(other) => return Err(TestCaseError::fail(format!("neither done nor refused: {other}"))),
+        let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
+        let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
+        tasks.spawn(async move {
+            let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+            let outcomes = if asked[0].paid {
+                bank.pay(&orders).await
+            } else {
+                vec![bank.transfer(orders[0], style).await]
             };
-            ended.insert(number, outcome);
+            range.zip(outcomes).collect::<Vec<_>>()
+        });
+        while !case.at_once || is_last {
+            let Some(task) = tasks.join_next().await else { break };
+            for (number, outcome) in task.expect("it does not panic") {
+                let outcome = match outcome {
+                    Ok(receipt) => Ok((record(&receipt), receipt.by)),
+                    Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
+                    Err(other) => {
+                        return Err(TestCaseError::fail(format!("neither done nor refused: {other}")));
+                    }
+                };
+                ended.insert(number, outcome);
+            }
         }
     }
     Ok(ended.into_values().collect())
@@ -160,26 +232,33 @@ fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
         if !reachable[done] {
             continue;
         }
-        let books = Books::after(case, outcomes, done);
-        for (number, asked) in case.asked.iter().enumerate() {
-            let in_turn = case.at_once || done == (1 << number) - 1;
-            if in_turn && done & (1 << number) == 0 {
-                let expected = books.outcome(asked);
-                let agrees = match (&expected, &outcomes[number]) {
-                    // Who told an id while an answer was lost may find what another has applied, and take it for his own.
-                    (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
-                    // Style `single` looks afterwards for how much it would have been.
-                    (
-                        Err(Refusal::BalanceOverflow { account: expected, .. }),
-                        Err(Refusal::BalanceOverflow { account, .. }),
-                    ) if case.at_once => expected == account,
-                    (expected, outcome) => expected == outcome,
-                };
-                reachable[done | 1 << number] |= agrees;
+        for range in case.transactions() {
+            let in_turn = case.at_once || done == (1 << range.start) - 1;
+            if in_turn && done & (1 << range.start) == 0 {
+                let mut then = done;
+                let agrees = range.clone().all(|number| {
+                    let expected = Books::after(case, outcomes, then).outcome(&case.asked[number]);
+                    then |= 1 << number;
+                    agree(case, &expected, &outcomes[number])
+                });
+                reachable[then] |= agrees;
             }
         }
     }
     reachable[all - 1]
+}
+
+fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
+    match (expected, outcome) {
+        // Who told an id while an answer was lost may find what another has applied, and take it for his own.
+        (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
+        // Style `single` looks afterwards for how much it would have been.
+        (
+            Err(Refusal::BalanceOverflow { account: expected, .. }),
+            Err(Refusal::BalanceOverflow { account, .. }),
+        ) if case.at_once => expected == account,
+        (expected, outcome) => expected == outcome,
+    }
 }
 
 /// What the bank holds, in the model.

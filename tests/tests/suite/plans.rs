@@ -1,16 +1,21 @@
 //! Every statement of the hot path is explained on a large analysed table, and none scans it.
 
-use database::Server;
+use std::io::Cursor;
+use std::ops::RangeInclusive;
+
+use database::{Database, Server};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sea_orm_retry::Policy;
+use sea_orm_retry::{Policy, Tx};
+use seabank::bank::file::OnError;
 use seabank::bank::transfer::{Order, Style, Wish};
-use seabank::bank::{AccountId, Amount, Bank};
+use seabank::bank::{AccountId, Amount, Bank, Runner};
 use tests::{Tap, Test, TestServer, tests};
 use uuid::Uuid;
 
-use crate::books::{execute, loading, seed, tapped};
+use crate::books::{loading, seed, tapped};
+use crate::generic::Generic;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -24,7 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
 const ACCOUNTS: u64 = 20_000;
 const TRANSFERS: u64 = 100;
 
-async fn large_bank(server: &TestServer) -> (tests::TestDatabase, database::Database) {
+async fn large_bank(server: &TestServer) -> (tests::TestDatabase, Database) {
     let test = server.database().await;
     let database = test.connect().await;
     fill(&database).await;
@@ -32,7 +37,7 @@ async fn large_bank(server: &TestServer) -> (tests::TestDatabase, database::Data
     (test, database)
 }
 
-async fn fill(database: &database::Database) {
+async fn fill(database: &Database) {
     let bank = Bank::new(database, Policy::default());
     seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
     // An empty table is scanned as quickly as sought: CockroachDB v20.1 then does.
@@ -44,13 +49,16 @@ async fn fill(database: &database::Database) {
     }
 }
 
-async fn analyze(database: &database::Database, tables: &[&str]) {
+/// Tried again: since CockroachDB v26.1 a table has one statistics job at a time, and the server's own may run.
+pub(crate) async fn analyze(database: &Database, tables: &[&str]) {
+    let runner = Runner::new(database, Policy::default());
     for table in tables {
         let analyze = match database.server {
             Server::Sqlite | Server::Postgres => format!("ANALYZE {table}"),
             Server::Cockroach => format!("CREATE STATISTICS {table}_statistics FROM {table}"),
         };
-        execute(database, &analyze).await;
+        let body = async |tx: &Tx| tx.execute_unprepared(&analyze).await.map(drop);
+        runner.query("analyze", body).await.unwrap_or_else(|error| panic!("{analyze}: {error}"));
     }
 }
 
@@ -86,11 +94,12 @@ async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
 }
 
 /// How many statements were explained of the hot path, none of which scans a table.
-async fn explain_the_hot_path(database: &database::Database) -> usize {
+async fn explain_the_hot_path(database: &Database) -> usize {
     let tap = Tap::new(database);
     let bank = Bank::on(tapped(&tap, Policy::default()));
     everything_on_the_hot_path(&bank).await;
 
+    let mut generic = Generic::on(database).await;
     let mut explained = 0;
     for statement in tap.sent() {
         if ["BEGIN", "COMMIT", "ROLLBACK"].contains(&statement.sql.as_str()) {
@@ -98,6 +107,10 @@ async fn explain_the_hot_path(database: &database::Database) -> usize {
         }
         let plan = plan(database, &statement).await;
         assert!(!scans(database.server, &plan), "{}\n{}", statement, plan.join("\n"));
+        if let Some(generic) = &mut generic {
+            let plan = generic.plan(&statement).await;
+            assert!(!scans(database.server, &plan), "generic: {}\n{}", statement, plan.join("\n"));
+        }
         explained += 1;
     }
     explained
@@ -116,7 +129,7 @@ async fn new_transfers(bank: &Bank) {
     }
 }
 
-/// What a seed and a transfer send, in both styles, whichever way they end.
+/// What a seed, a transfer in each style and a payment send, whichever way they end.
 async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let range = bank.account_range().await.expect("a reading");
@@ -143,6 +156,24 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     for _ in 0..2 {
         bank.seed(10, 2, &run, |_| ()).await.expect("seeded");
     }
+    payments(bank, range.as_ref()).await;
+}
+
+/// Some that are applied, some that are refused, and all of it again by its run and by its ids.
+async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let mut text = "id,source_id,target_id,amount\n".to_owned();
+    for n in 0..20 {
+        let drawn = bank.order(Uuid::new_v4(), Wish::default(), range, &mut rng).await.expect("two accounts");
+        let amount = if n < 15 { 1 } else { i64::MAX };
+        text += &format!("{},{},{},{amount}\n", drawn.id, drawn.source, drawn.target);
+    }
+    let run = loading(Uuid::new_v4(), 10);
+    for run in [&run, &run, &loading(Uuid::new_v4(), 10)] {
+        let paid = bank.pay_file(Cursor::new(text.clone()), run, OnError::Skip, |_| (), |_| Ok(())).await;
+        let paid = paid.expect("paid");
+        assert_eq!((paid.applied + paid.already_applied, paid.rejected), (15, 5));
+    }
 }
 
 /// A test that cannot fail proves nothing.
@@ -160,7 +191,7 @@ async fn a_full_scan_is_recognised(server: &TestServer) {
 }
 
 /// The plan's lines, with the values that were sent.
-async fn plan(database: &database::Database, statement: &Statement) -> Vec<String> {
+async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
     let backend = statement.db_backend;
     let (explain, text) = match (backend, database.server) {
         (DbBackend::Sqlite, _) => ("EXPLAIN QUERY PLAN", 3),
@@ -187,13 +218,18 @@ async fn plan(database: &database::Database, statement: &Statement) -> Vec<Strin
 }
 
 /// Whether a plan reads a whole table or index.
-fn scans(server: Server, plan: &[String]) -> bool {
-    plan.iter().any(|line| match server {
-        // `SCAN accounts`, with or without an index; `SEARCH accounts USING …` is a seek, and new rows are no table.
+pub(crate) fn scans(server: Server, plan: &[String]) -> bool {
+    plan.iter().enumerate().any(|(n, line)| match server {
+        // `SEARCH accounts USING …` is a seek, and new rows are no table, nor is what a JSON text has in it.
         Server::Sqlite => {
-            line.starts_with("SCAN ") && !line.ends_with("CONSTANT ROW") && !line.ends_with("VALUES CLAUSE")
+            let no_table = ["CONSTANT ROW", "VALUES CLAUSE"].iter().any(|end| line.ends_with(end));
+            line.starts_with("SCAN ") && !no_table && !line.contains("VIRTUAL TABLE")
         }
-        Server::Postgres => line.contains("Seq Scan"),
+        // An index without a condition is read from end to end.
+        Server::Postgres => {
+            let condition = plan.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
+            line.contains("Seq Scan") || (line.contains("Index") && line.contains(" on ") && !condition)
+        }
         Server::Cockroach => line.contains("FULL SCAN") || (line.contains("spans") && line.contains("ALL")),
     })
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 
+use database::Server;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tests::{Test, TestServer, scalar, tests};
@@ -21,6 +22,9 @@ pub(crate) fn tests() -> Vec<Test> {
         wrong_files_are_refused,
         a_line_without_end_is_passed_over,
         a_file_that_was_cut_off_is_not_read_as_smaller_amounts,
+        a_file_of_another_kind_is_told_by_its_kind on &[Server::Sqlite],
+        what_other_programs_write_is_read,
+        a_rejected_row_is_kept_as_it_was on &[Server::Sqlite],
     ]
 }
 
@@ -239,4 +243,100 @@ async fn a_file_that_was_cut_off_is_not_read_as_smaller_amounts(server: &TestSer
     // A time has no digits to lose: it ends in its zone.
     let text = "id,balance,opening_balance,created_at\n1,10,10,2026-01-01T00:00:00Z";
     assert_eq!(count(&import(&test, &folder.write("time.csv", text), &[]).1, "rows"), 1);
+}
+
+/// UTF-16, little end first, without its mark.
+fn utf_16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(text.as_bytes()).expect("written");
+    packed.finish().expect("written")
+}
+
+async fn a_file_of_another_kind_is_told_by_its_kind(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let text = accounts(3);
+    let with = |separator: &str| text.replace(',', separator).into_bytes();
+    for (name, bytes, words) in [
+        ("semicolons.csv", with(";"), "its separator is ;"),
+        ("tabs.csv", with("\t"), "its separator is a tab"),
+        ("bars.csv", with("|"), "its separator is |"),
+        ("quoted.csv", b"\"id\";\"balance\"\r\n1;10\r\n".to_vec(), "its separator is ;"),
+        ("marked.csv", [b"\xef\xbb\xbf", &with(";")[..]].concat(), "its separator is ;"),
+        ("packed.csv", packed(&text), "it is gzipped"),
+        ("plain.csv.gz", with(","), "it is not gzipped"),
+        ("utf16.csv", utf_16(&text), "it is UTF-16"),
+        ("utf16le.csv", [b"\xff\xfe", &utf_16(&text)[..]].concat(), "it is UTF-16"),
+        (
+            "utf16be.csv",
+            [b"\xfe\xff".to_vec(), text.encode_utf16().flat_map(u16::to_be_bytes).collect()].concat(),
+            "it is UTF-16",
+        ),
+        ("mac.csv", text.replace('\n', "\r").into_bytes(), "a carriage return alone"),
+        ("sheet.csv", b"PK\x03\x04\x14\x00".to_vec(), "it is a ZIP archive"),
+    ] {
+        let (output, answer) = import(&test, &folder.write(name, bytes), &[]);
+        let error = answer["error"].as_str().expect("a line");
+        assert!(output.status.code() == Some(2) && error.contains(words), "{name}: {error}");
+    }
+    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
+}
+
+async fn what_other_programs_write_is_read(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let (gzip, zeros) = (packed(&accounts(2)), [0; 5000]);
+    let psql = "id,balance,opening_balance,created_at\n11,1,1,2026-01-31 12:00:00+00\n12,1,1,2026-01-31 13:30:00.25+01:30\n\
+                13,1,1,2026-01-31T12:00:00Z\n";
+    let sheet = "\u{feff}id,balance\r\n21,1\r\n,\r\n,,,\r\n , \r\n\"\",\"\"\r\n22,1\r\n,,,,,,,,,,,,,,,,,,,,,,\r\n\r\n";
+    for (name, bytes, rows) in [
+        ("padded.csv.gz", [&gzip[..], &zeros].concat(), 2),
+        (
+            "members.csv.gz",
+            [&packed("id,balance\n3,30\n")[..], &zeros, &packed("4,40\n"), &zeros].concat(),
+            2,
+        ),
+        ("psql.csv", psql.as_bytes().to_vec(), 3),
+        ("sheet.csv", sheet.as_bytes().to_vec(), 2),
+    ] {
+        let (output, answer) = import(&test, &folder.write(name, bytes), &[]);
+        assert!(output.status.success() && count(&answer, "rows") == rows, "{name}: {answer}");
+    }
+    let history =
+        |id: &str| test.seabank().args(["history", id, "--format", "json"]).output().expect("it runs").stdout;
+    for (id, at) in [("11", "2026-01-31T12:00:00Z"), ("12", "2026-01-31T12:00:00.25Z")] {
+        let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("one object");
+        assert_eq!(answer["created_at"], at, "{answer}");
+    }
+    // A time without its zone is no moment.
+    let text = "id,balance,opening_balance,created_at\n31,1,1,2026-01-31 12:00:00\n";
+    let (output, answer) = import(&test, &folder.write("zone.csv", text), &[]);
+    let error = answer["error"].as_str().expect("a line");
+    assert!(
+        output.status.code() == Some(1) && error.contains("line 2: ") && error.contains("end it in Z"),
+        "{error}"
+    );
+}
+
+/// So that it can be mended. A spreadsheet takes what begins with `=` for a formula: the file is for an editor.
+async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
+    let file = folder.write("formulas.csv", format!("id,balance\n{}\n", rows.join("\n")));
+    let rejects = folder.path("rejects.csv");
+    let skip = ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
+    let (output, answer) = import(&test, &file, &skip);
+    assert!(output.status.success() && count(&answer, "rejected") == rows.len() as u64, "{answer}");
+    let mut written = csv::Reader::from_path(&rejects).expect("it is there");
+    let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
+    assert_eq!(written, rows);
+    // A device is not a file of rejected rows, and stays where none was left out.
+    let device = ["--on-error", "skip", "--rejects", "/dev/null"];
+    assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
+    let run = Uuid::new_v4().to_string();
+    let device = [&device[..], &["--run", &run]].concat();
+    assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
+    assert!(fs::metadata("/dev/null").is_ok_and(|about| !about.is_file()));
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::books::{everything, execute, insert_account, tapped};
 use crate::crash::assert_whole;
+use crate::newer::{LOCKED, error, newer};
 use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -30,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_mended_file_is_completed_under_its_run on COCKROACH,
         what_cannot_be_added_changes_nothing on COCKROACH,
         a_server_that_takes_neither_option_nor_table_gets_chunks on COCKROACH,
+        a_locked_table_gets_chunks on COCKROACH,
         an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
         other_servers_name_the_other_way on &[Server::Sqlite, Server::Postgres],
     ];
@@ -258,6 +260,23 @@ async fn a_server_that_takes_neither_option_nor_table_gets_chunks(server: &TestS
     assert_clean(&test, &test.connect().await).await;
 }
 
+/// Since v26.1 a table may be locked against schema changes.
+async fn a_locked_table_gets_chunks(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
+    let (_proxy, url) = newer(&test, |request| {
+        request.text.starts_with("IMPORT INTO accounts").then(|| error("57000", LOCKED)).flatten()
+    })
+    .await;
+    let (output, answer) = import(&test, &file.url("a.csv"), &["--chunk", "100", "--database-url", &url]);
+    assert_eq!((&answer["rows"], &answer["chunks"]), (&300.into(), &3.into()), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("does not IMPORT INTO accounts") && told.contains("\"accounts\" is locked"),
+        "{told}"
+    );
+    assert_clean(&test, &test.connect().await).await;
+}
+
 /// Banks on a server that is played to be another version.
 struct Played {
     bank: Bank,
@@ -332,7 +351,7 @@ async fn other_servers_name_the_other_way(server: &TestServer) {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
     assert!(error.contains("only CockroachDB reads files by itself"), "{error}");
-    assert!(error.contains("cargo run -p app import accounts.csv"), "{error}");
+    assert!(error.contains("seabank import accounts.csv"), "{error}");
     let (output, answer) = import(&test, "accounts.csv", &[]);
     let error = answer["error"].as_str().expect("a line");
     assert!(output.status.code() == Some(2) && error.contains("takes a URL"), "{output:?}");

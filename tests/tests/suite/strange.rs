@@ -230,6 +230,7 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
         run: Uuid::new_v4(),
         wish: Wish::default(),
         style: Style::Builder,
+        batch: None,
         rng_seed: 1,
     };
     let mut endings =
@@ -248,6 +249,7 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
     let load = Workload {
         run: Uuid::new_v4(),
         style: Style::Builder,
+        batch: None,
         amount: None,
         accounts: 4,
         skew: Skew::Even,

@@ -161,9 +161,22 @@ pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     let (_, rest) = line.split_once(words).unwrap_or_else(|| panic!("{words} in {line}"));
     let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
     let command = command.unwrap_or_else(|| panic!("a command after {words} in {line}"));
-    let arguments = command.strip_prefix("cargo run -p app ").expect("a command of the app");
-    let mut program = test.program("seabank");
-    program.args(arguments.split(' ')).args(["--format", "json"]).output().expect("it runs")
+    assert!(command.contains("seabank "), "{command}");
+    paste(test, command).output().expect("it runs")
+}
+
+/// A shell that a command line is pasted into, where the programs find this database.
+pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
+    let program = test.program("seabank");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).current_dir(std::env::temp_dir());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// The ids in whole lines: what is half written is not told.

@@ -83,10 +83,7 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
         let id: Uuid = transfer.answer["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
         let line = transfer.failure();
         assert_eq!((transfer.code, transfer.count("unknown")), (Some(4), 1), "{transfer:?}");
-        assert!(
-            line.contains(&format!("cargo run -p app transfer --id {id} --from 1 --to 2 --amount 7")),
-            "{line}"
-        );
+        assert!(line.contains(&format!("seabank transfer --id {id} --from 1 --to 2 --amount 7")), "{line}");
         assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
         let before = balances(&test.connect().await).await;
         // Whoever is unsure asks twice.
@@ -206,7 +203,7 @@ fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
     assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
     for id in &unknown {
-        assert!(told.errors.contains(&format!("`cargo run -p app transfer --id {id} --from ")), "{told:?}");
+        assert!(told.errors.contains(&format!("seabank transfer --id {id} --from ")), "{told:?}");
     }
     unknown
 }

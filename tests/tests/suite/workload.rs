@@ -18,6 +18,7 @@ use crate::told::{Telling, Told};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         every_style_is_measured_and_leaves_the_bank_whole,
+        batches_are_measured_transfer_by_transfer,
         a_killed_run_is_completed,
         a_rate_is_kept_and_latency_counts_from_when_a_transfer_was_due,
         the_first_audit_that_finds_the_bank_broken_ends_the_run,
@@ -68,6 +69,38 @@ async fn every_style_is_measured_and_leaves_the_bank_whole(server: &TestServer) 
         assert_eq!((again.count("transfers"), again.count("already_applied")), (200, 200), "{again:?}");
         assert_whole(&test);
     }
+}
+
+/// Each of a batch counts, from when it was due.
+async fn batches_are_measured_transfer_by_transfer(server: &TestServer) {
+    let test = bank(server, 20).await;
+    let run = Uuid::new_v4().to_string();
+    // The last batch has 30.
+    let load = ["--batch", "70", "--max-ops", "450", "--concurrency", "3", "--run", &run, "--rng-seed", "1"];
+    let told = workload(&test, &[&load[..], &["--hot", "3", "--audit-every", "20ms"]].concat()).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!((told.count("transfers"), told.count("failed"), told.count("unknown")), (450, 0, 0));
+    assert_eq!((&told.answer["style"], &told.answer["batch"]), (&"batch".into(), &70.into()), "{told:?}");
+    assert_eq!(told.count("attempts"), 7 + told.count("retries"), "{told:?}");
+    assert_eq!(told.applied.len(), 450, "each is told");
+    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM transfers").await, 450);
+    let again = workload(&test, &load).await;
+    assert_eq!((again.count("transfers"), again.count("already_applied")), (450, 450), "{again:?}");
+
+    // All are due at once, and so in whole batches; or one after the other, and so almost alone.
+    let fast =
+        workload(&test, &["--rate", "1000000", "--max-ops", "300", "--batch", "100", "--concurrency", "1"])
+            .await;
+    assert_eq!(
+        (fast.count("transfers"), fast.count("attempts")),
+        (300, 3 + fast.count("retries")),
+        "{fast:?}"
+    );
+    let slow =
+        workload(&test, &["--rate", "20", "--max-ops", "10", "--batch", "100", "--concurrency", "4"]).await;
+    assert!(slow.answer["seconds"].as_f64().expect("a time") >= 0.45, "{slow:?}");
+    assert_eq!(slow.count("transfers"), 10, "{slow:?}");
+    assert_whole(&test);
 }
 
 /// How many latencies an HdrHistogram log has in it.
@@ -194,6 +227,8 @@ async fn wrong_loads_are_refused(server: &TestServer) {
         (&["--accounts", "1"], "--accounts"),
         (&["--hot", "1"], "--hot"),
         (&["--hot", "5", "--zipf", "1"], "--zipf"),
+        (&["--batch", "0"], "--batch"),
+        (&["--batch", "10", "--style", "orm"], "--style"),
         (&["--amount", "0"], "--amount"),
         (&["--histogram", "/no/such/folder/file"], "cannot be written"),
     ] {

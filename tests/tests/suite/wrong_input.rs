@@ -137,11 +137,11 @@ async fn a_schema_that_is_not_migrated_is_5(server: &TestServer) {
         &["transfer", "--count", "5"],
     ];
     for command in commands {
-        fails(&test, command, 5, &["not migrated", "cargo run -p migration up"]);
+        fails(&test, command, 5, &["not migrated", "seabank migrate up"]);
     }
     test.migration().args(["up", "-n", "3"]).assert().success();
     for command in commands {
-        fails(&test, command, 5, &["only in part", "3 of 6", "cargo run -p migration up"]);
+        fails(&test, command, 5, &["only in part", "3 of 6", "seabank migrate up"]);
     }
 }
 
@@ -235,7 +235,7 @@ async fn a_full_disk_of_a_server_is_passed_on(server: &TestServer) {
     .await;
     execute(&database, "CREATE TRIGGER full_disk AFTER INSERT ON accounts EXECUTE FUNCTION full_disk()")
         .await;
-    fails(&test, &["seed"], 1, &["No space left on device", "free some space", "cargo run -p app seed"]);
+    fails(&test, &["seed"], 1, &["No space left on device", "free some space", "seabank seed"]);
     let (accounts, _) = everything(&database).await;
     assert_eq!((accounts.len(), tests::scalar(&database, "SELECT count(*) FROM batches").await), (0, 0));
 }

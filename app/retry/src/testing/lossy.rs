@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 
 use crate::session::Rows;
-use crate::{Begin, Id, Pool, Server, Session, Sessions};
+use crate::{Id, Pool, Session, Sessions, Version};
 
 /// A pool that loses the answer to the first COMMIT.
 pub(super) struct Lossy {
@@ -31,8 +31,8 @@ impl Lossy {
 
 #[async_trait]
 impl Sessions for Lossy {
-    fn server(&self) -> Option<Server> {
-        self.pool.server()
+    fn version(&self) -> Option<Version> {
+        self.pool.version()
     }
 
     fn identity(&self) -> usize {
@@ -68,17 +68,10 @@ fn lost() -> DbErr {
 
 #[async_trait]
 impl Session for LossySession {
-    async fn version(&mut self) -> Result<String, DbErr> {
-        self.session()?.version().await
-    }
-
-    async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
-        self.session()?.begin(begin).await
-    }
-
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
         // With CockroachDB's restart savepoint its release is the commit.
-        let commits = sql.ends_with("COMMIT") || sql == "RELEASE SAVEPOINT cockroach_restart";
+        let ends = sql.ends_with("COMMIT") && !sql.starts_with("BEGIN");
+        let commits = ends || sql == "RELEASE SAVEPOINT cockroach_restart";
         if !commits || self.loss.lost.swap(true, Ordering::Relaxed) {
             return self.session()?.control(sql).await;
         }
@@ -91,10 +84,6 @@ impl Session for LossySession {
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
         self.session()?.execute(statement).await
-    }
-
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.session()?.execute_unprepared(sql).await
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -118,10 +107,6 @@ impl Session for LossySession {
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {
         self.session()?.forget_statements().await
-    }
-
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
-        self.session()?.is_in_transaction().await
     }
 
     fn release(self: Box<Self>, close: bool) {

@@ -43,7 +43,7 @@ async fn time_is_bounded_and_no_attempt_begins_with_none_left() {
         let error = log.runner.under(policy).run("never", body).await.expect_err("never");
         assert_eq!(Ended::of(&error).map(Ended::kind), Some(Kind::RetriesExhausted));
         let late = late.into_inner().expect("no panic");
-        assert!(late <= total_time + Duration::from_millis(20), "{late:?} of {total_time:?}");
+        assert!(late <= total_time + Duration::from_millis(500), "{late:?} of {total_time:?}");
     }
 }
 
@@ -135,10 +135,10 @@ async fn an_observer_is_told_of_every_attempt_and_run() {
             "second began",
             "second 1: Some(Body) None true",
             "second 2: None None false",
-            "second: Applied after 2",
+            "second: Ok(()) after 2",
             "taken began",
             "taken 1: Some(Body) Some(\"1555\") false",
-            "taken: Failed after 1",
+            "taken: Err(Failed) after 1",
         ]
     );
 }

@@ -22,12 +22,13 @@ pub(crate) enum Begin {
 }
 
 impl Begin {
-    pub(crate) fn read(begin: &sea_orm_retry::Begin) -> Self {
-        match begin {
-            sea_orm_retry::Begin::AtPresent | sea_orm_retry::Begin::QueryOnly => Self::Snapshot,
-            sea_orm_retry::Begin::Plain { sql, .. } if sql.contains("PRIORITY HIGH") => Self::WriteOverOrphan,
-            sea_orm_retry::Begin::Plain { sql, .. } if sql.contains("REPEATABLE READ") => Self::Snapshot,
-            sea_orm_retry::Begin::Plain { .. } => Self::Write,
+    pub(crate) fn read(sql: &str) -> Self {
+        match sql {
+            _ if ["AS OF SYSTEM TIME", "query_only", "REPEATABLE READ"].iter().any(|it| sql.contains(it)) => {
+                Self::Snapshot
+            }
+            _ if sql.contains("PRIORITY HIGH") => Self::WriteOverOrphan,
+            _ => Self::Write,
         }
     }
 }

@@ -11,7 +11,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
 use sea_orm_retry::Server;
-use sea_orm_retry::{Begin as Text, Id, Rows, Session, Sessions};
+use sea_orm_retry::{Id, Rows, Session, Sessions, Version};
 use sqlx::postgres::PgQueryResult;
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +49,10 @@ pub(crate) struct Inner {
     sent: Option<Vec<String>>,
     /// From when on the standby is away, and when it is back.
     standby_away: Option<(Instant, Option<Instant>)>,
+    /// What `version()` says, where that matters.
+    pub(crate) version: Option<&'static str>,
+    /// The texts of BEGIN.
+    pub(crate) texts: Vec<String>,
 }
 
 impl Inner {
@@ -76,6 +80,8 @@ impl World {
             idle: Vec::new(),
             sent: None,
             standby_away: None,
+            version: None,
+            texts: Vec::new(),
         })))
     }
 
@@ -188,8 +194,13 @@ impl World {
 
 #[async_trait]
 impl Sessions for World {
-    fn server(&self) -> Option<Server> {
-        Some(self.lock().store.kind)
+    fn version(&self) -> Option<Version> {
+        let world = self.lock();
+        Some(match (&world.version, world.store.kind) {
+            (Some(text), _) => Version::parse(text),
+            (None, Server::Cockroach) => Version::parse("CockroachDB OSS v22.1.0"),
+            (None, kind) => kind.into(),
+        })
     }
 
     fn identity(&self) -> usize {
@@ -212,7 +223,14 @@ impl Sessions for World {
             // It died in the pool.
             world.store.end(who);
         }
-        Ok(Box::new(Client { world: self.clone(), who, broken: false, given_back: false, failed_at: None }))
+        Ok(Box::new(Client {
+            world: self.clone(),
+            who,
+            broken: false,
+            given_back: false,
+            probing: false,
+            failed_at: None,
+        }))
     }
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
@@ -233,6 +251,8 @@ struct Client {
     who: usize,
     broken: bool,
     given_back: bool,
+    /// It has been looked whether a transaction is open, and none was.
+    probing: bool,
     /// When the runner was told of an error that left a transaction to be ended.
     failed_at: Option<Instant>,
 }
@@ -343,20 +363,24 @@ impl Drop for Client {
 
 #[async_trait]
 impl Session for Client {
-    async fn version(&mut self) -> Result<String, DbErr> {
-        Err(DbErr::Custom("the server is known".to_owned()))
-    }
-
-    async fn begin(&mut self, begin: &Text) -> Result<Option<Id>, DbErr> {
-        self.ask(Request::Begin(Begin::read(begin))).await?;
-        let identified = matches!(begin, Text::Plain { identified: true, .. });
-        Ok(identified.then(|| self.world.lock().store.id(self.who)))
-    }
-
-    async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
+    async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
         let request = match sql {
-            "COMMIT" => Request::Commit,
-            "ROLLBACK" => Request::Rollback,
+            // SQLite: whether a transaction is still open.
+            "BEGIN" if self.world.lock().store.is_open(self.who) => return Err(sql_error("1")),
+            "BEGIN" => {
+                self.probing = true;
+                return Ok(None);
+            }
+            "ROLLBACK" if std::mem::take(&mut self.probing) => return Ok(None),
+            present if present.contains("cluster_logical_timestamp") => return Ok(Some("1".to_owned())),
+            begin if begin.contains("BEGIN") => {
+                if self.world.lock().sent.is_some() {
+                    self.world.lock().texts.push(begin.to_owned());
+                }
+                Request::Begin(Begin::read(begin))
+            }
+            "COMMIT" | "COMMIT; PRAGMA query_only = OFF" => Request::Commit,
+            "ROLLBACK" | "ROLLBACK; PRAGMA query_only = OFF" => Request::Rollback,
             "SAVEPOINT cockroach_restart" => Request::Savepoint,
             "RELEASE SAVEPOINT cockroach_restart" => Request::Release,
             "ROLLBACK TO SAVEPOINT cockroach_restart" => Request::RollbackTo,
@@ -365,15 +389,13 @@ impl Session for Client {
             nested if nested.contains("SAVEPOINT sea_orm_retry_") => Request::nested(nested),
             other => return Err(DbErr::Custom(format!("unknown to the server: {other}"))),
         };
-        self.ask(request).await.map(drop)
+        self.ask(request).await?;
+        let id = self.world.lock().store.id(self.who);
+        Ok(sql.contains("pg_backend_pid").then(|| format!("{} {}", id.pid, id.started_us)))
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
         self.run(statement).await.map(|()| PgQueryResult::default().into())
-    }
-
-    async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        Err(DbErr::Custom(format!("unknown to the server: {sql}")))
     }
 
     async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -390,10 +412,6 @@ impl Session for Client {
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {
         Ok(())
-    }
-
-    async fn is_in_transaction(&mut self) -> Result<bool, DbErr> {
-        Ok(self.world.lock().store.is_open(self.who))
     }
 
     async fn copy_in(&mut self, statement: &str, _: &[u8]) -> Result<u64, DbErr> {

@@ -28,7 +28,10 @@ pub(crate) struct Repeated {
 
 impl Seen {
     pub(crate) fn new() -> io::Result<Self> {
-        let part = |_| Ok(BufWriter::with_capacity(BUFFER, tempfile::tempfile()?));
+        // Asked for its own error: that of a temporary file names the file.
+        std::fs::metadata(std::env::temp_dir())?;
+        let file = || tempfile::tempfile().map_err(|error| io::Error::from(error.kind()));
+        let part = |_| Ok(BufWriter::with_capacity(BUFFER, file()?));
         Ok(Self { parts: (0..PARTS).map(part).collect::<io::Result<_>>()? })
     }
 

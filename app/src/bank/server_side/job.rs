@@ -18,6 +18,9 @@ use crate::bank::{ReadError, Runner};
 /// How often a job is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a job is seen to be over before its statement's answer is waited for no longer.
+const OVER_MAX: u32 = 10;
+
 /// Where jobs are run and watched.
 pub(super) struct Jobs<'a> {
     /// For looking at them.
@@ -115,6 +118,7 @@ impl Jobs<'_> {
     ) -> Result<(), JobError> {
         progress(0.0);
         let mut cancelled = None;
+        let mut over = 0;
         let mut statement = pin!(self.send(import));
         let error = loop {
             tokio::select! {
@@ -123,10 +127,15 @@ impl Jobs<'_> {
                     Err(error) => break error,
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    // Looking is a courtesy here: the statement's answer is what counts.
+                    // Looking is a courtesy here: the statement's answer is what counts. Where that does not come although
+                    // the job is over, its connection is lost.
                     if let Ok(Some(job)) = self.last_of(import).await {
                         self.cancel_where_stopped(&job, &mut cancelled).await;
                         progress(job.fraction);
+                        over += u32::from(job.is_over());
+                        if over == OVER_MAX {
+                            break JobError::Lost;
+                        }
                     }
                 }
             }

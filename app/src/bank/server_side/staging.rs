@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use sea_orm_retry::Tx;
 use uuid::Uuid;
 
-use crate::bank::load::{Chunk, Load, LoadError, Loaded};
+use crate::bank::load::{Chunk, Load, LoadError, Loaded, Part};
 
 /// A table of this import's own.
 pub(super) struct Staging {
@@ -155,7 +155,7 @@ impl Load for Staging {
     type Done = Present;
     const KIND: &'static str = "import";
 
-    async fn add(&self, tx: &Tx, _: &str, keys: &[i64]) -> Result<Present, LoadError> {
+    async fn add(&self, tx: &Tx, _: &Part<'_>, keys: &[i64]) -> Result<Present, LoadError> {
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Present(0)) };
         // With ON CONFLICT the server would look at all accounts, and so wait for whoever adds any; so bounded it looks at
         // its own. One that is added there meanwhile is a duplicate, and the chunk is tried again.
@@ -172,7 +172,7 @@ impl Load for Staging {
         Ok(Present(keys.len() as u64 - added))
     }
 
-    async fn look(&self, _: &Tx, _: &[i64]) -> Result<Present, LoadError> {
+    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[i64]) -> Result<Present, LoadError> {
         Ok(Present(0))
     }
 

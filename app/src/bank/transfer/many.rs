@@ -1,6 +1,7 @@
 //! Many transfers at once, by workers that take numbers in turn.
 
-use std::ops::RangeInclusive;
+use std::num::NonZero;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +28,8 @@ pub struct Many {
     pub wish: Wish,
     /// How.
     pub style: Style,
+    /// How many in one transaction, by [`Bank::pay`]; where it is left out each is done by its style.
+    pub batch: Option<NonZero<usize>>,
     /// What the draws start from; each transfer has a stream of its own.
     pub rng_seed: u64,
 }
@@ -51,6 +54,12 @@ pub enum Unsuccessful {
     /// It was begun.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+}
+
+impl Ended {
+    fn of(order: Order, outcome: Result<Receipt, TransferError>) -> Self {
+        Self { id: order.id, order: Some(order), outcome: outcome.map_err(Unsuccessful::Transfer) }
+    }
 }
 
 impl Many {
@@ -82,13 +91,23 @@ impl Bank {
             let (range, next) = (range.clone(), Arc::clone(&next));
             let (stop, ended) = (stop.clone(), ended.clone());
             workers.spawn(async move {
+                let size = many.batch.map_or(1, |size| size.get() as u64);
                 while !stop.is_cancelled() {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= many.count {
+                    let first = next.fetch_add(size, Ordering::Relaxed);
+                    if first >= many.count {
                         break;
                     }
-                    if ended.send(bank.one_of(&many, number, range.as_ref()).await).await.is_err() {
-                        break;
+                    let endings = match many.batch {
+                        None => vec![bank.one_of(&many, first, range.as_ref()).await],
+                        Some(_) => {
+                            let numbers = first..first.saturating_add(size).min(many.count);
+                            bank.some_of(&many, numbers, range.as_ref()).await
+                        }
+                    };
+                    for ending in endings {
+                        if ended.send(ending).await.is_err() {
+                            return;
+                        }
                     }
                 }
             });
@@ -98,15 +117,42 @@ impl Bank {
     }
 
     async fn one_of(&self, many: &Many, number: u64, range: Option<&RangeInclusive<i64>>) -> Ended {
+        match self.nth_of(many, number, range).await {
+            Ok(order) => Ended::of(order, self.transfer(order, many.style).await),
+            Err(ended) => ended,
+        }
+    }
+
+    /// Those with these numbers, in one transaction.
+    async fn some_of(
+        &self,
+        many: &Many,
+        numbers: Range<u64>,
+        range: Option<&RangeInclusive<i64>>,
+    ) -> Vec<Ended> {
+        let (mut orders, mut endings) = (Vec::new(), Vec::new());
+        for number in numbers {
+            match self.nth_of(many, number, range).await {
+                Ok(order) => orders.push(order),
+                Err(ended) => endings.push(ended),
+            }
+        }
+        let outcomes = self.pay(&orders).await;
+        endings.extend(orders.into_iter().zip(outcomes).map(|(order, outcome)| Ended::of(order, outcome)));
+        endings
+    }
+
+    /// The order with a number, or how it ended where it cannot be drawn.
+    async fn nth_of(
+        &self,
+        many: &Many,
+        number: u64,
+        range: Option<&RangeInclusive<i64>>,
+    ) -> Result<Order, Ended> {
         let id = many.id(number);
         let mut rng = ChaCha8Rng::seed_from_u64(many.rng_seed);
         rng.set_stream(number);
-        match self.order(id, many.wish, range, &mut rng).await {
-            Ok(order) => {
-                let outcome = self.transfer(order, many.style).await.map_err(Unsuccessful::Transfer);
-                Ended { id, order: Some(order), outcome }
-            }
-            Err(error) => Ended { id, order: None, outcome: Err(Unsuccessful::Draw(error)) },
-        }
+        let order = self.order(id, many.wish, range, &mut rng).await;
+        order.map_err(|error| Ended { id, order: None, outcome: Err(Unsuccessful::Draw(error)) })
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Later than anybody waits, and no later than a clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
 /// An open loop: so many a second, whether or not those before have ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Schedule {
@@ -16,11 +19,12 @@ impl Schedule {
     pub(super) fn start_of(self, number: u64) -> Duration {
         let (number, ramp) = (number as f64, self.ramp.as_secs_f64());
         let in_ramp = self.rate * ramp / 2.0;
-        Duration::from_secs_f64(if number < in_ramp {
+        let seconds = if number < in_ramp {
             (2.0 * ramp * number / self.rate).sqrt()
         } else {
             ramp + (number - in_ramp) / self.rate
-        })
+        };
+        Duration::try_from_secs_f64(seconds).map_or(NEVER, |start| start.min(NEVER))
     }
 }
 
@@ -35,5 +39,8 @@ mod tests {
         let ramp = Schedule { ramp: Duration::from_secs(2), ..even };
         // In two seconds half of what the rate would give; a quarter of that in the first half.
         assert_eq!([0, 25, 100, 200].map(|n| ramp.start_of(n).as_millis()), [0, 1000, 2000, 3000]);
+        for never in [Schedule { rate: 1e-300, ..even }, Schedule { ramp: Duration::MAX, ..even }] {
+            assert_eq!(never.start_of(u64::MAX), NEVER);
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! `import --server-side`: letting CockroachDB read the file.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use database::Server;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure};
 
-use super::{Args, CHUNK, keys, quoted, text};
+use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
@@ -21,25 +21,30 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     if context.address()?.is_file() {
         return Err(failed(&ServerSideError::Unsupported(Server::Sqlite), ""));
     }
-    let database = context.connect(args.load.at_once() + 1).await?;
+    let database = context.connect_to_write(args.load.at_once() + 1).await?;
     if database.server != Server::Cockroach {
         return Err(failed(&ServerSideError::Unsupported(database.server), ""));
     }
-    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_analysis().await?);
+    let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_jobs().await?);
     let loading = args.load.loading(context, CHUNK);
-    let again = load::again(&format!("import --server-side {}", quoted(url)), &loading);
+    let again = load::again(CommandLine::new("import").flag("--server-side", url), &loading);
     context.progress().say(&hidden(run_line("import", loading.run), url));
 
+    // The server takes its time to cancel a job, and until it has, the table may be offline.
+    context.set_grace(CANCEL_MAX);
+    let settle =
+        format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", settle));
     let started = Instant::now();
-    let mut counting = context.progress().towards(WHOLE, "rows");
+    let mut counting = context.progress().towards(WHOLE, "row");
     let mut way = None;
     let imported = bank.import_on_server(&long, url, &loading, |step| {
-        let taken = way_of(step);
+        let taken = way_of(&step);
         if taken.is_some() && taken != way {
             way = taken;
             counting.say(way.unwrap_or_default());
         }
-        tell(&mut counting, step);
+        tell(&mut counting, &step);
     });
     let imported = imported.await;
     drop(counting);
@@ -51,30 +56,36 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let hide = |failure: Failure| Failure { line: hidden(failure.line, url), ..failure };
     let retries = bank.counts().retries + long.counts().retries;
     let keys = keys(imported, retries, started.elapsed().as_secs_f64(), loading.run);
-    let text = text(&keys, args);
+    let text = text(&keys, &args.rows);
     Ok(Answer::new(keys, text).but(failure.map(hide)))
 }
+
+/// How long a job's end is waited for once it is cancelled.
+const CANCEL_MAX: Duration = Duration::from_secs(60);
 
 /// What of a job is done, as a bar has it.
 const WHOLE: u64 = 1000;
 
 /// What there is to know of the way that is taken into accounts.
-fn way_of(step: Step) -> Option<&'static str> {
+fn way_of(step: &Step) -> Option<&'static str> {
     match step {
         Step::Offline(_) => Some("IMPORT INTO accounts: the table is offline until it ends"),
         Step::Adding { .. } => Some(
             "IMPORT INTO accounts is not for this: the accounts are added in chunks, and the table stays online",
         ),
-        Step::Waiting(_) | Step::Reading(_) | Step::Checking | Step::Validating => None,
+        Step::Waiting(_) | Step::Reading(_) | Step::Checking | Step::Refused(_) | Step::Validating => None,
     }
 }
 
-fn tell(counting: &mut Counting, step: Step) {
-    let (what, done) = match step {
+fn tell(counting: &mut Counting, step: &Step) {
+    let (what, done) = match *step {
         Step::Waiting(done) => ("waiting for another import into accounts", done),
         Step::Reading(done) => ("the server reads the file to a table of its own", done),
         Step::Checking => ("looking at its accounts", 1.0),
         Step::Offline(done) => ("the server reads the file into accounts, which is offline", done),
+        Step::Refused(ref reason) => {
+            return counting.say(&format!("the server does not IMPORT INTO accounts: {reason}"));
+        }
         Step::Validating => ("validating the constraints of accounts and transfers", 1.0),
         Step::Adding { imported, of } => {
             let done = imported.rows + imported.found + imported.present;
@@ -89,12 +100,13 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
     let mend = format!("nothing is changed: mend the file, then run `{again}`");
     match error {
         ServerSideError::Unsupported(_) => Failure::usage(format!(
-            "{error}: give the file itself, as in `cargo run -p app import accounts.csv`"
+            "{error}: give the file itself, as in `{}`",
+            CommandLine::new("import").argument("accounts.csv")
         )),
         ServerSideError::Header(reason) => Failure::usage(format!("the file cannot be imported: {reason}")),
         ServerSideError::Rejected(_) => fail("rejected", &mend),
         ServerSideError::Job(JobError::Refused(refused))
-            if database::sqlstate(refused).as_deref() == Some("42501") =>
+            if matches!(database::sqlstate(refused).as_deref(), Some("42501" | "57000")) =>
         {
             failure::of_database(refused)
         }
@@ -110,7 +122,10 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
         ServerSideError::Load(error) => load::with_completion(failure::loading(error, again), again),
         ServerSideError::Changed(_) => fail(
             "changed",
-            "the file or the accounts have changed meanwhile, and what was read last is there: look at it with `cargo run -p app audit`",
+            &format!(
+                "the file or the accounts have changed meanwhile, and what was read last is there: look at it with `{}`",
+                CommandLine::new("audit")
+            ),
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use sea_orm_retry::{Class, Phase};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use terminal::{Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, counted};
 use uuid::Uuid;
 
 use super::{Args, Tally, retries, settling};
@@ -42,15 +42,20 @@ pub(super) async fn run(
         run: args.run.unwrap_or_else(Uuid::new_v4),
         wish: args.wish(),
         style,
+        batch: args.batch,
         rng_seed: args.rng_seed(),
     };
     let again = command(&many);
     context.progress().say(&run_line("transfer", many.run));
+    let line = format!(
+        "interrupted: transfers that had begun are unknown; to settle and complete them run `{again}`"
+    );
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", line));
 
     let started = Instant::now();
     let stop = context.interrupted().child_token();
     let mut endings = context.read(bank.transfer_many(many, stop.clone())).await?;
-    let mut counting = context.progress().towards(many.count, "transfers");
+    let mut counting = context.progress().towards(many.count, "transfer");
     let mut tally = Tally::default();
     let mut failures = Failures::default();
     while let Some(ended) = endings.recv().await {
@@ -86,10 +91,10 @@ pub(super) async fn run(
         rng_seed: many.rng_seed,
     };
     let text = format!(
-        "{} of {} transfers in {}: {} applied, {} applied before, {} skipped with nothing to move, \
+        "{} of {} in {}: {} applied, {} applied before, {} skipped with nothing to move, \
          {} failed, {} unknown; {}.",
         tally.total(),
-        many.count,
+        counted(many.count, "transfer"),
         pace(tally.total(), keys.seconds),
         tally.applied,
         tally.already_applied,
@@ -174,25 +179,22 @@ impl Failures {
 }
 /// The command that completes a run: what is applied already stays as it is.
 fn command(many: &Many) -> String {
-    let mut command = format!(
-        "cargo run -p app transfer --count {} --run {} --rng-seed {}",
-        many.count, many.run, many.rng_seed
-    );
+    let mut command = CommandLine::new("transfer")
+        .flag("--count", many.count)
+        .flag("--run", many.run)
+        .flag("--rng-seed", many.rng_seed);
     let wish = many.wish;
-    if many.concurrency > 1 {
-        command += &format!(" --concurrency {}", many.concurrency);
-    }
-    if many.style != Style::default() {
-        command += &format!(" --style {}", many.style.name());
-    }
     for (flag, value) in [
+        ("--concurrency", Some(many.concurrency).filter(|it| *it > 1).map(|it| it.to_string())),
+        ("--batch", many.batch.map(|it| it.to_string())),
+        ("--style", Some(many.style).filter(|it| *it != Style::default()).map(|it| it.name().to_owned())),
         ("--from", wish.source.map(|id| id.to_string())),
         ("--to", wish.target.map(|id| id.to_string())),
         ("--amount", wish.amount.map(|amount| amount.to_string())),
     ] {
         if let Some(value) = value {
-            command += &format!(" {flag} {value}");
+            command = command.flag(flag, value);
         }
     }
-    command
+    command.to_string()
 }

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
-use terminal::Failure;
+use terminal::{Exit, Failure};
 use uuid::Uuid;
 
 use super::{Args, Tally, retries, settling};
@@ -55,6 +55,14 @@ pub(in crate::cli) async fn transfer_once(
     context
         .progress()
         .say(&format!("transfer {id}: from account {} to account {}", order.source, order.target));
+    // Nobody has its id where it could not be told.
+    if let Some(interrupted) = context.interruption("nothing was changed") {
+        return Err(interrupted);
+    }
+    let settle = settling(&order, wish.amount);
+    let line =
+        format!("interrupted: it is not known whether the transfer is applied; to settle it run `{settle}`");
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", line));
     let outcome = bank.transfer(order, style).await;
 
     let mut tally = Tally::default();

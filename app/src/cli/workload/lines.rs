@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder};
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, counted};
 
 use crate::bank::workload::{Endings, Look, Meter};
+use crate::cli::output::refuse_stdout;
 use crate::cli::progress::Progress;
 
 /// How often the heads of the columns are repeated.
@@ -55,8 +56,8 @@ impl Lines {
     pub(super) fn total(self, total: &Meter, took: Duration, retries: u64) -> String {
         let overall = total.endings.transfers as f64 / took.as_secs_f64().max(0.001);
         format!(
-            "{} transfers in {:.2} s\n{}\n{}",
-            total.endings.transfers,
+            "{} in {:.2} s\n{}\n{}",
+            counted(total.endings.transfers, "transfer"),
             took.as_secs_f64(),
             head(),
             line(took, self.endings.failed, overall, overall, total, retries)
@@ -94,6 +95,7 @@ pub(super) struct HistogramLog {
 
 impl HistogramLog {
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        refuse_stdout(path, "--histogram")?;
         let name = path.display().to_string();
         let file = File::create(path)
             .map_err(|error| Failure::usage(format!("{name} cannot be written: {error}")))?;

@@ -44,7 +44,10 @@ impl Page<'_> {
     /// Writes it; says why not, where it cannot be.
     pub(super) fn write(&self, output: Output) -> Option<Failure> {
         let text = self.render().into_string();
-        let mut file = output.writer();
+        let mut file = match output.writer() {
+            Ok(file) => file,
+            Err(failure) => return Some(failure),
+        };
         let written = file.write_all(text.as_bytes()).and_then(|()| file.flush());
         drop(file);
         match written {
@@ -129,7 +132,7 @@ impl Page<'_> {
     fn head(&self) -> Markup {
         html! {
             h1 { "Load on " (self.version) }
-            p { (self.number("transfers")) " transfers in " (self.number("seconds")) " s. " (self.verdict()) }
+            p { (self.number("transfers")) (if self.keys["transfers"] == 1 { " transfer in " } else { " transfers in " }) (self.number("seconds")) " s. " (self.verdict()) }
             @if let Some(failure) = self.failure { p.bad { (failure.line) } }
             dl.tiles {
                 @for (key, what) in TILES {

@@ -60,7 +60,7 @@ async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServe
         ("CockroachDB CCL v26.2.1-rc.1 (x86_64-pc-linux-gnu, built 2026)", true),
     ] {
         let tap = Tap::new(&database)
-            .claiming(version)
+            .saying(version)
             .rewriting(|sql| sql.replace(NO_AUTOCOMMIT, "").replace(", PRIORITY HIGH", ""))
             .losing(&[Loss::BeforeCommit]);
         let runner = tap.runner(Policy::default());

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, StreamTrait, TransactionSession};
 use sea_orm::{TransactionTrait, Value};
 use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx, sqlstate};
-use tests::{Fault, Pooler, Pooling, Proxy, Test, TestServer, tests};
+use tests::{Fault, PgBouncer, Proxy, Test, TestServer, tests};
 use tokio_util::sync::CancellationToken;
 
 use super::{Log, POSTGRES, execute, insert, open, scalar, text};
@@ -26,10 +26,12 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const ACCOUNTS: i64 = 12;
 
-async fn pooler(log: &Log, pooling: Pooling, connections: u32) -> Option<Pooler> {
+async fn pooler(log: &Log, mode: &str, connections: u32) -> Option<PgBouncer> {
     // Without one the run says NOT COVERED.
-    let program = Pooler::find()?;
-    Some(Pooler::start(&program, log.test.url(), pooling, connections).await.expect("it starts"))
+    let program = PgBouncer::find()?;
+    let (mode, size) = (format!("pool_mode = {mode}"), format!("default_pool_size = {connections}"));
+    let settings = [mode.as_str(), &size, "ignore_startup_parameters = extra_float_digits"];
+    Some(PgBouncer::start(&program, log.test.url(), &settings).await.expect("it starts"))
 }
 
 fn unnamed() -> Policy {
@@ -92,7 +94,7 @@ async fn open_accounts(db: &DatabaseConnection) {
 }
 
 /// Runs transfers through pools of two programs, and reads beside them.
-async fn transfers_are_exact(log: &Log, pooler: &Pooler, policy: Policy, count: i64) {
+async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, count: i64) {
     open_accounts(&log.db).await;
     let next = AtomicI64::new(0);
     let programs = [open(&pooler.url(log.test.url()), 6).await, open(&pooler.url(log.test.url()), 6).await];
@@ -129,7 +131,7 @@ async fn transfers_are_exact(log: &Log, pooler: &Pooler, policy: Policy, count: 
 
 async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestServer) {
     let log = Log::new(server, 1).await;
-    let Some(pooler) = pooler(&log, Pooling::Transaction, 4).await else { return };
+    let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
     // A client that leaves each connection of the server at another default: nothing resets it in this mode.
     let strangers = open(&pooler.url(log.test.url()), 4).await;
     let held = join_all((0..4).map(|_| strangers.begin())).await;
@@ -150,12 +152,12 @@ async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestSer
 
 async fn behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag(server: &TestServer) {
     let log = Log::new(server, 1).await;
-    let Some(pooler) = pooler(&log, Pooling::Session, 20).await else { return };
+    let Some(pooler) = pooler(&log, "session", 20).await else { return };
     transfers_are_exact(&log, &pooler, Policy::default(), 150).await;
 }
 
 /// A pool behind a pooler whose link falls silent at the first request that contains this text.
-async fn silent_at(log: &Log, pooler: &Pooler, at: &'static str, delivered: bool) -> (Proxy, Runner) {
+async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: bool) -> (Proxy, Runner) {
     let proxy = Proxy::faulty(pooler.address()).await.expect("a port is free");
     let db = open(&proxy.url(log.test.url()), 3).await;
     let mut struck = false;
@@ -171,7 +173,7 @@ async fn silent_at(log: &Log, pooler: &Pooler, at: &'static str, delivered: bool
 /// The pooler keeps the transaction of a client that has gone silent, and with it the lock of its row.
 async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
-    let Some(pooler) = pooler(&log, Pooling::Transaction, 4).await else { return };
+    let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
     insert(&log.db, 1).await.expect("a free id");
     let (proxy, runner) = silent_at(&log, &pooler, "INSERT INTO log", false).await;
     let body = async |tx: &Tx| {
@@ -186,7 +188,7 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
 /// The answer to COMMIT is lost. By the time its transaction is to be ended, its connection of the server is a stranger's.
 async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
-    let Some(pooler) = pooler(&log, Pooling::Transaction, 4).await else { return };
+    let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
     let (proxy, runner) = silent_at(&log, &pooler, "COMMIT", true).await;
     let pids = Mutex::new(Vec::new());
     let body = async |tx: &Tx| {
@@ -237,7 +239,7 @@ async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
 
 async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer) {
     let log = Log::new(server, 1).await;
-    let Some(pooler) = pooler(&log, Pooling::Transaction, 1).await else { return };
+    let Some(pooler) = pooler(&log, "transaction", 1).await else { return };
     let [one, other] =
         [open(&pooler.url(log.test.url()), 1).await, open(&pooler.url(log.test.url()), 1).await];
     let several = async |tx: &Tx| {

@@ -45,11 +45,11 @@ fn listened_to() {
     assert!(transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err());
     let text = String::from_utf8(std::mem::take(&mut *log.0.lock().expect("no panic"))).expect("text");
     let lines = |part: &str| text.lines().filter(|line| line.contains(part)).collect::<Vec<_>>();
-    let outcomes = ["again", "unknown", "applied", "failed"];
+    let outcomes = ["Retry", "Unknown", "Committed", "Fail"];
     let ended = lines("attempt ended");
     assert_eq!(ended.len(), outcomes.len(), "{text}");
     for (line, outcome) in ended.iter().zip(outcomes) {
-        assert!(line.contains(&format!("outcome=\"{outcome}\"")), "{line}");
+        assert!(line.contains(&format!("outcome={outcome}")), "{line}");
         assert!(line.contains("transaction{name="), "{line}");
     }
     let retries = lines("retrying");

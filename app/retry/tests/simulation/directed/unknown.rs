@@ -75,8 +75,11 @@ fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged()
 
 /// Runs a body that moves money at first and refuses from the second attempt on, having said what it found out.
 fn refuse_after_an_unknown(says: Option<Proof>) -> Ended {
+    refuse_on(World::told(Postgres, [("COMMIT", Fate::CutBefore)]), says)
+}
+
+fn refuse_on(world: World, says: Option<Proof>) -> Ended {
     on_simulated_time(async {
-        let world = World::told(Postgres, [("COMMIT", Fate::CutBefore)]);
         let (runner, watch, counter) = watched(&world, policy());
         let attempt = AtomicU32::new(0);
         let outcome = runner
@@ -103,4 +106,64 @@ fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
         let ended = refuse_after_an_unknown(says);
         assert!(ended.end() == End::Unknown, "{:?}", ended.error());
     }
+}
+
+/// Since v25.2 CockroachDB can hold writes back until COMMIT, and locks are in one node's memory. BEGIN switches that off; where
+/// it cannot, nothing is proved by a lock or an id that is rolled back.
+#[test]
+fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
+    let lost = ("COMMIT", Fate::CutBefore);
+    let unknown_setting = ("BEGIN", refused("42704"));
+    for (version, fates, end) in [
+        ("CockroachDB CCL v24.3.0", vec![lost], End::Own),
+        ("CockroachDB CCL v26.2.1", vec![lost], End::Own),
+        ("CockroachDB CCL v26.2.1", vec![unknown_setting, lost], End::Unknown),
+        ("CockroachDB CCL v25.1.0", vec![unknown_setting, lost], End::Own),
+        ("CockroachDB", vec![lost], End::Unknown),
+    ] {
+        let world = World::told(Cockroach, fates.iter().copied());
+        world.lock().version = Some(version);
+        let ended = refuse_on(world, Some(Proof::NotApplied));
+        assert_eq!(ended.end(), end, "{version} {fates:?}: {:?}", ended.error());
+    }
+}
+
+#[test]
+fn a_setting_that_the_server_does_not_know_is_sent_once() {
+    on_simulated_time(async {
+        let world = World::told(Cockroach, [("BEGIN", refused("42704"))]);
+        world.lock().version = Some("CockroachDB CCL v26.2.1");
+        let runner = Runner::on(world.clone(), policy());
+        for id in [1, 2] {
+            let told = run(&runner, Order { kind: Kind::InsertFirst, id, row: ROW }).await;
+            assert!(told.is_ok(), "{told:?}");
+        }
+        let begun: Vec<bool> =
+            world.lock().texts.iter().map(|sql| sql.contains("buffered_writes_enabled")).collect();
+        assert_eq!(begun, [true, false, false]);
+    });
+    // Where none was sent it fails at once.
+    let ended = transfer(Postgres, policy(), Kind::Once, [("BEGIN", refused("42704"))]);
+    assert_eq!((ended.end(), ended.codes()), (End::Database, vec!["42704".to_owned()]));
+}
+
+#[test]
+fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
+    let throttled = ("BEGIN", refused("XXC02"));
+    let ended = transfer(Cockroach, policy(), Kind::Once, [throttled; 3]);
+    assert!(ended.outcome.is_ok(), "{:?}", ended.outcome);
+    let ended = transfer(Cockroach, policy(), Kind::Once, [throttled; 9]);
+    assert_eq!(ended.end(), End::RetriesExhausted, "{:?}", ended.error());
+    let text = ended.error().to_string();
+    assert!(text.contains("no licence") && text.contains("SET CLUSTER SETTING"), "{text}");
+}
+
+/// Since v26.3 a statement that is prepared anew after ROLLBACK TO may fail by "read sequence number is ignored".
+#[test]
+fn an_inner_error_after_rollback_to_fails_the_attempt_and_applies_nothing() {
+    let fates = [("INSERT strict", refused("23505")), ("SELECT look", refused("XX000"))];
+    let ended = transfer(Cockroach, policy(), Kind::InsertNested, fates);
+    assert_eq!((ended.end(), ended.rows()), (End::Database, 0), "{:?}", ended.error());
+    let sent = ended.sent();
+    assert_eq!(sent[2..], ["nest", "INSERT strict", "undo", "SELECT look", "ROLLBACK"]);
 }

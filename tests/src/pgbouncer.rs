@@ -13,25 +13,16 @@ use crate::process::{Process, free_port, in_path};
 use crate::proxy::led_through;
 use crate::user::User;
 
-/// For how long a client has a connection of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// For each transaction.
-    Transaction,
-    /// Until it disconnects.
-    Session,
-}
-
 /// A running PgBouncer; stopped when it goes out of scope.
 #[derive(Debug)]
-pub struct Pooler {
+pub struct PgBouncer {
     // First: the process ends before its folder goes.
     _process: Process,
     _folder: TempDir,
     address: SocketAddr,
 }
 
-impl Pooler {
+impl PgBouncer {
     /// How it is had where it is missing.
     pub(crate) const REMEDY: &str = "install pgbouncer";
 
@@ -41,7 +32,8 @@ impl Pooler {
         in_path("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|it| it.is_file()))
     }
 
-    /// Starts one before the server of `url`, with at most so many connections to each database.
+    /// Starts one before the server of `url`, with `settings` of its own, each as `name = value`. Every client is the URL's
+    /// user on the server.
     ///
     /// # Errors
     ///
@@ -50,34 +42,28 @@ impl Pooler {
     /// # Panics
     ///
     /// Where the URL is not one of a server.
-    pub async fn start(
-        program: &Path,
-        url: &str,
-        pooling: Pooling,
-        connections: u32,
-    ) -> Result<Self, StartError> {
+    pub async fn start(program: &Path, url: &str, settings: &[&str]) -> Result<Self, StartError> {
         let io = |error: std::io::Error| failed(error.to_string());
         let folder = TempDir::with_prefix("seabank-pgbouncer-").map_err(io)?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().map_err(io)?));
         let url = Url::parse(url).expect("the harness makes good URLs");
         let server = url.port().expect("a server of the harness has a port");
-        let mode = if pooling == Pooling::Transaction { "transaction" } else { "session" };
         let text = format!(
             "[databases]\n\
-             * = host=127.0.0.1 port={server} user=postgres\n\
+             * = host=127.0.0.1 port={server} user={}\n\
              [pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
-             server_tls_sslmode = disable\nmax_client_conn = 1000\n\
-             pool_mode = {mode}\ndefault_pool_size = {connections}\n\
-             ignore_startup_parameters = extra_float_digits\n",
-            address.port()
+             server_tls_sslmode = disable\nmax_client_conn = 1000\n{}\n",
+            url.username(),
+            address.port(),
+            settings.join("\n"),
         );
-        let settings = folder.path().join("pgbouncer.ini");
-        fs::write(&settings, text).map_err(io)?;
+        let file = folder.path().join("pgbouncer.ini");
+        fs::write(&file, text).map_err(io)?;
         let mut command = Command::new(program);
-        command.arg(&settings).current_dir(folder.path());
+        command.arg(&file).current_dir(folder.path());
         if let Some(user) = User::unprivileged() {
-            user.owns(folder.path()).and_then(|()| user.owns(&settings)).map_err(io)?;
+            user.owns(folder.path()).and_then(|()| user.owns(&file)).map_err(io)?;
             user.runs(&mut command);
         }
         let mut process = Process::spawn(&mut command, &folder.path().join("log"), "TERM").map_err(io)?;

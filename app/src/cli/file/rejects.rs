@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use terminal::Failure;
 
+use crate::cli::output::refuse_stdout;
+
 use crate::bank::load::Rejected;
 
 /// So many are told on standard error too.
@@ -15,8 +17,13 @@ const TOLD_MAX: u64 = 10;
 const HEADER: [&str; 3] = ["line", "reason", "row"];
 
 /// The file. Where nothing was left out there is none in the end.
+///
+/// A row stands there as it was, byte for byte, so that it can be mended: also one that begins with `=`, which a spreadsheet
+/// would take for a formula.
 pub(super) struct Rejects {
     path: PathBuf,
+    /// Whether it is a file, and not a pipe or a device, which stays as it is.
+    is_file: bool,
     file: csv::Writer<File>,
     written: u64,
 }
@@ -25,14 +32,17 @@ impl Rejects {
     /// Begins a file. One that is there is written anew only by a run that is told again, which finds every rejected row
     /// again; and only if it is such a file.
     pub(super) fn create(path: &Path, again: bool) -> Result<Self, Failure> {
+        refuse_stdout(path, "--rejects")?;
         let name = path.display();
-        if again && path.exists() && !is_one(path) {
+        let is_file = fs::metadata(path).map_or(true, |about| about.is_file());
+        if again && is_file && path.exists() && !is_one(path) {
             return Err(Failure::usage(format!(
                 "{name} holds something else than rejected rows: give another --rejects"
             )));
         }
         let mut options = File::options();
-        let file = options.write(true).truncate(again).create(again).create_new(!again).open(path);
+        options.write(true).truncate(again && is_file).create(again && is_file).create_new(!again && is_file);
+        let file = options.open(path);
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 Failure::usage(format!("{name} is there already: give another --rejects, or move it away"))
@@ -42,7 +52,7 @@ impl Rejects {
         let mut file = csv::Writer::from_writer(file);
         file.write_record(HEADER)
             .map_err(|error| Failure::usage(format!("{name} cannot be written: {error}")))?;
-        Ok(Self { path: path.to_owned(), file, written: 0 })
+        Ok(Self { path: path.to_owned(), is_file, file, written: 0 })
     }
 
     /// Writes a row, and tells the first few.
@@ -61,7 +71,7 @@ impl Rejects {
 
 impl Drop for Rejects {
     fn drop(&mut self) {
-        if self.written == 0 {
+        if self.written == 0 && self.is_file {
             // A header over nothing does no harm where it cannot be removed.
             let _ = fs::remove_file(&self.path);
         }

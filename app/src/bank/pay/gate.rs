@@ -1,0 +1,105 @@
+//! A queue in this process for chunks that would conflict in the database: each waits, before it begins, for those before it
+//! that it meets.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use database::Server;
+use tokio_util::sync::CancellationToken;
+
+/// The chunks under way and those that wait, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(Mutex<Vec<Arc<Chunk>>>);
+
+#[derive(Debug)]
+struct Chunk {
+    /// In their order.
+    accounts: Vec<i64>,
+    /// Cancelled when it is over.
+    over: CancellationToken,
+}
+
+/// A chunk's turn, from when it came until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    gate: Arc<Gate>,
+    chunk: Arc<Chunk>,
+}
+
+impl Gate {
+    /// Waits for the turn of a chunk with these accounts, in the order of their numbers.
+    ///
+    /// On PostgreSQL two chunks at once always conflict, whichever their accounts are: SERIALIZABLE notes what a transaction
+    /// reads by row up to 32 rows of a table, and by the whole table above (`max_pred_locks_per_relation`).
+    pub(crate) async fn turn(self: &Arc<Self>, server: Server, accounts: Vec<i64>) -> Turn {
+        let chunk = Arc::new(Chunk { accounts, over: CancellationToken::new() });
+        let before: Vec<CancellationToken> = {
+            let mut chunks = self.chunks();
+            let met =
+                |other: &&Arc<Chunk>| server == Server::Postgres || meet(&chunk.accounts, &other.accounts);
+            let before = chunks.iter().filter(met).map(|other| other.over.clone()).collect();
+            chunks.push(Arc::clone(&chunk));
+            before
+        };
+        // Dropped while it waits, it is over as well.
+        let turn = Turn { gate: Arc::clone(self), chunk };
+        for over in before {
+            over.cancelled().await;
+        }
+        turn
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, Vec<Arc<Chunk>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.gate.chunks().retain(|chunk| !Arc::ptr_eq(chunk, &self.chunk));
+        self.chunk.over.cancel();
+    }
+}
+
+/// Whether two lists in order have a number in common.
+fn meet(mut one: &[i64], mut other: &[i64]) -> bool {
+    while let ([a, rest_of_one @ ..], [b, rest_of_other @ ..]) = (one, other) {
+        match a.cmp(b) {
+            std::cmp::Ordering::Less => one = rest_of_one,
+            std::cmp::Ordering::Greater => other = rest_of_other,
+            std::cmp::Ordering::Equal => return true,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_waits_for_those_before_it_that_it_meets() {
+        let gate = Arc::new(Gate::default());
+        let enter = |server, accounts: &[i64]| {
+            let (gate, accounts) = (Arc::clone(&gate), accounts.to_vec());
+            Box::pin(async move { gate.turn(server, accounts).await })
+        };
+        let first = enter(Server::Cockroach, &[1, 5]).now_or_never().expect("nobody is before it");
+        let mut met = enter(Server::Cockroach, &[2, 5, 9]);
+        assert!((&mut met).now_or_never().is_none());
+        let alone = enter(Server::Cockroach, &[3, 4]).now_or_never().expect("it meets nobody");
+        // Behind one that waits, too; and one that is dropped while it waits is waited for no longer.
+        let mut behind = enter(Server::Cockroach, &[9]);
+        assert!((&mut behind).now_or_never().is_none());
+        drop(met);
+        assert!((&mut behind).now_or_never().is_some());
+
+        let mut postgres = enter(Server::Postgres, &[100]);
+        assert!((&mut postgres).now_or_never().is_none());
+        drop(first);
+        assert!((&mut postgres).now_or_never().is_none());
+        drop(alone);
+        assert!((&mut postgres).now_or_never().is_some());
+    }
+}

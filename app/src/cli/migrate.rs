@@ -1,0 +1,36 @@
+//! `migrate`: the schema's migrations, as the program `migration` has them.
+
+use migration::cli::{Flags, Outcome, Schema};
+use serde_json::{Value, json};
+use terminal::Failure;
+
+use super::answer::Answer;
+use super::context::Context;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(subcommand)]
+    command: Schema,
+}
+
+pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    let outcome = args.command.carry_out(&context.address()?, &args.flags, context.interrupted()).await?;
+    Ok(Answer::new(keys(&outcome), outcome.to_string()))
+}
+
+fn keys(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Changed(_, report) => json!({
+            "applied": report.applied,
+            "rolled_back": report.rolled_back,
+            "dropped": report.dropped,
+        }),
+        Outcome::Status(status) => {
+            let one = |(name, applied): &(String, bool)| json!({ "name": name, "applied": applied });
+            json!({ "migrations": status.iter().map(one).collect::<Vec<_>>() })
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What was meant by arguments that clap refuses: the number behind `1k`, the flag that a stray value is for.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Error};
+
+/// What to do about wrong usage, beyond clap's own words.
+pub(crate) fn hint(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
+    let given = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            digits(given(ContextKind::InvalidValue)?).map(|digits| format!("write {digits}"))
+        }
+        ErrorKind::UnknownArgument => {
+            let stray = given(ContextKind::InvalidArg).filter(|stray| !stray.starts_with('-'))?;
+            let flag = flag_for(stray, subcommand(command, arguments))?;
+            Some(format!("a value needs the name of its flag, as in {flag} {stray}"))
+        }
+        _ => None,
+    }
+}
+
+/// A number as programs take it, where the text is one as people write it: `1_000`, `1,000`, `1 000`, `1k`, `2M`.
+fn digits(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (number, zeros) = match text.char_indices().last()? {
+        (at, 'k' | 'K') => (&text[..at], "000"),
+        (at, 'm' | 'M') => (&text[..at], "000000"),
+        (at, 'g' | 'G' | 'b' | 'B') => (&text[..at], "000000000"),
+        _ => (text, ""),
+    };
+    let digits: String = number.chars().filter(|c| !"_,' ".contains(*c)).collect();
+    let sign = if digits.starts_with('-') { 1 } else { 0 };
+    let is_number = digits.len() > sign && digits[sign..].bytes().all(|byte| byte.is_ascii_digit());
+    let meant = digits + zeros;
+    (is_number && meant != text).then_some(meant)
+}
+
+/// The command that the arguments end in.
+fn subcommand<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
+    arguments.iter().skip(1).fold(command, |command, argument| {
+        argument.to_str().and_then(|name| command.find_subcommand(name)).unwrap_or(command)
+    })
+}
+
+/// The first flag of a command that takes such a value.
+fn flag_for(value: &str, command: &Command) -> Option<String> {
+    let kinds: &[&str] = if digits(value).is_some() || value.parse::<i64>().is_ok() {
+        &["N", "ID", "UNITS", "SECONDS"]
+    } else if value.starts_with(|c: char| c.is_ascii_digit()) {
+        &["TIME", "ID"]
+    } else {
+        &["FILE", "FILE.html", "NAME", "URL"]
+    };
+    let takes = |arg: &&Arg| {
+        arg.get_action().takes_values()
+            && arg.get_value_names().unwrap_or_default().iter().any(|name| kinds.contains(&name.as_str()))
+    };
+    let own = command.get_arguments().filter(|arg| !arg.is_global_set());
+    let flag = own.filter(|arg| !arg.is_positional()).find(takes)?;
+    flag.get_long().map(|name| format!("--{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_told_in_digits() {
+        for (text, meant) in [
+            ("1_000", Some("1000")),
+            ("1k", Some("1000")),
+            ("2M", Some("2000000")),
+            ("10,000", Some("10000")),
+            ("1'000", Some("1000")),
+            ("-1 000", Some("-1000")),
+            ("1000", None),
+            ("1.5", None),
+            ("many", None),
+            ("k", None),
+            ("", None),
+        ] {
+            assert_eq!(digits(text).as_deref(), meant, "{text}");
+        }
+    }
+}

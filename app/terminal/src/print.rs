@@ -1,0 +1,79 @@
+//! Standard output and standard error: the one place that writes to them.
+//!
+//! `println!` panics where the reader has gone or the disk is full. Here the first failure of either stream is an
+//! interruption: work that was begun ends as after ctrl-C (see [`crate::interrupted`]).
+
+use std::io::{self, Write};
+
+use crate::interrupt::{Cause, end};
+use crate::{Exit, Failure};
+
+/// Writes an answer and a line break to standard output.
+///
+/// # Errors
+///
+/// A [`Failure`] whose exit says whether the reader has gone ([`Exit::ReaderGone`]) or the disk is full.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write(io::stdout().lock(), format!("{text}\n").as_bytes())
+        .map_err(|error| lost(&error, "standard output"))
+}
+
+/// Writes a line to standard error.
+pub fn say(line: &str) {
+    prompt(&format!("{line}\n"));
+}
+
+/// Writes to standard error as it is, for somebody to answer on the same line.
+pub fn prompt(text: &str) {
+    if let Err(error) = write(io::stderr().lock(), text.as_bytes()) {
+        lost(&error, "standard error");
+    }
+}
+
+fn write(mut stream: impl Write, text: &[u8]) -> io::Result<()> {
+    stream.write_all(text)?;
+    stream.flush()
+}
+
+/// Ends the command: nobody would be told how it goes on.
+pub(crate) fn lost(error: &io::Error, stream: &'static str) -> Failure {
+    let reader_gone = error.kind() == io::ErrorKind::BrokenPipe;
+    let cause = Cause::OutputLost { reader_gone, reason: format!("{stream} cannot be written: {error}") };
+    let failure = cause.failure("the answer is not written; what the command did stays as it is");
+    end(cause);
+    failure
+}
+
+/// Standard error for a writer of logs. It never fails, for those write of it to standard error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if let Err(error) = write(io::stderr().lock(), text) {
+            lost(&error, "standard error");
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Cause {
+    /// What a command ends in for this cause.
+    pub(crate) fn failure(&self, what_now: &str) -> Failure {
+        match self {
+            Self::Signal(exit) => Failure::new(*exit, "interrupted", format!("interrupted: {what_now}")),
+            Self::OutputLost { reader_gone, reason } => {
+                let (exit, kind) = if *reader_gone {
+                    (Exit::ReaderGone, "reader_gone")
+                } else {
+                    (Exit::Failed, "unwritable")
+                };
+                Failure::new(exit, kind, format!("{reason}: {what_now}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Generic plans: what a server makes of a prepared statement before it knows the values. PostgreSQL takes one when a statement
+//! has run five times, CockroachDB since v25.2.
+
+use database::{Database, Server, sqlstate};
+use sea_orm::sqlx::postgres::Postgres;
+use sea_orm::sqlx::{self, AssertSqlSafe, Column, Row};
+use sea_orm::{DbErr, RuntimeErr, Statement, Value, sea_query::ArrayType};
+
+/// A session that plans without values.
+pub(crate) struct Generic {
+    session: sqlx::pool::PoolConnection<Postgres>,
+    server: Server,
+}
+
+impl Generic {
+    /// `None` where the server makes no generic plans.
+    pub(crate) async fn on(database: &Database) -> Option<Self> {
+        if database.server == Server::Sqlite {
+            return None;
+        }
+        let session = database.connection.get_postgres_connection_pool().acquire().await.expect("a session");
+        let mut generic = Self { session, server: database.server };
+        match generic.rows("SET plan_cache_mode = force_generic_plan").await {
+            Ok(_) => Some(generic),
+            // undefined_object: an older CockroachDB does not know the setting.
+            Err(error) if sqlstate(&error).as_deref() == Some("42704") => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The plan's lines. Nothing is changed.
+    pub(crate) async fn plan(&mut self, statement: &Statement) -> Vec<String> {
+        let values = statement.values.iter().flat_map(|values| &values.0);
+        let types: Vec<_> = values.map(type_of).collect();
+        let types = if types.is_empty() { String::new() } else { format!("({})", types.join(", ")) };
+        // CockroachDB explains a prepared statement only by running it.
+        let explain = if self.server == Server::Cockroach { "EXPLAIN ANALYZE" } else { "EXPLAIN" };
+        let places: Vec<_> = (1..=types.split(',').count()).map(|n| format!("${n}")).collect();
+        let places = if types.is_empty() { String::new() } else { format!("({})", places.join(", ")) };
+        let execute = Statement { sql: format!("EXECUTE hot{places}"), ..statement.clone() }.to_string();
+        let mut plan = Vec::new();
+        for sql in [
+            format!("PREPARE hot{types} AS {}", statement.sql),
+            "BEGIN".to_owned(),
+            format!("{explain} {execute}"),
+            "ROLLBACK".to_owned(),
+            "DEALLOCATE hot".to_owned(),
+        ] {
+            let lines = self.rows(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            plan.extend(lines);
+        }
+        plan
+    }
+
+    async fn rows(&mut self, sql: &str) -> Result<Vec<String>, DbErr> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut *self.session).await;
+        let rows = rows.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(error.into())))?;
+        let cells = |row: &sqlx::postgres::PgRow| {
+            let texts =
+                row.columns().iter().map(|it| row.try_get::<String, _>(it.ordinal()).unwrap_or_default());
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        Ok(rows.iter().map(cells).collect())
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::BigInt(_) | Value::BigUnsigned(_) => "int8",
+        Value::Int(_) => "int4",
+        Value::Uuid(_) => "uuid",
+        Value::String(_) => "text",
+        Value::Array(ArrayType::BigInt, _) => "int8[]",
+        Value::Array(ArrayType::Uuid, _) => "uuid[]",
+        other => panic!("the hot path binds no {other:?}"),
+    }
+}

@@ -1,0 +1,311 @@
+//! Newer versions of CockroachDB than there are here, played: their documented answers on the wire in the place of the real
+//! server's. `docs/compatibility.md` refers to these tests by name.
+
+mod schema;
+
+use std::collections::BTreeSet;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use database::{Address, Options, Server, connect};
+use sea_orm_retry::Policy;
+use seabank::bank::Bank;
+use serde_json::Value;
+use tests::{Kind, Played, Proxy, Request, Test, TestDatabase, TestServer, scalar, tests};
+
+use crate::books::{execute, seed};
+use crate::generic::Generic;
+use crate::plans::{analyze, scans};
+
+pub(crate) use schema::LOCKED;
+use schema::{
+    a_migration_names_a_locked_table, a_migrator_holds_its_turn_where_writes_are_buffered,
+    a_table_that_the_catalog_does_not_show_is_the_migrators_own, an_import_names_a_locked_table,
+    the_first_up_does_not_circle_on_a_slow_cluster, what_the_catalog_does_not_show_was_there,
+};
+
+const COCKROACH: &[Server] = &[Server::Cockroach];
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        internals_that_are_closed_are_opened on COCKROACH,
+        internals_that_stay_closed_are_told_apart on COCKROACH,
+        the_past_that_is_kept_no_longer_is_told on COCKROACH,
+        the_first_up_does_not_circle_on_a_slow_cluster on COCKROACH,
+        a_migrator_holds_its_turn_where_writes_are_buffered on COCKROACH,
+        a_migration_names_a_locked_table on COCKROACH,
+        an_import_names_a_locked_table on COCKROACH,
+        a_table_that_the_catalog_does_not_show_is_the_migrators_own on COCKROACH,
+        what_the_catalog_does_not_show_was_there on &[Server::Postgres, Server::Cockroach],
+        a_generic_plan_that_scans_is_found on COCKROACH,
+        statistics_wait_for_the_servers_own on COCKROACH,
+        a_chunk_that_takes_too_long_is_told_with_its_flag on &[Server::Postgres, Server::Cockroach],
+        a_cluster_without_a_licence_is_told_what_to_do on COCKROACH,
+        a_setting_that_is_refused_is_offered_once on COCKROACH,
+    ]
+}
+
+/// Settings that only newer servers know.
+const NEWER: [&str; 5] = [
+    "allow_unsafe_internals",
+    "autocommit_before_ddl",
+    "create_table_with_schema_locked",
+    "kv_transaction_buffered_writes_enabled",
+    "plan_cache_mode",
+];
+
+/// The v26.2 that the real server is played as.
+const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
+
+/// A proxy before a database's server, and its URL there: it says that it is v26.2, takes that version's settings, and answers
+/// as `answer` says where that says anything.
+pub(crate) async fn newer(
+    test: &TestDatabase,
+    mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
+) -> (Proxy, String) {
+    let proxy = test.proxy().await;
+    proxy.play(move |request| answer(request).or_else(|| as_newer(&request.text)));
+    let url = proxy.url(test.url());
+    (proxy, url)
+}
+
+fn as_newer(text: &str) -> Option<Played> {
+    if text == "SELECT version()" {
+        return Some(Played::Text(VERSION.to_owned()));
+    }
+    if text == "SHOW allow_unsafe_internals" {
+        return Some(Played::Text("SELECT 'on'".to_owned()));
+    }
+    if !NEWER.iter().any(|setting| text.contains(setting)) {
+        return None;
+    }
+    let known = |text: &&str| !NEWER.iter().any(|setting| text.contains(setting));
+    let rest: Vec<&str> = text.split("; ").filter(known).collect();
+    Some(Played::Text(if rest.is_empty() { "SET application_name = ''".to_owned() } else { rest.join("; ") }))
+}
+
+pub(crate) fn error(code: &'static str, message: &'static str) -> Option<Played> {
+    Some(Played::Error { code, message })
+}
+
+fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value) {
+    let mut seabank = test.seabank();
+    let output = seabank.args(arguments).args(["--format", "json", "--database-url", url]).output();
+    let output = output.expect("it runs");
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output, answer)
+}
+
+/// The one line of a command that fails with this code.
+fn line(output: &Output, code: i32) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("error: ")).collect();
+    let [line] = lines[..] else { panic!("one line, not {errors}") };
+    line.to_owned()
+}
+
+fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
+    test.migration().args(arguments).args(["--database-url", url]).output().expect("it runs")
+}
+
+const CLOSED: &str = "Access to crdb_internal and system is restricted.";
+
+/// v26.1: whoever does not ask for them is refused the internals, root too.
+async fn internals_that_are_closed_are_opened(server: &TestServer) {
+    let test = server.database().await;
+    let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&refused);
+    let (_proxy, url) = newer(&test, move |request| {
+        if request.text.contains("SET allow_unsafe_internals = on") {
+            open.insert(request.connection);
+        }
+        if !request.text.contains("crdb_internal") || open.contains(&request.connection) {
+            return None;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        error("42501", CLOSED)
+    })
+    .await;
+    let (output, answer) = seabank(&test, &url, &["doctor", "--server-cores", "64"]);
+    assert_eq!((output.status.code(), refused.load(Ordering::Relaxed)), (Some(0), 0), "{answer}");
+    for check in ["durability", "nodes", "retry"] {
+        let found = answer["checks"].as_array().and_then(|all| all.iter().find(|it| it["check"] == check));
+        assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
+    }
+    // The harness' own sessions open them, too.
+    let options = Options { internals: true, ..Options::default() };
+    let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
+    assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
+}
+
+/// The setting is refused, or undone on the way: no administrator sees more.
+async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
+    let test = server.database().await;
+    let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
+        "SHOW allow_unsafe_internals" => Some(Played::Text("SELECT 'off'".to_owned())),
+        text if text.contains("crdb_internal") => error("42501", CLOSED),
+        _ => None,
+    })
+    .await;
+    let (_, answer) = seabank(&test, &url, &["doctor", "--server-cores", "64"]);
+    let told = answer.to_string();
+    assert!(told.contains("SET allow_unsafe_internals = on"), "{told}");
+    assert!(!told.contains("look once as an administrator"), "{told}");
+}
+
+/// v23.1 keeps 4 h, where those before keep 25; here it is ten minutes.
+async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
+    let test = server.database().await;
+    let database = test.connect().await;
+    execute(&database, "ALTER TABLE transfers CONFIGURE ZONE USING gc.ttlseconds = 600").await;
+    for (command, flag) in [("audit", "--as-of"), ("workload", "--audit-as-of")] {
+        let (output, _) = seabank(&test, test.url(), &[command, flag, "1h"]);
+        let line = line(&output, 1);
+        let expected = format!(
+            "1h ago is further back than the server keeps the bank's past, 10m: give a shorter {flag}"
+        );
+        assert!(line.contains(&expected), "{line}");
+    }
+}
+
+/// v25.2 makes generic plans. The played server's is that of a scan.
+async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
+    let test = server.database().await;
+    assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
+    let forced = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&forced);
+    let (_proxy, url) = newer(&test, move |request| {
+        asked.fetch_or(request.text == "SET plan_cache_mode = force_generic_plan", Ordering::Relaxed);
+        let explains = request.text == "EXPLAIN ANALYZE EXECUTE hot(7)";
+        explains.then(|| Played::Text("EXPLAIN SELECT * FROM accounts WHERE balance = 1".to_owned()))
+    })
+    .await;
+    let address = Address::parse(&url).expect("a good URL");
+    let database = connect(&address, &Options::default()).await.expect("it answers");
+    let mut generic = Generic::on(&database).await.expect("this one makes generic plans");
+    let sought = sea_orm::Statement::from_sql_and_values(
+        database.connection.get_database_backend(),
+        "SELECT * FROM accounts WHERE id = $1",
+        [7_i64.into()],
+    );
+    let plan = generic.plan(&sought).await;
+    assert!(scans(Server::Cockroach, &plan) && forced.load(Ordering::Relaxed), "{plan:?}");
+}
+
+/// v26.1: one statistics job a table, the server's own included.
+async fn statistics_wait_for_the_servers_own(server: &TestServer) {
+    let test = server.database().await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let (_proxy, url) = newer(&test, move |request| {
+        if !request.text.starts_with("CREATE STATISTICS") || request.kind == Kind::Execute {
+            return None;
+        }
+        let time = count.fetch_add(1, Ordering::Relaxed) + 1;
+        let refused = [1, 2, 3, 5, 6].contains(&time);
+        refused.then(|| error("XXUUU", "another CREATE STATISTICS job is already running")).flatten()
+    })
+    .await;
+    let address = Address::parse(&url).expect("a good URL");
+    let database = connect(&address, &Options::default()).await.expect("it answers");
+    analyze(&database, &["accounts"]).await;
+    assert_eq!(sent.load(Ordering::Relaxed), 4);
+    seed(&Bank::new(&database, Policy::default()), 10, 10).await.expect("seeded");
+    assert_eq!(sent.load(Ordering::Relaxed), 7);
+}
+
+/// v23.1: COPY obeys the limit of a statement.
+async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &TestServer) {
+    let test = server.database().await;
+    let (_proxy, url) = newer_copy(&test, server.server).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let rows: String = (1..=6000).map(|id| format!("{id},10\n")).collect();
+    std::fs::write(file.path(), format!("id,balance\n{rows}")).expect("it can be written");
+    let path = file.path().display().to_string();
+    let (output, answer) = seabank(&test, &url, &["import", &path, "--chunk", "6000"]);
+    let line = line(&output, 1);
+    assert_eq!((&answer["kind"], &answer["rows"]), (&"chunk_timeout".into(), &0.into()), "{answer}");
+    assert!(line.contains("took longer than its limit for a statement"), "{line}");
+    let (_, half) = line.split_once("give a smaller --chunk, as in `cargo run -p app ").expect("what to do");
+    let (half, _) = half.split_once('`').expect("a command");
+    assert!(half.contains("--chunk 3000 --run "), "{line}");
+    // Which it does.
+    let half: Vec<&str> = half.split(' ').collect();
+    let (output, answer) = seabank(&test, &url, &half);
+    assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &6000.into()), "{answer}");
+}
+
+/// Six thousand rows are too many for the limit.
+async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, String) {
+    let answer = |request: &Request| {
+        let copies = request.text.starts_with("COPY ");
+        copies.then(|| error("57014", "query execution canceled due to statement timeout")).flatten()
+    };
+    if server == Server::Cockroach {
+        return newer(test, answer).await;
+    }
+    let proxy = test.proxy().await;
+    proxy.play(answer);
+    let url = proxy.url(test.url());
+    (proxy, url)
+}
+
+const UNLICENSED: &str =
+    "No license installed. The maximum number of concurrently open transactions has been reached.";
+
+/// v24.3: several nodes without a licence, seven days after they became a cluster.
+async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
+    let test = server.database().await;
+    let bank = Bank::new(&test.connect().await, Policy::default());
+    seed(&bank, 10, 10).await.expect("seeded");
+    let (_proxy, url) = newer(&test, |request| {
+        request.text.starts_with("BEGIN").then(|| error("XXC02", UNLICENSED)).flatten()
+    })
+    .await;
+    let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "1"]);
+    let told = line(&output, 1);
+    assert_eq!(answer["kind"], "throttled", "{answer}");
+    for words in [
+        "No license installed",
+        "SET CLUSTER SETTING enterprise.license",
+        "--concurrency 4",
+        "nothing of it is applied",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    assert!(answer["error"].as_str().is_some_and(|error| !error.contains('\n')), "{answer}");
+
+    // Where even the first question is refused.
+    let proxy = test.proxy().await;
+    proxy.play(|request| (request.text == "SELECT version()").then(|| error("XXC02", UNLICENSED)).flatten());
+    let (output, _) = seabank(&test, &proxy.url(test.url()), &["accounts"]);
+    let told = line(&output, 5);
+    assert!(told.contains("SET CLUSTER SETTING enterprise.license"), "{told}");
+}
+
+/// A server that does not know a setting is asked by the probe, and by no other session.
+async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
+    let test = server.database().await;
+    let offered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&offered);
+    let proxy = test.proxy().await;
+    proxy.play(move |request| {
+        if request.text == "SELECT version()" {
+            return Some(Played::Text(VERSION.to_owned()));
+        }
+        count.fetch_add(usize::from(request.text.contains("allow_unsafe_internals")), Ordering::Relaxed);
+        None
+    });
+    let options = Options { internals: true, max_connections: 4, ..Options::default() };
+    let address = Address::parse(&proxy.url(test.url())).expect("a good URL");
+    let database = connect(&address, &options).await.expect("it answers");
+    let pool = database.connection.get_postgres_connection_pool();
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(pool.acquire().await.expect("a session"));
+    }
+    // With all others, and alone.
+    assert_eq!(offered.load(Ordering::Relaxed), 2);
+}

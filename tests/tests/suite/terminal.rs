@@ -1,0 +1,486 @@
+//! The program among others: signals, pipes, `.env`, command lines to be pasted, and what people type.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use database::{Options, Server};
+use sea_orm_retry::Policy;
+use seabank::bank::Bank;
+use seabank::bank::export::What;
+use tests::{Test, TestServer, scalar, tests};
+use tokio_util::sync::CancellationToken;
+
+use crate::books::{execute, insert_account, seed};
+use crate::files::{Folder, accounts};
+use crate::told::paste;
+use crate::wrong_input::fails;
+
+const SQLITE: &[Server] = &[Server::Sqlite];
+const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        sigterm_ends_in_143_and_ctrl_c_in_130,
+        a_pipe_that_nobody_opens_is_left_at_the_first_signal on SQLITE,
+        a_second_signal_leaves_no_unfinished_file on &[Server::Postgres],
+        a_replaced_file_keeps_its_mode on SQLITE,
+        a_bad_env_file_is_named_with_its_line on SQLITE,
+        help_and_the_version_come_before_a_bad_env_file on SQLITE,
+        a_command_line_can_be_pasted,
+        a_password_is_left_out_of_a_command_line on &[Server::Postgres],
+        the_program_is_called_as_it_was on SQLITE,
+        seabank_migrates_as_the_migrator_does,
+        what_was_meant_is_told on SQLITE,
+        a_time_or_rate_that_cannot_be_is_2 on SQLITE,
+        a_file_that_cannot_be_made_is_2_by_its_own_name on SQLITE,
+        one_is_not_told_as_many on SQLITE,
+        a_reader_that_pauses_keeps_its_snapshot on WIRE,
+    ]
+}
+
+const LISTENS_MAX: Duration = Duration::from_secs(60);
+const ENDS_MAX: Duration = Duration::from_secs(60);
+
+/// Waits until a program listens for SIGTERM.
+async fn listens(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    let started = Instant::now();
+    let catches = || {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
+        u64::from_str_radix(caught, 16).is_ok_and(|caught| caught & (1 << (15 - 1)) != 0)
+    };
+    while !catches() {
+        assert!(started.elapsed() < LISTENS_MAX, "{status}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+    assert!(status.expect("it runs").success(), "it has ended");
+}
+
+/// Waits for the end; what did not end by itself is killed, and has no code.
+async fn ended(mut child: Child) -> Output {
+    let started = Instant::now();
+    while child.try_wait().expect("it can be looked at").is_none() {
+        if started.elapsed() > ENDS_MAX {
+            child.kill().expect("it runs");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    child.wait_with_output().expect("it ends")
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("it can be started")
+}
+
+async fn sigterm_ends_in_143_and_ctrl_c_in_130(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let child = start(test.program("seabank").args(["workload", "--duration", "10m"]));
+        listens(&child).await;
+        signal(&child, name);
+        let output = ended(child).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(code) && errors.contains("error: interrupted: "),
+            "{name}: {output:?}"
+        );
+    }
+}
+
+async fn a_pipe_that_nobody_opens_is_left_at_the_first_signal(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    let (pipe, file) = (folder.path("pipe"), folder.write("bad.csv", "id,balance\nx,1\n"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let (pipe, file) = (pipe.to_str().expect("a path"), file.to_str().expect("a path"));
+    for arguments in [
+        &["import", pipe][..],
+        &["import", file, "--on-error", "skip", "--rejects", pipe],
+        &["export", "accounts", "--output", pipe],
+        &["workload", "--report", pipe],
+        &["workload", "--histogram", pipe],
+    ] {
+        let child = start(test.program("seabank").args(arguments));
+        listens(&child).await;
+        // Some way on, into the pipe if it can.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        signal(&child, "TERM");
+        let output = ended(child).await;
+        assert_eq!(output.status.code(), Some(143), "{arguments:?}: {output:?}");
+    }
+}
+
+async fn a_second_signal_leaves_no_unfinished_file(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    // Whoever wants to write waits.
+    let session = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
+    execute(&session, "BEGIN").await;
+    execute(&session, "LOCK TABLE accounts, transfers IN EXCLUSIVE MODE").await;
+    let report = folder.path("report.html");
+    let child =
+        start(test.program("seabank").args(["workload", "--duration", "10m", "--report"]).arg(&report));
+    let watcher = test.connect().await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let started = Instant::now();
+    while scalar(&watcher, waiting).await == 0 {
+        assert!(started.elapsed() < LISTENS_MAX, "no transfer is begun");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let is_there = || fs::read_dir(folder.path("")).expect("it is there").count() > 0;
+    assert!(is_there(), "it is begun");
+    signal(&child, "INT");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    signal(&child, "INT");
+    let output = ended(child).await;
+    execute(&session, "ROLLBACK").await;
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(!is_there(), "nothing is left");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+}
+
+async fn a_replaced_file_keeps_its_mode(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    insert_account(&test.connect().await, 1, 10).await;
+    insert_account(&test.connect().await, 2, 10).await;
+    let usual = mode(&folder.write("usual", "x"));
+    let (csv, page) = (folder.path("accounts.csv"), folder.path("report.html"));
+    let write = || {
+        test.seabank().args(["export", "accounts", "--output"]).arg(&csv).assert().success();
+        test.seabank().args(["workload", "--max-ops", "1", "--report"]).arg(&page).assert().success();
+    };
+    write();
+    for path in [&csv, &page] {
+        assert_eq!(mode(path), usual, "{path:?} is as any new file");
+        fs::set_permissions(path, Permissions::from_mode(0o640)).expect("it can be set");
+    }
+    write();
+    for path in [&csv, &page] {
+        assert_eq!(mode(path), 0o640, "{path:?}");
+        assert!(fs::metadata(path).expect("it is there").len() > 20);
+    }
+}
+
+/// `seabank` and `migration` in a folder, with nothing in the environment that a file would give them.
+fn bare(program: &str, folder: &Path) -> Command {
+    let mut command = tests::command(program);
+    command.current_dir(folder);
+    command
+}
+
+async fn a_bad_env_file_is_named_with_its_line(_: &TestServer) {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path("project/deep")).expect("it can be made");
+    let (file, deep) = (folder.path("project/.env"), folder.path("project/deep"));
+    for (text, line) in [
+        ("DATABASE_URL=postgres://bank:pa$s3cret@127.0.0.1:1/bank\n", "line 1"),
+        ("# a comment\n\nDATABASE_URL=\"postgres://bank:pa$s3cret@127.0.0.1:1/bank\"\n", "line 3"),
+        ("A=1\nDATABASE_URL=postgres://bank:${s3cret}@127.0.0.1:1/bank\n", "line 2"),
+        ("A=1\nDATABASE_URL=postgres://bank:s3cret @127.0.0.1:1/bank\n", "line 2"),
+        ("A=1\nB=2\nDATABASE_URL postgres://bank:s3cret@127.0.0.1:1/bank\n", "line 3"),
+        ("A='open\nDATABASE_URL=postgres://bank:s3cret@127.0.0.1:1/bank\n", "line 1"),
+    ] {
+        fs::write(&file, text).expect("it can be written");
+        for (program, arguments) in [("seabank", ["audit"]), ("migration", ["status"])] {
+            let output = bare(program, &deep).args(arguments).output().expect("it runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let named = format!("error: {}, {line}: ", file.display());
+            assert!(output.status.code() == Some(2) && errors.contains(&named), "{text}: {errors}");
+            assert!(!errors.contains("s3cret") && errors.lines().count() == 1, "{errors}");
+        }
+    }
+    // In single quotes a password is as it is: the server is not there, and is asked for.
+    fs::write(&file, "DATABASE_URL='postgres://bank:pa$s3cret@127.0.0.1:1/bank'\n")
+        .expect("it can be written");
+    let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    // Whoever runs this may be root, who may read what others may not; but not this.
+    fs::remove_file(&file).expect("it is there");
+    symlink("/proc/self/mem", &file).expect("a link can be made");
+    let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let named = format!("error: {} cannot be read: ", file.display());
+    assert!(output.status.code() == Some(2) && errors.contains(&named), "{errors}");
+}
+
+async fn help_and_the_version_come_before_a_bad_env_file(_: &TestServer) {
+    let folder = Folder::new();
+    folder.write(".env", "no variable\n");
+    for (program, arguments) in [
+        ("seabank", &["--help"][..]),
+        ("seabank", &["-V"]),
+        ("seabank", &["seed", "--help"]),
+        ("seabank", &["help", "seed"]),
+        ("seabank", &["completions", "bash"]),
+        ("migration", &["--help"]),
+        ("migration", &["--version"]),
+    ] {
+        let output = bare(program, &folder.path("")).args(arguments).output().expect("it runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{program} {arguments:?}: {output:?}");
+    }
+}
+
+/// The command line between the last two backquotes of what was said.
+fn command_in(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    errors.rsplit('`').nth(1).unwrap_or_else(|| panic!("a command in {errors}")).to_owned()
+}
+
+/// What was given that the rest depends on is there, and quoted.
+async fn a_command_line_can_be_pasted(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let text = accounts(25) + "26,x\n";
+    let file = folder.write("it's $HOME; `more`.csv", &text);
+    let flags = ["--chunk", "10", "--concurrency", "2", "--retry-for", "2m", "--database-url", test.url()];
+    let mut importing = bare("seabank", &folder.path(""));
+    let output = importing.arg("import").arg(&file).args(flags).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let line = errors.lines().last().expect("a line").split_once("then run `").expect("a command").1;
+    let command = line.strip_suffix('`').expect("it ends there");
+    for flag in ["--chunk 10", "--concurrency 2", "--retry-for 2m", "--database-url", "--run "] {
+        assert!(command.contains(flag), "{flag} in {command}");
+    }
+    fs::write(&file, text.replace("26,x", "26,260")).expect("it can be written");
+    let mut shell = paste(&test, command);
+    let again = shell.env_remove("DATABASE_URL").output().expect("it runs");
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 26);
+
+    // A schema that is missing is migrated by what is told.
+    let empty = server.empty_database().await;
+    let audit = || bare("seabank", &folder.path("")).args(["audit", "--database-url", empty.url()]).output();
+    let output = audit().expect("it runs");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let migrated = paste(&empty, &command_in(&output)).env_remove("DATABASE_URL").output().expect("it runs");
+    assert!(migrated.status.success(), "{migrated:?}");
+    assert!(audit().expect("it runs").status.success());
+}
+
+async fn a_password_is_left_out_of_a_command_line(server: &TestServer) {
+    let test = server.empty_database().await;
+    let url = test.url().replacen("postgres@", "postgres:s3cret@", 1);
+    assert!(url != test.url(), "{url}");
+    let output = bare("seabank", &std::env::temp_dir()).args(["audit", "--database-url", &url]).output();
+    let output = output.expect("it runs");
+    let command = command_in(&output);
+    assert!(command.contains("--database-url") && command.contains(":***@"), "{command}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+    let output = paste(&test, &command.replace("***", "s3cret")).env_remove("DATABASE_URL").output();
+    assert!(output.expect("it runs").status.success(), "{command}");
+}
+
+async fn the_program_is_called_as_it_was(server: &TestServer) {
+    let test = server.empty_database().await;
+    let said = |command: &mut Command| command_in(&command.output().expect("it runs"));
+    let mut direct = test.program("seabank");
+    let path = direct.get_program().to_string_lossy().into_owned();
+    assert_eq!(said(direct.arg("audit")), format!("{path} migrate up"));
+    let by_cargo = said(test.program("seabank").arg("audit").env("CARGO_PKG_NAME", "app"));
+    assert_eq!(by_cargo.replace(" --release", ""), "cargo run -p app -- migrate up");
+    // Installed, it is found by its name.
+    let folder = Path::new(&path).parent().expect("a folder").display().to_string();
+    let search = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+    let installed = paste(&test, "seabank audit").env("PATH", search).output().expect("it runs");
+    assert_eq!(command_in(&installed), "seabank migrate up");
+}
+
+async fn seabank_migrates_as_the_migrator_does(server: &TestServer) {
+    let (one, other) = (server.empty_database().await, server.empty_database().await);
+    for arguments in [
+        &["status"][..],
+        &["down"],
+        &["up", "-n", "2"],
+        &["up", "--num", "0"],
+        &["status"],
+        &["up"],
+        &["up"],
+        &["down", "-n", "3"],
+        &["refresh"],
+        &["fresh"],
+        &["fresh", "--yes"],
+        &["reset"],
+        &["up", "--database-schema", "elsewhere"],
+        &["status"],
+        &["reset"],
+    ] {
+        let migrator =
+            one.program("migration").args(arguments).stdin(Stdio::null()).output().expect("it runs");
+        let seabank = other.program("seabank").arg("migrate").args(arguments).stdin(Stdio::null()).output();
+        let seabank = seabank.expect("it runs");
+        let same = |output: &Output| {
+            let text = [&output.stdout[..], &output.stderr].concat();
+            (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+        };
+        assert_eq!(same(&migrator), same(&seabank), "{arguments:?}");
+    }
+    let output =
+        other.program("seabank").args(["migrate", "up", "--format", "json"]).output().expect("it runs");
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert!(answer["applied"].as_array().expect("a list").len() == 6 && output.status.success(), "{answer}");
+    other.seabank().arg("seed").assert().success();
+}
+
+/// Numbers as people write them, and values without their flag.
+async fn what_was_meant_is_told(server: &TestServer) {
+    let test = server.database().await;
+    for (arguments, words) in [
+        (&["seed", "--count", "1_000"][..], "write 1000"),
+        (&["seed", "--count", "1k"], "write 1000"),
+        (&["points", "--count", "1,000"], "write 1000"),
+        (&["transfer", "--from", "1", "--to", "2", "--amount", "2M"], "write 2000000"),
+        (&["history", "1_0"], "write 10"),
+        (&["workload", "--max-ops", "10K"], "write 10000"),
+        (&["audit", "--pool", "1_0"], "write 10"),
+        (&["seed", "100"], "--count 100"),
+        (&["points", "5k"], "--count 5k"),
+        (&["export", "accounts", "out.csv"], "--output out.csv"),
+        (&["workload", "60s"], "--duration 60s"),
+        (&["audit", "10s"], "--as-of 10s"),
+        (&["migrate", "up", "3"], "--num 3"),
+        (&["history", "5", "10"], "--limit 10"),
+        (&["import", "x.csv", "--on-error", "skip", "--rejects", "-"], "--rejects the name of a file"),
+        (&["workload", "--report", "-"], "--report the name of a file"),
+        (&["workload", "--histogram", "-"], "--histogram the name of a file"),
+    ] {
+        let folder = Folder::new();
+        folder.write("x.csv", accounts(1));
+        let output = test.program("seabank").args(arguments).current_dir(folder.path("")).output();
+        let output = output.expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.lines().last().unwrap_or_default();
+        assert!(output.status.code() == Some(2) && last.contains(words), "{arguments:?}: {errors}");
+        assert_eq!(fs::read_dir(folder.path("")).expect("it is there").count(), 1, "{arguments:?}");
+    }
+    let output = test.migration().args(["down", "2"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--num 2"), "{output:?}");
+}
+
+async fn a_time_or_rate_that_cannot_be_is_2(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    for (flag, value) in [
+        ("--rate", "1e-300"),
+        ("--rate", "1e300"),
+        ("--rate", "NaN"),
+        ("--ramp", "1000000years"),
+        ("--ramp", "18446744073709551615s"),
+        ("--duration", "1000000years"),
+        ("--audit-every", "1000000years"),
+        ("--display-every", "1000000years"),
+        ("--zipf", "1e300"),
+        ("--zipf", "1e-300"),
+        ("--retry-for", "1000000years"),
+        ("--retry-for", "500ms"),
+    ] {
+        fails(&test, &["workload", "--max-ops", "1", flag, value], 2, &[flag, "give a "]);
+    }
+    for time in ["60", "1m", "60s", "1h 30m"] {
+        test.seabank().args(["transfer", "--retry-for", time]).assert().success();
+    }
+    // The most and the least that can be.
+    for more in
+        [&["--ramp", "1s", "--rate", "1000000"][..], &["--zipf", "10"], &["--ramp", "366days", "--rate", "1"]]
+    {
+        test.seabank().args(["workload", "--duration", "200ms"]).args(more).assert().success();
+    }
+}
+
+async fn a_file_that_cannot_be_made_is_2_by_its_own_name(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    let file = folder.write("accounts.csv", accounts(3));
+    let below = format!("{}/x", file.display());
+    for (arguments, name) in [
+        (&["workload", "--report"][..], "/nonexistent/x.html"),
+        (&["workload", "--histogram"], "/nonexistent/x.log"),
+        (&["export", "accounts", "--output"], "/nonexistent/x.csv"),
+        (&["export", "accounts", "--output"], &below),
+        (
+            &["import", file.to_str().expect("a path"), "--on-error", "skip", "--rejects"],
+            "/nonexistent/x.csv",
+        ),
+    ] {
+        let output = test.seabank().args(arguments).arg(name).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && errors.contains(name), "{arguments:?}: {errors}");
+        assert!(!errors.contains(".tmp"), "{errors}");
+    }
+    let output =
+        test.seabank().arg("import").arg(&file).env("TMPDIR", "/nonexistent").output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2), "{errors}");
+    assert!(errors.contains("/nonexistent: No such file") && errors.contains("TMPDIR"), "{errors}");
+    assert!(!errors.contains(".tmp"), "{errors}");
+}
+
+async fn one_is_not_told_as_many(server: &TestServer) {
+    let (test, folder) = (server.database().await, Folder::new());
+    let file = folder.write("accounts.csv", accounts(1));
+    let file = file.to_str().expect("a path");
+    let (output, rejects) = (folder.path("out.csv"), folder.path("rejects.csv"));
+    let (output, rejects) = (output.to_str().expect("a path"), rejects.to_str().expect("a path"));
+    let bad = folder.write("bad.csv", "id,balance\nx,1\n");
+    let bad = bad.to_str().expect("a path");
+    for (arguments, words) in [
+        (&["import", file][..], "Imported 1 row in"),
+        (&["import", file], "1 row was there already"),
+        (&["import", bad, "--on-error", "skip", "--rejects", rejects], "1 row was left out"),
+        (&["export", "accounts", "--output", output], "Exported 1 row in"),
+        (&["seed", "--count", "1"], "Added 1 account to"),
+        (&["points", "--count", "1"], "Added 1 point in"),
+        (&["workload", "--max-ops", "1"], "1 transfer in"),
+        (&["audit"], "2 accounts, 1 transfer; "),
+        (
+            &["transfer", "--count", "1", "--run", "00000000-0000-0000-0000-000000000001"],
+            "1 of 1 transfer in",
+        ),
+        (&["accounts", "--limit", "1"], "1 of 2 accounts"),
+    ] {
+        let output = test.seabank().args(arguments).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(words), "{arguments:?}: {output:?}");
+    }
+}
+
+/// Servers end transactions that idle; this one waits for its reader.
+async fn a_reader_that_pauses_keeps_its_snapshot(server: &TestServer) {
+    let test = server.database().await;
+    let one = Options { max_connections: 1, ..Options::default() };
+    let database = test.connect_with(&one).await;
+    let bank = Bank::new(&database, Policy::default());
+    seed(&bank, 12_000, 5000).await.expect("there is room");
+    execute(&database, "SET idle_in_transaction_session_timeout = 2500").await;
+
+    struct Pausing(u32, u64);
+    impl Write for Pausing {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            if self.0 < 2 {
+                std::thread::sleep(Duration::from_secs(4));
+            }
+            self.0 += 1;
+            self.1 += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+            Ok(text.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let exported = bank.export(What::Accounts, Pausing(0, 0), &CancellationToken::new(), |_| {}).await;
+    let (rows, written) = exported.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((rows, written.1), (12_000, 12_001));
+}
