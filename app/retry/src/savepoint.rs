@@ -1,4 +1,5 @@
 //! Nested transactions: each is a savepoint.
+#![expect(clippy::disallowed_methods, reason = "what is begun here is a savepoint")]
 
 use std::fmt::{Debug, Display};
 use std::pin::Pin;
