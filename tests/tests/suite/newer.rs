@@ -178,7 +178,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let asked = Arc::clone(&forced);
     let (_proxy, url) = newer(&test, move |request| {
         asked.fetch_or(request.text == "SET plan_cache_mode = force_generic_plan", Ordering::Relaxed);
-        let explains = request.text == "EXPLAIN ANALYZE EXECUTE hot(7)";
+        let explains = request.text == "EXPLAIN ANALYZE EXECUTE hot(CAST(7 AS int8))";
         explains.then(|| Played::Text("EXPLAIN SELECT * FROM accounts WHERE balance = 1".to_owned()))
     })
     .await;
