@@ -32,11 +32,15 @@ impl Generic {
     pub(crate) async fn plan(&mut self, statement: &Statement) -> Vec<String> {
         let values = statement.values.iter().flat_map(|values| &values.0);
         let types: Vec<_> = values.map(type_of).collect();
-        let types = if types.is_empty() { String::new() } else { format!("({})", types.join(", ")) };
+        // A literal is of its own type: those of an array are texts.
+        let places =
+            types.iter().enumerate().map(|(n, kind)| format!("CAST(${} AS {kind})", n + 1)).collect();
+        let list =
+            |of: Vec<String>| if of.is_empty() { String::new() } else { format!("({})", of.join(", ")) };
+        let places = list(places);
+        let types = list(types.iter().map(ToString::to_string).collect());
         // CockroachDB explains a prepared statement only by running it.
         let explain = if self.server == Server::Cockroach { "EXPLAIN ANALYZE" } else { "EXPLAIN" };
-        let places: Vec<_> = (1..=types.split(',').count()).map(|n| format!("${n}")).collect();
-        let places = if types.is_empty() { String::new() } else { format!("({})", places.join(", ")) };
         let execute = Statement { sql: format!("EXECUTE hot{places}"), ..statement.clone() }.to_string();
         let mut plan = Vec::new();
         for sql in [
@@ -71,7 +75,13 @@ fn type_of(value: &Value) -> &'static str {
         Value::Uuid(_) => "uuid",
         Value::String(_) => "text",
         Value::Array(ArrayType::BigInt, _) => "int8[]",
+        Value::Bool(_) => "bool",
+        Value::TimeDateTimeWithTimeZone(_) => "timestamptz",
         Value::Array(ArrayType::Uuid, _) => "uuid[]",
+        Value::Array(ArrayType::Int, _) => "int4[]",
+        Value::Array(ArrayType::Bool, _) => "bool[]",
+        Value::Array(ArrayType::String, _) => "text[]",
+        Value::Array(ArrayType::TimeDateTimeWithTimeZone, _) => "timestamptz[]",
         other => panic!("the hot path binds no {other:?}"),
     }
 }

@@ -178,7 +178,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let asked = Arc::clone(&forced);
     let (_proxy, url) = newer(&test, move |request| {
         asked.fetch_or(request.text == "SET plan_cache_mode = force_generic_plan", Ordering::Relaxed);
-        let explains = request.text == "EXPLAIN ANALYZE EXECUTE hot(7)";
+        let explains = request.text == "EXPLAIN ANALYZE EXECUTE hot(CAST(7 AS int8))";
         explains.then(|| Played::Text("EXPLAIN SELECT * FROM accounts WHERE balance = 1".to_owned()))
     })
     .await;
@@ -261,7 +261,7 @@ async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
     let bank = Bank::new(&test.connect().await, Policy::default());
     seed(&bank, 10, 10).await.expect("seeded");
     let (_proxy, url) = newer(&test, |request| {
-        request.text.starts_with("BEGIN").then(|| error("XXC02", UNLICENSED)).flatten()
+        request.text.starts_with("BEGIN ISOLATION").then(|| error("XXC02", UNLICENSED)).flatten()
     })
     .await;
     let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "1"]);
