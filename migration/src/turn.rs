@@ -44,7 +44,7 @@ async fn watched<T>(
     connection: &impl ConnectionTrait,
     work: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
-    let session = Watched::default();
+    let session = Watched::changing_schema();
     session.note(connection, database.server).await?;
     database.watch(&session, work).await?
 }

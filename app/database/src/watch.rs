@@ -19,6 +19,9 @@ const LOOK_MAX: Duration = Duration::from_secs(5);
 /// So many looks in a row without a sign of it, and the work is given up: its session may just be between two statements.
 const LOOKS: u32 = 3;
 
+/// The same for schema changes of CockroachDB: behind the statement, which is over by then, they wait for jobs and for leases.
+const LOOKS_AT_SCHEMA: u32 = 20;
+
 /// Waits for an answer that should not take any time.
 ///
 /// # Errors
@@ -38,9 +41,18 @@ fn lost(why: String) -> DbErr {
 
 /// The session that some work is done in, once the work has said which.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<Mutex<Option<String>>>);
+pub struct Watched {
+    name: Arc<Mutex<Option<String>>>,
+    changes_schema: bool,
+}
 
 impl Watched {
+    /// One that changes a schema.
+    #[must_use]
+    pub fn changing_schema() -> Self {
+        Self { changes_schema: true, ..Self::default() }
+    }
+
     /// Notes the session of this connection: to be called by the work, first of all.
     ///
     /// # Errors
@@ -54,12 +66,12 @@ impl Watched {
             Statement::from_string(connection.get_database_backend(), pooler::session_sql(server));
         let row = answered(connection.query_one_raw(statement)).await?;
         let name: Option<String> = row.map(|row| row.try_get_by_index(0)).transpose()?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
         Ok(())
     }
 
     fn name(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -82,13 +94,19 @@ impl Database {
 
     async fn until_lost(&self, session: &Watched) {
         let mut observer = None;
-        let mut missed = 0;
-        while missed < LOOKS {
+        let (mut idle, mut missed) = (0, 0);
+        let idle_max = match self.server {
+            Server::Cockroach if session.changes_schema => LOOKS_AT_SCHEMA,
+            _ => LOOKS,
+        };
+        while idle < idle_max && missed < LOOKS {
             tokio::time::sleep(LOOK_EVERY).await;
             let look = tokio::time::timeout(LOOK_MAX, self.is_at_work(&mut observer, session)).await;
             match look {
-                Ok(Ok(true)) => missed = 0,
-                Ok(Ok(false)) => missed += 1,
+                Ok(Ok(at_work)) => {
+                    missed = 0;
+                    idle = if at_work { 0 } else { idle + 1 };
+                }
                 // Its rights, or its limit of connections: no sign of anything.
                 Ok(Err(sqlx::Error::Database(error))) => {
                     tracing::debug!(%error, "the session cannot be asked for");
