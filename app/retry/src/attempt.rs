@@ -27,8 +27,8 @@ struct Frame {
     writes: bool,
     /// Whether there is a BEGIN; otherwise each statement is a transaction of its own.
     begun: bool,
-    /// CockroachDB's protocol, whose commit is the release of a savepoint.
-    savepoint: bool,
+    /// CockroachDB's protocol, whose commit is the release of a savepoint: how often the body is restarted from it.
+    restarts: Option<u32>,
     id: Option<Id>,
 }
 
@@ -57,7 +57,7 @@ impl Runner {
                 return run.ended(verdict, failure, None, contract.is_idempotent());
             }
         };
-        let mut restarts_left = self.policy.savepoint_restarts.filter(|_| frame.savepoint).unwrap_or(0);
+        let mut restarts_left = frame.restarts.unwrap_or(0);
         loop {
             let (slot, close, step) = self.execute(run, session, &frame, body.clone()).await;
             let (failure, verdict, refused) = match step {
@@ -188,12 +188,13 @@ impl Runner {
         }
         let how = begin(version, &self.policy, contract, run.orphaned);
         let writes = contract.writes() && !self.policy.read_only;
-        let savepoint = writes && contract.is_transaction() && self.policy.savepoint_restarts.is_some();
-        let mut frame = Frame { version, contract, writes, begun: how.is_some(), savepoint, id: None };
+        let restarts = self.policy.restarts(version.server, run.lost());
+        let restarts = restarts.filter(|_| writes && contract.is_transaction());
+        let mut frame = Frame { version, contract, writes, begun: how.is_some(), restarts, id: None };
         if let Some(how) = &how {
             frame.id = answer(Phase::Begin, within, session.begin(how)).await?;
         }
-        if savepoint {
+        if restarts.is_some() {
             self.control(session.as_mut(), Phase::Begin, &format!("SAVEPOINT {RESTART}")).await?;
         }
         Ok((session, frame))
@@ -222,7 +223,7 @@ impl Runner {
         }
         // Where nothing can be written the answer to COMMIT decides no more than any other.
         let phase = if frame.writes { Phase::Commit } else { Phase::Body };
-        if frame.savepoint {
+        if frame.restarts.is_some() {
             self.control(session, Phase::Commit, &format!("RELEASE SAVEPOINT {RESTART}")).await?;
             return self.control(session, Phase::CommitAfterRelease, "COMMIT").await;
         }
@@ -319,7 +320,7 @@ impl Frame {
 /// CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still open.
 fn is_open_after(phase: Phase, frame: &Frame) -> bool {
     let ended_by_commit =
-        phase == Phase::Commit && !frame.savepoint && frame.version.server != Server::Sqlite;
+        phase == Phase::Commit && frame.restarts.is_none() && frame.version.server != Server::Sqlite;
     frame.begun && !ended_by_commit
 }
 

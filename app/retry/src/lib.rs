@@ -23,6 +23,7 @@ mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
+mod turn;
 mod tx;
 mod worker;
 

@@ -1,6 +1,7 @@
 //! SeaORM's pools as a source of sessions.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,21 +14,27 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, IntoArguments, Row};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::session::Rows;
-use crate::{Begin, Id, Server, Session, Sessions};
+use crate::turn::{Turn, Turns, pause_before_asking_again};
+use crate::{Begin, Class, Id, Server, Session, Sessions};
 
 /// How long the way back to the pool may take, the pool's ping included. Then the connection is closed.
 const RETURN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A pool of SeaORM's as a source of sessions.
-pub struct Pool(DatabaseConnection);
+pub struct Pool {
+    connection: DatabaseConnection,
+    /// Where SQLite's writers wait for their turn.
+    turns: Arc<Turns>,
+}
 
 impl Pool {
     /// Takes sessions from this connection's pool.
     #[must_use]
     pub fn new(connection: &DatabaseConnection) -> Self {
-        Self(connection.clone())
+        Self { connection: connection.clone(), turns: Arc::default() }
     }
 }
 
@@ -41,7 +48,7 @@ fn not_a_pool() -> DbErr {
 #[async_trait]
 impl Sessions for Pool {
     fn server(&self) -> Option<Server> {
-        match &self.0.inner {
+        match &self.connection.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => Some(Server::Sqlite),
             _ => None,
@@ -49,14 +56,14 @@ impl Sessions for Pool {
     }
 
     fn identity(&self) -> usize {
-        match &self.0.inner {
+        match &self.connection.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
-                std::sync::Arc::as_ptr(&self.0.get_sqlite_connection_pool().connect_options()).addr()
+                Arc::as_ptr(&self.connection.get_sqlite_connection_pool().connect_options()).addr()
             }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-                std::sync::Arc::as_ptr(&self.0.get_postgres_connection_pool().connect_options()).addr()
+                Arc::as_ptr(&self.connection.get_postgres_connection_pool().connect_options()).addr()
             }
             _ => 0,
         }
@@ -64,18 +71,23 @@ impl Sessions for Pool {
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
         let runtime = Handle::try_current().map_err(|error| DbErr::Custom(error.to_string()))?;
-        match &self.0.inner {
+        match &self.connection.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
                 let connection =
-                    self.0.get_sqlite_connection_pool().acquire().await.map_err(acquire_error)?;
-                Ok(Box::new(Pooled::<sqlx::Sqlite>::new(connection, runtime, true, unnamed)))
+                    self.connection.get_sqlite_connection_pool().acquire().await.map_err(acquire_error)?;
+                Ok(Box::new(Pooled::<sqlx::Sqlite>::new(
+                    connection,
+                    runtime,
+                    Some(Arc::clone(&self.turns)),
+                    unnamed,
+                )))
             }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
                 let connection =
-                    self.0.get_postgres_connection_pool().acquire().await.map_err(acquire_error)?;
-                Ok(Box::new(Pooled::<sqlx::Postgres>::new(connection, runtime, false, unnamed)))
+                    self.connection.get_postgres_connection_pool().acquire().await.map_err(acquire_error)?;
+                Ok(Box::new(Pooled::<sqlx::Postgres>::new(connection, runtime, None, unnamed)))
             }
             _ => Err(not_a_pool()),
         }
@@ -83,12 +95,16 @@ impl Sessions for Pool {
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
         #[cfg(feature = "postgres")]
-        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.0.inner {
+        if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.connection.inner {
             // What waits for a standby is committed here already: ending it would only make it visible.
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
                  WHERE (extract(epoch FROM xact_start) * 1000000)::int8 = $2 AND wait_event IS DISTINCT FROM 'SyncRep'";
             let query = sqlx::query(sql).bind(id.pid).bind(id.started_us).persistent(false);
-            return query.execute(self.0.get_postgres_connection_pool()).await.map(drop).map_err(query_error);
+            return query
+                .execute(self.connection.get_postgres_connection_pool())
+                .await
+                .map(drop)
+                .map_err(query_error);
         }
         let _ = id;
         Err(not_a_pool())
@@ -99,7 +115,12 @@ struct Pooled<DB: sqlx::Database> {
     connection: Option<PoolConnection<DB>>,
     /// Where the connection was acquired: the driver spawns its way back, also from a thread without a runtime.
     runtime: Handle,
-    embedded: bool,
+    /// SQLite: where writers wait for their turn.
+    turns: Option<Arc<Turns>>,
+    /// SQLite: this connection's turn to write, until its transaction is over.
+    turn: Option<Turn>,
+    /// SQLite: whether this connection does not wait for a lock by itself just now.
+    impatient: bool,
     unnamed: bool,
     /// SQLite: whether writing is switched off.
     query_only: bool,
@@ -110,8 +131,21 @@ where
     DB: sqlx::Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    fn new(connection: PoolConnection<DB>, runtime: Handle, embedded: bool, unnamed: bool) -> Self {
-        Self { connection: Some(connection), runtime, embedded, unnamed, query_only: false }
+    fn new(
+        connection: PoolConnection<DB>,
+        runtime: Handle,
+        turns: Option<Arc<Turns>>,
+        unnamed: bool,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            runtime,
+            turns,
+            turn: None,
+            impatient: false,
+            unnamed,
+            query_only: false,
+        }
     }
 
     fn connection(&mut self) -> &mut DB::Connection {
@@ -120,6 +154,60 @@ where
 
     async fn send(&mut self, sql: &str) -> Result<(), DbErr> {
         self.connection().execute(AssertSqlSafe(sql.to_owned())).await.map(drop).map_err(query_error)
+    }
+
+    /// Begins to write on SQLite when it is this connection's turn.
+    async fn begin_in_turn(&mut self, turns: &Arc<Turns>, begin: &str) -> Result<(), DbErr>
+    where
+        usize: sqlx::ColumnIndex<DB::Row>,
+        i64: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+    {
+        self.turn = Some(turns.turn().await);
+        let started = Instant::now();
+        let begun = if turns.has_rivals() {
+            self.begin_among_rivals(turns, begin).await
+        } else {
+            let begun = self.send(begin).await;
+            turns.began_within(started.elapsed());
+            begun
+        };
+        if begun.is_err() {
+            self.turn = None;
+        }
+        begun
+    }
+
+    /// Asks for the lock until it is had. Fails as busy where others keep it for longer than the pool's connections wait.
+    async fn begin_among_rivals(&mut self, turns: &Turns, begin: &str) -> Result<(), DbErr>
+    where
+        usize: sqlx::ColumnIndex<DB::Row>,
+        i64: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+    {
+        let patience = match turns.patience.get() {
+            Some(patience) => *patience,
+            None => {
+                let row = self.connection().fetch_one("PRAGMA busy_timeout").await.map_err(query_error)?;
+                let ms: i64 = row.try_get(0).map_err(query_error)?;
+                *turns.patience.get_or_init(|| Duration::from_millis(ms.unsigned_abs()))
+            }
+        };
+        let (started, restore) = (Instant::now(), restore(patience));
+        let text = format!("PRAGMA busy_timeout = 0; {begin}; {restore}");
+        self.impatient = true;
+        let begun = loop {
+            match self.send(&text).await {
+                Err(error) if Class::of(&error) == Class::Conflict && started.elapsed() < patience => {
+                    turns.met_rival();
+                    pause_before_asking_again().await;
+                }
+                ended => break ended,
+            }
+        };
+        if begun.is_err() {
+            self.send(&restore).await?;
+        }
+        self.impatient = false;
+        begun
     }
 
     /// A statement as SeaORM built it, as the driver takes it.
@@ -138,9 +226,11 @@ impl<DB: sqlx::Database> Drop for Pooled<DB> {
         let Some(connection) = self.connection.take() else { return };
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
-        if self.embedded {
+        if self.turns.is_some() {
             // Closing the only connection would lose an in-memory database.
-            runtime.spawn(clean_and_return(connection, true));
+            let patience = self.turns.as_ref().and_then(|turns| turns.patience.get());
+            let patience = patience.filter(|_| self.impatient).copied();
+            runtime.spawn(clean_and_return(connection, true, patience, self.turn.take()));
         } else {
             drop(connection.detach());
         }
@@ -148,7 +238,12 @@ impl<DB: sqlx::Database> Drop for Pooled<DB> {
 }
 
 /// Rolls back, allows writing again, and returns a SQLite connection to its pool; closes it where that fails.
-async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>, open: bool) {
+async fn clean_and_return<DB: sqlx::Database>(
+    mut connection: PoolConnection<DB>,
+    open: bool,
+    patience: Option<Duration>,
+    turn: Option<Turn>,
+) {
     let cleaned = tokio::time::timeout(5 * RETURN_DEADLINE, async {
         let executor: &mut dyn Any = &mut *connection;
         #[cfg(feature = "sqlite")]
@@ -157,12 +252,15 @@ async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>
                 // Without an open transaction it is an error, and no matter.
                 let _ = sqlite.execute("ROLLBACK").await;
             }
-            return sqlite.execute("PRAGMA query_only = OFF").await.is_ok();
+            let restore = patience.map_or_else(String::new, restore);
+            let text = format!("PRAGMA query_only = OFF; {restore}");
+            return sqlite.execute(AssertSqlSafe(text)).await.is_ok();
         }
         let _ = (executor, open);
         false
     });
     if cleaned.await.unwrap_or(false) {
+        drop(turn);
         let _ = tokio::time::timeout(RETURN_DEADLINE, connection.return_to_pool()).await;
     } else {
         drop(connection.detach());
@@ -189,7 +287,13 @@ where
 
     async fn begin(&mut self, begin: &Begin) -> Result<Option<Id>, DbErr> {
         match begin {
-            Begin::Plain { sql, identified: false } => self.send(sql).await.map(|()| None),
+            Begin::Plain { sql, identified: false } => {
+                match self.turns.clone() {
+                    Some(turns) => self.begin_in_turn(&turns, sql).await?,
+                    None => self.send(sql).await?,
+                }
+                Ok(None)
+            }
             Begin::Plain { sql, identified: true } => {
                 let rows =
                     self.connection().fetch_all(AssertSqlSafe(sql.clone())).await.map_err(query_error)?;
@@ -215,7 +319,11 @@ where
     }
 
     async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
-        self.send(sql).await
+        self.send(sql).await?;
+        if matches!(sql, "COMMIT" | "ROLLBACK") {
+            self.turn = None;
+        }
+        Ok(())
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
@@ -225,7 +333,7 @@ where
 
     async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
         // Where there is a semicolon the server decides whether that is one statement: a prepared text cannot hold two.
-        let result = if !self.embedded && sql.contains(';') {
+        let result = if self.turns.is_none() && sql.contains(';') {
             let query = sqlx::query_with(AssertSqlSafe(sql.to_owned()), SqlxValues(Values(Vec::new())))
                 .persistent(false);
             self.connection().execute(query).await
@@ -278,7 +386,7 @@ where
     }
 
     fn release(mut self: Box<Self>, close: bool) {
-        if close && !self.embedded {
+        if close && self.turns.is_none() {
             return;
         }
         let runtime = self.runtime.clone();
@@ -286,12 +394,17 @@ where
         let _entered = runtime.enter();
         let Some(mut connection) = self.connection.take() else { return };
         if self.query_only {
-            runtime.spawn(clean_and_return(connection, false));
+            runtime.spawn(clean_and_return(connection, false, None, None));
         } else {
             let back = connection.return_to_pool();
             runtime.spawn(tokio::time::timeout(RETURN_DEADLINE, back));
         }
     }
+}
+
+/// Lets a connection of SQLite wait for locks by itself again.
+fn restore(patience: Duration) -> String {
+    format!("PRAGMA busy_timeout = {}", patience.as_millis())
 }
 
 fn exec_error(error: sqlx::Error) -> DbErr {

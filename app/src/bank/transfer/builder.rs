@@ -54,9 +54,9 @@ fn write(tx: &Tx, order: &Order) -> InsertStatement {
         (Share::Exactly(amount), Server::Sqlite | Server::Postgres) => {
             return insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])).take();
         }
-        (Share::Exactly(amount), Server::Cockroach) => locked(order, amount.units())
-            .exprs(fixed.into_iter().chain([Expr::val(amount.units())]))
-            .take(),
+        (Share::Exactly(amount), Server::Cockroach) => {
+            locked(order, amount.units()).exprs(fixed.into_iter().chain([Expr::val(amount.units())])).take()
+        }
         (Share::Half, Server::Cockroach) => locked(order, 2).exprs(fixed.into_iter().chain([half])).take(),
         (Share::Half, Server::Sqlite | Server::Postgres) => Query::select()
             .exprs(fixed.into_iter().chain([half]))
