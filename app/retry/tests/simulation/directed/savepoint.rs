@@ -87,7 +87,7 @@ fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(8));
     assert!(ended.outcome.is_ok());
     let count = |what: &str| ended.sent().iter().filter(|it| *it == what).count();
-    assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (4, 3, 2));
+    assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (5, 3, 2));
 
     // The savepoint is CockroachDB's: on other servers releasing one commits nothing.
     for (server, conflict) in [(Postgres, CONFLICT), (Sqlite, refused("5"))] {
