@@ -97,7 +97,8 @@ impl Runner {
         }
         let contract = run.contract;
         let writes = contract.writes() && !self.policy.read_only;
-        let restarts = self.policy.savepoint_restarts.filter(|_| writes && contract.is_transaction());
+        let restarts = self.policy.restarts(version.server, run.lost());
+        let restarts = restarts.filter(|_| writes && contract.is_transaction());
         let mut frame = Frame { version, contract, writes, restarts, id: None };
         if contract.is_transaction() {
             frame.id = self.send_begin(&mut link, version, contract, run.orphaned).await?;

@@ -31,6 +31,9 @@ impl fmt::Display for Isolation {
     }
 }
 
+/// How often a run that has its turn restarts one transaction from its savepoint.
+const TURN_RESTARTS: u32 = 4;
+
 /// When the runner tries again, when it stops, and how its transactions begin. Attempts and time bound a run, whichever
 /// ends first. Set single fields: `Policy { attempts_max: 5, ..Policy::default() }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub struct Policy {
     pub pause_first: Duration,
     /// The bound of every pause.
     pub pause_max: Duration,
+    /// A run that has lost to others so often gets its turn: half of its pauses, drawn by lot, are bounded by `pause_first`, so
+    /// that it comes back before those that back off. On CockroachDB it also restarts from a savepoint (see
+    /// `savepoint_restarts`), where what it has written stays locked.
+    pub turn_after: u32,
     /// The isolation of `run` and `run_idempotent`.
     pub isolation: Isolation,
     /// Begin `run` and `run_idempotent` READ ONLY.
@@ -58,8 +65,8 @@ pub struct Policy {
     /// is: use the pool for nothing else.
     pub unnamed_statements: bool,
     /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the body is restarted by
-    /// `ROLLBACK TO` before the transaction is begun anew. `None` leaves the savepoint out. Refused on every other
-    /// server, where releasing a savepoint commits nothing.
+    /// `ROLLBACK TO` before the transaction is begun anew. `None` leaves the savepoint out until `turn_after`. Refused on every
+    /// other server, where releasing a savepoint commits nothing.
     pub savepoint_restarts: Option<u32>,
     /// CockroachDB: how old the snapshots of `read` are; `None` for the present. Refused on every other server.
     pub read_as_of: Option<Duration>,
@@ -76,6 +83,7 @@ impl Default for Policy {
             answer_deadline: Duration::from_secs(35),
             pause_first: Duration::from_millis(2),
             pause_max: Duration::from_millis(500),
+            turn_after: 8,
             isolation: Isolation::Serializable,
             read_only: false,
             end_orphans: true,
@@ -98,10 +106,19 @@ impl Policy {
     }
 
     /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
-    /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that rivals do not meet again.
+    /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that rivals do not meet again. `lost`: how many attempts
+    /// lost to others; from `turn_after` on every other pause is as short as a first one.
     #[must_use]
-    pub fn pause(&self, retry: u32, rng: &mut impl Rng) -> Duration {
-        rng.random_range(Duration::ZERO..=self.pause_bound(retry))
+    pub fn pause(&self, retry: u32, lost: u32, rng: &mut impl Rng) -> Duration {
+        // Not every pause: those whose turn it is must not keep meeting each other.
+        let at_once = lost >= self.turn_after && rng.random();
+        rng.random_range(Duration::ZERO..=self.pause_bound(if at_once { 1 } else { retry }))
+    }
+
+    /// How often a transaction is restarted from its savepoint on a server, by a run that has lost so often; `None` without one.
+    pub(crate) fn restarts(&self, server: Server, lost: u32) -> Option<u32> {
+        let has_its_turn = server == Server::Cockroach && lost >= self.turn_after;
+        self.savepoint_restarts.max(has_its_turn.then_some(TURN_RESTARTS))
     }
 
     /// Why this policy cannot be kept on a server.
@@ -129,6 +146,8 @@ impl Policy {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     proptest! {
         #[test]
@@ -141,7 +160,39 @@ mod tests {
             let exact = u128::from(first_us).saturating_mul(1_u128.checked_shl(retry - 1).unwrap_or(u128::MAX));
             let bound = exact.min(u128::from(max_us));
             prop_assert_eq!(policy.pause_bound(retry).as_micros(), bound);
-            prop_assert!(policy.pause(retry, &mut rand::rng()).as_micros() <= bound);
+            prop_assert!(policy.pause(retry, 0, &mut rand::rng()).as_micros() <= bound);
+        }
+
+        /// A run that has lost often comes back soon every other time, and never hammers: the attempts still outlast the time.
+        #[test]
+        fn a_run_that_has_lost_often_gets_its_turn(turn_after in 1_u32..50, more in 0_u32..1000, seed: u64) {
+            let policy = Policy { turn_after, ..Policy::default() };
+            let mut rng = StdRng::seed_from_u64(seed);
+            let (lost, draws) = (turn_after + more, 2_000_u32);
+            let pauses = |lost, rng: &mut StdRng| -> Vec<Duration> {
+                (0..draws).map(|_| policy.pause(20, lost, rng)).collect()
+            };
+            let soon = |pauses: &[Duration]| pauses.iter().filter(|pause| **pause <= policy.pause_first).count();
+            prop_assert!(soon(&pauses(turn_after - 1, &mut rng)) < 40);
+            let old = pauses(lost, &mut rng);
+            prop_assert!((850..1_200).contains(&soon(&old)), "{}", soon(&old));
+            prop_assert!(old.iter().all(|pause| *pause <= policy.pause_max));
+            let mean = old.iter().sum::<Duration>() / draws;
+            prop_assert!(mean * policy.attempts_max > policy.total_time, "{mean:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_lost_often_restarts_from_a_savepoint_on_cockroachdb_alone() {
+        let plain = Policy::default();
+        let asked = Policy { savepoint_restarts: Some(2), ..Policy::default() };
+        let (before, turn) = (plain.turn_after - 1, plain.turn_after);
+        assert_eq!(plain.restarts(Server::Cockroach, before), None);
+        assert_eq!(plain.restarts(Server::Cockroach, turn), Some(TURN_RESTARTS));
+        assert_eq!(asked.restarts(Server::Cockroach, before), Some(2));
+        assert_eq!(asked.restarts(Server::Cockroach, turn), Some(TURN_RESTARTS));
+        for server in [Server::Postgres, Server::Sqlite] {
+            assert_eq!(plain.restarts(server, u32::MAX), None);
         }
     }
 
@@ -163,9 +214,9 @@ mod tests {
         };
         let mut rng = rand::rng();
         let below_a_tenth =
-            (0..10_000).filter(|_| policy.pause(1, &mut rng) < Duration::from_millis(100)).count();
+            (0..10_000).filter(|_| policy.pause(1, 0, &mut rng) < Duration::from_millis(100)).count();
         let above_nine_tenths =
-            (0..10_000).filter(|_| policy.pause(1, &mut rng) > Duration::from_millis(900)).count();
+            (0..10_000).filter(|_| policy.pause(1, 0, &mut rng) > Duration::from_millis(900)).count();
         assert!((500..2_000).contains(&below_a_tenth), "{below_a_tenth}");
         assert!((500..2_000).contains(&above_nine_tenths), "{above_nine_tenths}");
     }

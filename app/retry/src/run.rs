@@ -94,8 +94,11 @@ impl Runner {
     /// The pause before the next attempt; `None` where there is to be none.
     fn pause(&self, run: &Run) -> Option<Duration> {
         let failure = run.failed.last()?;
+        // A server that is not there is given time, by whoever asks.
+        let lost = if failure.class == Class::Conflict { run.lost() } else { 0 };
         let jittered = || {
-            self.policy.pause(run.number, &mut *self.jitter.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
+            self.policy.pause(run.number, lost, &mut *jitter)
         };
         // A connection that is kept for the next attempt waits for nobody.
         let pause = if run.kept.is_some() { Duration::ZERO } else { jittered() };

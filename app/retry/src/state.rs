@@ -74,6 +74,12 @@ impl Run {
         self.number < policy.attempts_max && self.elapsed() + pause < policy.total_time
     }
 
+    /// How many attempts lost to others.
+    pub(crate) fn lost(&self) -> u32 {
+        let lost = self.failed.iter().filter(|attempt| attempt.class == Class::Conflict).count();
+        u32::try_from(lost).unwrap_or(u32::MAX)
+    }
+
     /// Whether another attempt is of use after one that ended so.
     pub(crate) fn goes_on_after(&self, verdict: Verdict) -> bool {
         match verdict {

@@ -2,6 +2,8 @@
 //! budget. A run inside a run, and write skew with both having read, are in `transaction`.
 #![expect(clippy::print_stdout, reason = "the retries are to be seen")]
 
+use std::time::Duration;
+
 use database::Options;
 use sea_orm::DbErr;
 use sea_orm_retry::Policy;
@@ -13,12 +15,14 @@ use tokio::task::JoinSet;
 
 use crate::books::{execute, insert_account};
 use crate::crash::assert_whole;
+use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_counter_that_many_read_and_write_is_exact,
         of_two_who_may_leave_one_stays,
         sixteen_workers_on_two_accounts_all_succeed,
+        no_run_between_two_accounts_starves within 600 s,
     ]
 }
 
@@ -97,6 +101,30 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
         let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
         println!("{server}: 16 workers, 2 accounts, {style}: {answer}");
         assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
+        assert_whole(&test);
+    }
+}
+
+/// The longest transfer takes a fifth of the time it has, at most: also where two processes write, as they do for each SQLite file.
+async fn no_run_between_two_accounts_starves(server: &TestServer) {
+    const RETRY_FOR: Duration = Duration::from_secs(60);
+    for style in Style::on(server.server).map(Style::name) {
+        let test = server.database().await;
+        let database = test.connect().await;
+        for id in 1..=16 {
+            insert_account(&database, id, 1_000_000_000).await;
+        }
+        let retry_for = RETRY_FOR.as_secs().to_string();
+        let load = ["workload", "--hot", "2", "--amount", "1", "--duration", "8s"];
+        let load = [&load[..], &["--concurrency", "8", "--retry-for", &retry_for, "--style", style]].concat();
+        let loads = [(); 2].map(|()| Telling::start(&test, &load));
+        for load in loads {
+            let told = load.end().await;
+            println!("{server}: --hot 2, {style}, one of two processes: {}", told.answer);
+            assert_eq!((told.code, told.count("failed"), told.count("unknown")), (Some(0), 0, 0), "{told:?}");
+            let longest = told.answer["max_ms"].as_f64().expect("a number");
+            assert!(longest <= RETRY_FOR.as_secs_f64() * 1000.0 / 5.0, "{style}: {longest} ms");
+        }
         assert_whole(&test);
     }
 }

@@ -1,11 +1,13 @@
 //! Transfers: every outcome in both styles, each id applied at most once.
 #![expect(clippy::print_stdout, reason = "the retries of many at once are to be seen")]
 
+use std::time::Duration;
+
 use ::entity::transfers;
 use database::{Database, Options, Server};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait};
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
 use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
@@ -26,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         refusals_come_in_checking_order,
         a_lost_answer_is_settled_by_the_next_attempt,
         after_a_lost_answer_a_refusal_is_proven,
+        a_transfer_waits_for_its_accounts_before_it_reads_anything on &[Server::Cockroach],
         a_pair_is_drawn_and_never_the_same_twice,
         random_transfers_keep_the_books,
         many_concurrent_transfers_between_few_accounts_all_succeed within 900 s,
@@ -262,6 +265,40 @@ async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
                 assert_eq!(fixture.recorded().await, [(1, 2, 100)]);
             }
             other => panic!("{style:?}: {other:?}"),
+        }
+    }
+}
+
+/// A transfer that finds an account locked waits in the server's queue, and is not refused by what the one before it wrote. EXPLAIN
+/// does not tell: v22.1 shows the lock, and leaves it out where nobody asks for the balance that it would read.
+async fn a_transfer_waits_for_its_accounts_before_it_reads_anything(server: &TestServer) {
+    for style in [Style::Builder, Style::Orm] {
+        for (share, held) in [(Some(30), 1), (Some(30), 2), (None, 1), (None, 2)] {
+            let fixture = Fixture::new(server).await;
+            let rival = fixture._test.connect().await;
+            let runner = seabank::bank::Runner::new(&rival, Policy::default());
+            let locked = tokio::sync::Notify::new();
+            let rivals = async {
+                runner
+                    .run("rival", async |tx| {
+                        let lock = format!("SELECT id FROM accounts WHERE id = {held} FOR UPDATE");
+                        tx.execute_unprepared(&lock).await?;
+                        locked.notify_one();
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        let update = format!("UPDATE accounts SET balance = balance + 0 WHERE id = {held}");
+                        tx.execute_unprepared(&update).await.map(drop)
+                    })
+                    .await
+                    .unwrap_or_else(|error: Error<DbErr>| panic!("{error}"));
+            };
+            let transfer = async {
+                locked.notified().await;
+                fixture.transfer(style, order(ID, 1, 2, share)).await
+            };
+            let ((), receipt) = tokio::join!(rivals, transfer);
+            assert!(receipt.is_ok(), "{receipt:?}");
+            let retries = fixture.bank.counts().retries;
+            assert_eq!(retries, 0, "{style:?}, {share:?}, account {held} was locked");
         }
     }
 }

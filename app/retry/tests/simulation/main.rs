@@ -147,6 +147,7 @@ fn policy(rng: &mut ChaCha8Rng, kind: Server) -> Policy {
         pause_first: Duration::from_millis(1),
         pause_max: Duration::from_millis(50),
         end_orphans: rng.random::<bool>(),
+        turn_after: rng.random_range(1..=8),
         savepoint_restarts: savepoint.then(|| rng.random_range(0..=3)),
         ..Policy::default()
     }

@@ -55,12 +55,9 @@ fn write(tx: &Tx, order: &Order) -> InsertStatement {
             return insert.values_panic(fixed.into_iter().chain([Expr::val(amount.units())])).take();
         }
         (Share::Exactly(amount), Server::Cockroach) => {
-            locked(order).exprs(fixed.into_iter().chain([Expr::val(amount.units())])).take()
+            locked(order, amount.units()).exprs(fixed.into_iter().chain([Expr::val(amount.units())])).take()
         }
-        (Share::Half, Server::Cockroach) => locked(order)
-            .exprs(fixed.into_iter().chain([half]))
-            .and_where(accounts::Column::Balance.gte(2))
-            .take(),
+        (Share::Half, Server::Cockroach) => locked(order, 2).exprs(fixed.into_iter().chain([half])).take(),
         (Share::Half, Server::Sqlite | Server::Postgres) => Query::select()
             .exprs(fixed.into_iter().chain([half]))
             .from(accounts::Entity)
@@ -74,8 +71,10 @@ fn write(tx: &Tx, order: &Order) -> InsertStatement {
 
 /// CockroachDB checks the foreign keys by reading both accounts, which the second statement changes: between two such
 /// reads others change them, and all but one have to begin anew. So both are locked before they are read, in the order
-/// of their numbers and without a round trip of its own. The answer is one row with the source's balance.
-fn locked(order: &Order) -> SelectStatement {
+/// of their numbers and without a round trip of its own. The answer is one row with the source's balance, or none where that
+/// is below `least`. The condition stands for every amount: from v22.1 on what nothing asks of is not read, and so not
+/// locked.
+fn locked(order: &Order, least: i64) -> SelectStatement {
     let both = Query::select()
         .columns([accounts::Column::Id, accounts::Column::Balance])
         .from(accounts::Entity)
@@ -89,7 +88,10 @@ fn locked(order: &Order) -> SelectStatement {
         .expr_as(Func::max(source), accounts::Column::Balance)
         .from_subquery(both, accounts::Entity)
         .take();
-    Query::select().from_subquery(one, accounts::Entity).take()
+    Query::select()
+        .from_subquery(one, accounts::Entity)
+        .and_where(accounts::Column::Balance.gte(least))
+        .take()
 }
 
 /// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.
@@ -122,8 +124,8 @@ fn change_both(tx: &Tx, order: &Order, amount: Amount) -> Statement {
     })
 }
 
-/// No row was written: the id is taken, or half of the source's balance is not an amount. The source's lock proves
-/// which, for every attempt changes that row.
+/// No row was written: the id is taken, or the source is missing or has not enough. The source's lock proves which, for
+/// every attempt changes that row.
 async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
     let account = |id: AccountId| accounts::Entity::find_by_id(id.0);
     let source = account(order.source).lock_exclusive().into_partial_model::<Holding>().one(tx).await?;
@@ -138,7 +140,10 @@ async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
         _ if order.source == order.target => Refusal::SameAccount(order.source),
         (None, _) => Refusal::UnknownAccount(order.source),
         (_, None) => Refusal::UnknownAccount(order.target),
-        (Some(_), Some(_)) => Refusal::NothingToMove(order.source),
+        (Some(_), Some(_)) => match order.share {
+            Share::Exactly(amount) => Refusal::InsufficientFunds { account: order.source, amount },
+            Share::Half => Refusal::NothingToMove(order.source),
+        },
     })
 }
 

@@ -61,8 +61,8 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     };
     assert_eq!(took(1), took(1));
     assert_ne!(took(1), took(2));
-    // 59 pauses, nearly all of them uniform up to a second.
-    assert!((Duration::from_secs(15)..Duration::from_secs(45)).contains(&took(1)), "{:?}", took(1));
+    // 59 pauses, half of them uniform up to a second: that run has lost often.
+    assert!((Duration::from_secs(8)..Duration::from_secs(25)).contains(&took(1)), "{:?}", took(1));
 }
 
 /// Restarts from the savepoint are attempts; and the run ends with the last attempt that began in time.

@@ -65,3 +65,34 @@ fn a_failed_rollback_to_restarts_all_of_it() {
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
 }
+
+/// Nobody asked for the savepoint; a run that has lost often keeps its place by it all the same.
+#[test]
+fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
+    let policy = || Policy { turn_after: 2, attempts_max: 9, ..policy() };
+    let conflicts = |count| std::iter::repeat_n(("UPDATE debit", CONFLICT), count);
+    let body = ["INSERT mark", "UPDATE debit"];
+    let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(3));
+    assert!(ended.outcome.is_ok());
+    let sent = ended.sent();
+    for lost in 0..2 {
+        assert_eq!(sent[lost * 5..lost * 5 + 5], [&["acquire", "BEGIN"][..], &body, &["ROLLBACK"]].concat());
+    }
+    assert_eq!(sent[10..13], ["acquire", "BEGIN", "SAVEPOINT"]);
+    assert_eq!(sent[13..16], [&body[..], &["ROLLBACK TO"]].concat());
+    assert_eq!(sent[16..], ["INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE", "COMMIT"]);
+    assert_eq!((ended.rows(), ended.counts().attempts), (1, 4));
+
+    // Bounded: then the transaction is begun anew, and nothing is kept through a pause.
+    let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(8));
+    assert!(ended.outcome.is_ok());
+    let count = |what: &str| ended.sent().iter().filter(|it| *it == what).count();
+    assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (5, 3, 2));
+
+    // The savepoint is CockroachDB's: on other servers releasing one commits nothing.
+    for (server, conflict) in [(Postgres, CONFLICT), (Sqlite, refused("5"))] {
+        let fates = std::iter::repeat_n(("UPDATE debit", conflict), 5);
+        let ended = transfer(server, policy(), Kind::Once, fates);
+        assert!(ended.outcome.is_ok() && !ended.sent().iter().any(|it| it == "SAVEPOINT"));
+    }
+}
