@@ -1,6 +1,6 @@
 //! The rows of a file on their way to a load: read by a thread of their own, told where they are left out, and counted.
 //!
-//! What a row is, and what its load does with it, is said by a [`Parse`] and a `Load`.
+//! What a row is, and what its load does with it, is said by a `Parse` and a `Load`.
 
 pub(crate) mod first_line;
 pub(crate) mod parse;

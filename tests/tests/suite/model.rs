@@ -201,18 +201,15 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
             };
             range.zip(outcomes).collect::<Vec<_>>()
         });
-        while !case.at_once || is_last {
-            let Some(task) = tasks.join_next().await else { break };
-            for (number, outcome) in task.expect("it does not panic") {
-                let outcome = match outcome {
-                    Ok(receipt) => Ok((record(&receipt), receipt.by)),
-                    Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
-                    Err(other) => {
-                        return Err(TestCaseError::fail(format!("neither done nor refused: {other}")));
-                    }
-                };
-                ended.insert(number, outcome);
-            }
+        let waits = !case.at_once || is_last;
+        let told = if waits { std::mem::take(&mut tasks).join_all().await } else { Vec::new() };
+        for (number, outcome) in told.into_iter().flatten() {
+            let outcome = match outcome {
+                Ok(receipt) => Ok((record(&receipt), receipt.by)),
+                Err(Error::Body(refusal) | Error::Database { body: Some(refusal), .. }) => Err(refusal),
+                Err(other) => return Err(TestCaseError::fail(format!("neither done nor refused: {other}"))),
+            };
+            ended.insert(number, outcome);
         }
     }
     Ok(ended.into_values().collect())
