@@ -31,7 +31,10 @@ const FIRST_MAX: Duration = Duration::from_secs(3);
 
 /// Opens the file once as every connection of the pool will. Where a connection cannot be set up, the pool would try for as
 /// long as it may, and not say why.
-async fn first_connection(file: &SqliteConnectOptions, read_only: bool) -> Result<(), sqlx::Error> {
+async fn first_connection(
+    file: &SqliteConnectOptions,
+    read_only: bool,
+) -> Result<SqliteConnection, sqlx::Error> {
     let impatient = file.clone().busy_timeout(Duration::from_millis(500));
     let started = Instant::now();
     loop {
@@ -41,7 +44,7 @@ async fn first_connection(file: &SqliteConnectOptions, read_only: bool) -> Resul
             if !read_only {
                 make_durable(&mut connection).await?;
             }
-            connection.close().await
+            Ok(connection)
         };
         match opening.await {
             // SQLite's own waiting does not help those who want to turn the same file to WAL.
@@ -71,16 +74,22 @@ async fn pool(
         }
     }
     let mut connections = options.max_connections;
-    if let Err(error) = first_connection(&file, read_only).await {
-        if !lacks_room(&error) {
-            return Err(error);
+    // It stays open until the pool has one: who is the last to close removes the log, and the next makes it anew.
+    let mut first = None;
+    match first_connection(&file, read_only).await {
+        Ok(connection) => first = Some(connection),
+        Err(error) if lacks_room(&error) => {
+            // On a full disk there is no room for what connections share, and a single one can do without.
+            file = file.locking_mode(SqliteLockingMode::Exclusive);
+            first_connection(&file, read_only).await.map_err(|_| error)?.close().await?;
+            connections = 1;
         }
-        // On a full disk there is no room for what connections share, and a single one can do without.
-        file = file.locking_mode(SqliteLockingMode::Exclusive);
-        first_connection(&file, read_only).await.map_err(|_| error)?;
-        connections = 1;
+        Err(error) => return Err(error),
     }
     let pool = pool_options(connections, read_only, options).connect_with(file).await?;
+    if let Some(first) = first {
+        first.close().await?;
+    }
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?;
     Ok(Database {
         connection: pool.into(),

@@ -66,10 +66,15 @@ fn told_applied(answer: &Value) -> u64 {
 fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Duration) {
     for (command, (told, took)) in commands.iter().zip(told) {
         let name = command.name;
-        assert_eq!(told.code, Some(4), "{name}: {told:?}");
+        // One that loses to another that waits for ever is not applied.
+        let lost = told.code == Some(1) && told.answer["kind"] == "retries_exhausted";
+        assert!(told.code == Some(4) || lost, "{name}: {told:?}");
         assert_eq!(told_applied(&told.answer), 0, "{name}: {}", told.answer);
         assert!(told.applied.is_empty(), "{name}: {told:?}");
-        assert!(told.failure().contains("cargo run -p app"), "{name} says how it is settled: {told:?}");
+        assert!(
+            told.failure().contains(&format!("seabank {}", command.arguments[0])),
+            "{name} says how it is settled: {told:?}"
+        );
         assert!(*took < at_most, "{name} took {took:?}");
     }
 }
