@@ -22,9 +22,10 @@ pub enum Class {
     Stale,
     /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
     Duplicate,
-    /// Another constraint (class 23); or nothing was done because nothing could be: an aborted transaction (25P02), no such
-    /// savepoint (3B001), SQLite's full disk.
+    /// Another constraint: class 23.
     Constraint,
+    /// Nothing could be done: an aborted transaction (25P02), no such savepoint (3B001), SQLite's full disk.
+    Aborted,
     /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
     Committed,
     /// A parser, a type or a rights check refused: classes 22, 25, 28, 2B, 3D, 3F, 42, 54. The statement did nothing.
@@ -72,7 +73,7 @@ impl Class {
             "25006" => Self::ReadOnly,
             "0A000" | "26000" | "42P05" => Self::Stale,
             // SQLITE_FULL is 13.
-            "25P02" | "3B001" | "13" => Self::Constraint,
+            "25P02" | "3B001" | "13" => Self::Aborted,
             // SQLITE_CONSTRAINT_UNIQUE and _PRIMARYKEY
             "23505" | "2067" | "1555" => Self::Duplicate,
             "XXA00" => Self::Committed,

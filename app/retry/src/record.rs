@@ -163,9 +163,15 @@ mod tests {
             assert_eq!(record.permit(1), Ok(()), "{class:?}");
             assert_eq!(record.undone.clone(), Some((error("first"), class)));
         }
-        for class in
-            [Class::Conflict, Class::Lost, Class::ReadOnly, Class::Stale, Class::Internal, Class::Committed]
-        {
+        for class in [
+            Class::Conflict,
+            Class::Lost,
+            Class::ReadOnly,
+            Class::Stale,
+            Class::Aborted,
+            Class::Internal,
+            Class::Committed,
+        ] {
             let mut record = nested();
             record.statement_failed(2, (error("first"), class));
             assert_eq!(record.failure, Some((error("first"), class)));

@@ -43,7 +43,8 @@ pub enum Verdict {
 #[must_use]
 pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
     use Class::{
-        Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other, ReadOnly, Stale,
+        Aborted, Committed, Conflict, Constraint, Definite, Driver, Duplicate, Internal, Lost, Other,
+        ReadOnly, Stale,
     };
     use Verdict::{Fail, Retry, RetryIfIdempotent, RetryOnNewConnection, RetryWithoutPlans, Unknown};
     // An ERROR in answer to COMMIT means rolled back on PostgreSQL; the others are less clear.
@@ -53,7 +54,7 @@ pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
 
         (_, Conflict) => Retry,
 
-        (Phase::Begin, Lost | ReadOnly | Stale | Constraint) => RetryOnNewConnection,
+        (Phase::Begin, Lost | ReadOnly | Stale | Aborted) => RetryOnNewConnection,
         (Phase::Begin, _) => Fail,
 
         (_, Constraint) => Fail,
@@ -66,13 +67,14 @@ pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
         (_, Lost | Internal) => Unknown,
 
         (Phase::Commit, Committed) => Verdict::Committed,
+        (Phase::Commit, Aborted) => Fail,
         (Phase::Commit, Driver) => Unknown,
         (Phase::Commit, Stale | ReadOnly | Definite | Other) => rolled_back,
 
         (Phase::Statement, ReadOnly) => RetryOnNewConnection,
         (Phase::Statement, Stale) => RetryWithoutPlans,
         (Phase::Statement, Definite | Driver) => Fail,
-        (Phase::Statement, Other) => rolled_back,
+        (Phase::Statement, Aborted | Other) => rolled_back,
         (Phase::Statement, Committed) => Unknown,
     }
 }
@@ -156,9 +158,9 @@ mod tests {
             ),
             (&["25006"], [Anew, Anew, Fail, Unknown, Anew, Anew]),
             (&["0A000", "26000", "42P05"], [Anew, Plans, Fail, Unknown, Plans, Plans]),
-            (&["23503", "23514", "23502", "275", "787", "19", "1043"], [Anew, Fail, Fail, Fail, Fail, Fail]),
+            (&["23503", "23514", "23502", "275", "787", "19", "1043"], [Fail, Fail, Fail, Fail, Fail, Fail]),
             (&["23505", "1555", "2067"], [Fail, Once, Once, Once, Once, Once]),
-            (&["25P02", "3B001", "13"], [Anew, Fail, Fail, Fail, Fail, Fail]),
+            (&["25P02", "3B001", "13"], [Anew, Fail, Fail, Fail, Fail, Unknown]),
             (
                 &["22003", "22P02", "42501", "42P01", "28000", "3D000", "3F000", "54000", "2BP01"],
                 [Fail, Fail, Fail, Unknown, Fail, Fail],
