@@ -263,7 +263,7 @@ async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
     let bank = Bank::new(&test.connect().await, Policy::default());
     seed(&bank, 10, 10).await.expect("seeded");
     let (_proxy, url) = newer(&test, |request| {
-        request.text.starts_with("BEGIN ISOLATION").then(|| error("XXC02", UNLICENSED)).flatten()
+        request.text.contains("BEGIN ISOLATION").then(|| error("XXC02", UNLICENSED)).flatten()
     })
     .await;
     let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "1"]);
