@@ -64,7 +64,8 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
             "pooler",
             "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself".into(),
         ),
-        Some("42501") => ("denied", "ask the database's owner for the rights".into()),
+        // CockroachDB v22.1 in development: who may create a database may not grant rights on it.
+        Some("42501" | "01007" | "0LP01") => ("denied", "ask the database's owner for the rights".into()),
         Some("42P01") => ("not_migrated", migrate().into()),
         Some("3D000") => ("no_database", "create it, or give another --database-url".into()),
         Some(QUERY_CANCELED) => {

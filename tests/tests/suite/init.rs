@@ -321,8 +321,13 @@ async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    migrate(ended.url());
+    // CockroachDB v22.1 in development: who has made a database may not grant rights on it.
+    if server.server == Server::Cockroach && ended.errors.contains("WITH GRANT OPTION") {
+        assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
+    } else {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        migrate(ended.url());
+    }
     let admin = fresh.admin.connect().await;
     let cascade = if server.server == Server::Cockroach { " CASCADE" } else { "" };
     let (name, all) = (&fresh.name, format!("DROP DATABASE {}{cascade}", fresh.name));
