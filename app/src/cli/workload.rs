@@ -331,8 +331,8 @@ fn failed(ended: &Ended, args: &Args) -> Option<Failure> {
     }
     if let Some(first) = ended.cut_off.first() {
         let line = format!(
-            "interrupted: {} transfers that had begun are unknown; to settle the first run `{}`",
-            ended.cut_off.len(),
+            "interrupted: {} that had begun cannot be known; to settle the first run `{}`",
+            counted(ended.cut_off.len() as u64, "transfer"),
             settling(first, Some(args.amount))
         );
         return Some(Failure::new(Exit::Unknown, "unknown", line));
