@@ -1,37 +1,16 @@
 //! Connections that are no pool of PostgreSQL, CockroachDB or SQLite are refused in words, by every kind of run.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use sea_orm::sqlx::MySqlPool;
-use sea_orm::{
-    Database, DatabaseConnection, DbBackend, DbErr, MockDatabase, ProxyDatabaseTrait, ProxyExecResult, ProxyRow,
-    SqlxMySqlConnector, Statement,
-};
+use sea_orm::{DatabaseConnection, DbBackend, DbErr, MockDatabase, SqlxMySqlConnector};
 use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx};
-
-#[derive(Debug)]
-struct Proxy;
-
-#[async_trait::async_trait]
-impl ProxyDatabaseTrait for Proxy {
-    async fn query(&self, _: Statement) -> Result<Vec<ProxyRow>, DbErr> {
-        Ok(vec![ProxyRow { values: BTreeMap::new() }])
-    }
-
-    async fn execute(&self, _: Statement) -> Result<ProxyExecResult, DbErr> {
-        Ok(ProxyExecResult::default())
-    }
-}
 
 pub async fn are_refused() {
     let mysql = MySqlPool::connect_lazy("mysql://nobody@127.0.0.1:9/none").expect("a URL");
-    let others: [(&str, DatabaseConnection); 6] = [
+    let others: [(&str, DatabaseConnection); 5] = [
         ("MySQL", SqlxMySqlConnector::from_sqlx_mysql_pool(mysql)),
         ("a mock of MySQL", MockDatabase::new(DbBackend::MySql).into_connection()),
         ("a mock of PostgreSQL", MockDatabase::new(DbBackend::Postgres).into_connection()),
         ("a mock of SQLite", MockDatabase::new(DbBackend::Sqlite).into_connection()),
-        ("a proxy", Database::connect_proxy(DbBackend::Postgres, Arc::new(Box::new(Proxy))).await.expect("one")),
         ("nothing", DatabaseConnection::default()),
     ];
     for (what, connection) in &others {
