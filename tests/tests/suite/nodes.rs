@@ -24,9 +24,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// How long nothing may be applied. A node of CockroachDB is dead for the others after 9 s; where it had the leases of the cluster's own
-/// ranges as well, others are told so one after the other, and transactions that it coordinated are given up after that.
-const STALL_MAX: Duration = Duration::from_secs(25);
+/// How long nothing may be applied. A node of CockroachDB is dead for the others after 9 s.
+const STALL_MAX: Duration = Duration::from_secs(15);
 
 /// So many transfers are applied by a run that is well on its way.
 const WELL: usize = 200;

@@ -158,8 +158,9 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
             let kill = format!("kill -INT {}", silenced.child.id());
             Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
             let status = silenced.end(Instant::now(), INTERRUPT_MAX).await;
-            // Its last request may be the one that closes the session, for whose answer nobody waits.
-            assert!(matches!(status.code(), Some(130 | 4 | 0)), "{}: {status}", silenced.what);
+            // The last request of a migration that is done closes its session, and nobody waits for the answer.
+            let is_done = program == "migration" && status.success();
+            assert!(is_done || matches!(status.code(), Some(130 | 4)), "{}: {status}", silenced.what);
         }
     }
 }
