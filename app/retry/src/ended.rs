@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
 use sea_orm::{DbErr, RuntimeErr};
@@ -16,13 +15,16 @@ use crate::{Class, Phase};
 /// A run that ended without a result, other than by its body's own error. Cloning is cheap.
 ///
 /// It converts into the caller's error by `From`; from a [`DbErr`] it is had back by [`Ended::of`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct Ended(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 struct Inner {
     name: &'static str,
     kind: Kind,
+    #[source]
     first: DbErr,
     body: Option<String>,
     attempts: Vec<Attempt>,
@@ -124,28 +126,19 @@ impl Ended {
     }
 }
 
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
-    }
-}
-
 fn summary(kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
+    let how = match kind {
+        Kind::Refused => "refused",
+        Kind::Failed => "failed",
+        Kind::RetriesExhausted => "given up",
+        Kind::Unknown => "it is not known whether the transaction is applied",
+    };
     let codes = codes(attempts);
-    // Mostly it is the database's error once more, wrapped.
-    let said = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
-    let body = body
-        .filter(|body| !body.contains(&said))
-        .map(|body| format!("; its body said: {body}"))
-        .unwrap_or_default();
-    match kind {
-        Kind::Refused => format!("refused: {first}"),
-        Kind::Failed => format!("failed: {first}{codes}{body}"),
-        Kind::RetriesExhausted => format!("given up: {first}{codes}{body}"),
-        Kind::Unknown => {
-            format!("it is not known whether the transaction is applied: {first}{codes}{body}")
-        }
-    }
+    // The body's error is mostly the database's once more, wrapped.
+    let known = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
+    let body = body.filter(|body| !body.contains(&known));
+    let body = body.map(|body| format!("; its body said: {body}")).unwrap_or_default();
+    format!("{how}: {first}{codes}{body}")
 }
 
 /// Nothing for one attempt; otherwise their number and codes, as in ` (3 attempts: 40001, 40001, 08006)`.
@@ -154,18 +147,9 @@ fn codes(attempts: &[Attempt]) -> String {
     if attempts.len() < 2 {
         return String::new();
     }
-    let code = |attempt: &Attempt| {
-        sqlstate(&attempt.error).map_or_else(|| "no answer".to_owned(), |code| code.into_owned())
-    };
-    let codes: Vec<String> = attempts.iter().take(SHOWN).map(code).collect();
+    let codes = attempts.iter().map(|it| sqlstate(&it.error).unwrap_or(Cow::Borrowed("no answer")));
     let more = if attempts.len() > SHOWN { ", …" } else { "" };
-    format!(" ({} attempts: {}{more})", attempts.len(), codes.join(", "))
-}
-
-impl StdError for Ended {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0.first)
-    }
+    format!(" ({} attempts: {}{more})", attempts.len(), codes.take(SHOWN).collect::<Vec<_>>().join(", "))
 }
 
 impl From<Ended> for DbErr {

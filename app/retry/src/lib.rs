@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(unreachable_pub, reason = "what simulations use is public for them only")
+)]
 
 mod attempt;
 mod begin;
@@ -7,15 +11,12 @@ mod counter;
 mod ended;
 mod observer;
 mod policy;
-#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod pool;
 mod record;
 mod run;
 mod runner;
 mod savepoint;
-#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod server;
-#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 mod session;
 mod shared;
 mod state;
@@ -32,18 +33,18 @@ pub use counter::{Counter, Counts};
 pub use ended::{Attempt, Ended, Kind};
 pub use observer::{AttemptEnded, Observer, RunEnded};
 pub use policy::{Isolation, Policy};
-#[cfg(feature = "testing")]
-pub use pool::Pool;
 pub use runner::Runner;
 pub use server::Server;
-#[cfg(feature = "testing")]
-pub use server::Version;
-#[cfg(feature = "testing")]
-pub use session::{Id, Rows, Session, Sessions};
 pub use stream::TxStream;
 pub use table::{Phase, Verdict, decide};
 pub use tx::Tx;
 pub use worker::Worker;
 
 #[cfg(not(feature = "testing"))]
-pub(crate) use session::{Id, Session, Sessions};
+use session::{Id, Session, Sessions};
+#[cfg(feature = "testing")]
+pub use {
+    pool::Pool,
+    server::Version,
+    session::{Id, Rows, Session, Sessions},
+};

@@ -209,18 +209,7 @@ where
         result.map(Into::into).map_err(exec_error)
     }
 
-    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        let query = self.bound(statement);
-        self.connection().fetch_optional(query).await.map(|row| row.map(Into::into)).map_err(query_error)
-    }
-
-    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let query = self.bound(statement);
-        let rows = self.connection().fetch_all(query).await.map_err(query_error)?;
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+    fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
         let query = self.bound(statement);
         self.connection().fetch(query).map(|row| row.map(Into::into).map_err(query_error)).boxed()
     }

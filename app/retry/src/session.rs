@@ -31,12 +31,8 @@ pub trait Session: Send {
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr>;
     /// Runs a statement for its count of rows. Without values it is a text, which is not kept prepared.
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr>;
-    /// Runs a statement for its first row.
-    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr>;
-    /// Runs a statement for all its rows.
-    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr>;
-    /// Runs a statement for its rows, one by one.
-    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a>;
+    /// Runs a statement for its rows.
+    fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a>;
     /// Runs `COPY … FROM STDIN` with all of its rows; returns their number.
     async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr>;
     /// Forgets the prepared statements, here and on the server.

@@ -46,7 +46,7 @@ impl StreamTrait for Tx {
 fn rows(mut link: tokio::sync::OwnedMutexGuard<Link>, statement: Statement) -> OwnedRows {
     let rows = async_stream::try_stream! {
         let mut session = link.take()?;
-        let mut rows = session.stream(&statement);
+        let mut rows = session.rows(&statement);
         let end = loop {
             match answer(link.deadline, rows.try_next()).await {
                 Ok(Some(row)) => yield row,

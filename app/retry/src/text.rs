@@ -15,20 +15,24 @@ pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, Str
     if is_plain(sql) {
         return Ok(false);
     }
-    match server {
-        Server::Sqlite => sqlite(writes, sql).map(|()| false),
-        Server::Postgres | Server::Cockroach => {
-            let words = head(sql)?;
-            if server == Server::Cockroach && writes && is_ddl(&words) {
-                let word = &words[0];
-                return Err(format!(
-                    "{word} can commit what came before it on CockroachDB: run it outside the transaction"
-                ));
-            }
-            wire(&words)
-        }
+    if server == Server::Sqlite {
+        return sqlite(writes, sql).map(|()| false);
+    }
+    let words = head(sql)?;
+    match words.each_ref().map(String::as_str) {
+        ["", ..] => Err("it is empty".to_owned()),
+        words if server == Server::Cockroach && writes && DDL.contains(&words[0]) => Err(format!(
+            "{} can commit what came before it on CockroachDB: run it outside the transaction",
+            words[0]
+        )),
+        words => postgres(words),
     }
 }
+
+const DDL: [&str; 11] = [
+    "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REASSIGN", "REFRESH", "RESTORE", "REVOKE",
+    "TRUNCATE",
+];
 
 /// What most statements are: without a semicolon they cannot be anything else.
 fn is_plain(sql: &str) -> bool {
@@ -39,49 +43,44 @@ fn is_plain(sql: &str) -> bool {
         && !sql.contains(';')
 }
 
-fn wire(words: &[String]) -> Result<bool, String> {
-    let word = |n: usize| words.get(n).map_or("", String::as_str);
+/// Whether a statement changes the session, unless it may not be sent.
+fn postgres(words: [&str; 3]) -> Result<bool, String> {
     control(words)?;
-    match word(0) {
-        "SET" => {
-            let scope = usize::from(matches!(word(1), "LOCAL" | "SESSION"));
-            let name = word(1 + scope);
-            let own = ["TRANSACTION", "CHARACTERISTICS", "TRANSACTION_ISOLATION", "TRANSACTION_READ_ONLY"];
-            if own.contains(&name) || name == "TRANSACTION_DEFERRABLE" {
-                return Err(format!("SET {name} belongs to the runner: use its policy"));
-            }
-            Ok(word(1) != "LOCAL" && name != "CONSTRAINTS")
+    match words {
+        ["SET", "LOCAL", name] => setting(name).map(|()| false),
+        ["SET", "SESSION", name] => setting(name).map(|()| true),
+        ["SET", name, _] => setting(name).map(|()| name != "CONSTRAINTS"),
+        [ends @ ("DISCARD" | "DEALLOCATE"), ..] => {
+            Err(format!("{ends} ends prepared statements that the driver keeps"))
         }
-        "DISCARD" | "DEALLOCATE" => {
-            Err(format!("{} ends prepared statements that the driver keeps", word(0)))
-        }
-        "COPY" => Err("COPY needs a protocol of its own: use Tx::copy_in".to_owned()),
-        "RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD" => Ok(true),
+        ["COPY", ..] => Err("COPY needs a protocol of its own: use Tx::copy_in".to_owned()),
+        ["RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD", ..] => Ok(true),
         _ => Ok(false),
     }
 }
 
-fn control(words: &[String]) -> Result<(), String> {
-    const CONTROL: [&str; 8] =
-        ["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START"];
-    match words {
-        [] => Err("it is empty".to_owned()),
-        [first, ..] if CONTROL.contains(&first.as_str()) => Err(format!("{first} belongs to the runner")),
-        [first, second, ..] if first == "PREPARE" && second == "TRANSACTION" => {
-            Err("PREPARE TRANSACTION belongs to the runner".to_owned())
-        }
+/// Refuses the parameters that BEGIN sets.
+fn setting(name: &str) -> Result<(), String> {
+    match name {
+        "TRANSACTION"
+        | "CHARACTERISTICS"
+        | "TRANSACTION_ISOLATION"
+        | "TRANSACTION_READ_ONLY"
+        | "TRANSACTION_DEFERRABLE" => Err(format!("SET {name} belongs to the runner: use its policy")),
         _ => Ok(()),
     }
 }
 
-fn is_ddl(words: &[String]) -> bool {
-    words.first().is_some_and(|word| {
+/// Refuses transaction control.
+fn control(words: [&str; 3]) -> Result<(), String> {
+    match words {
+        ["PREPARE", "TRANSACTION", _] => Err("PREPARE TRANSACTION belongs to the runner".to_owned()),
         [
-            "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REASSIGN", "REFRESH", "RESTORE",
-            "REVOKE", "TRUNCATE",
-        ]
-        .contains(&word.as_str())
-    })
+            first @ ("ABORT" | "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT" | "START"),
+            ..,
+        ] => Err(format!("{first} belongs to the runner")),
+        _ => Ok(()),
+    }
 }
 
 fn sqlite(writes: bool, sql: &str) -> Result<(), String> {
@@ -94,18 +93,16 @@ fn sqlite(writes: bool, sql: &str) -> Result<(), String> {
             continue;
         }
         let words = head(piece)?;
-        let Some(first) = words.first() else { continue };
-        empty = false;
-        control(&words)?;
-        if first == "PRAGMA" && !writes && piece.to_ascii_lowercase().contains("query_only") {
-            return Err("this transaction only reads".to_owned());
+        let words = words.each_ref().map(String::as_str);
+        control(words)?;
+        match words {
+            ["PRAGMA", ..] if !writes && piece.to_ascii_lowercase().contains("query_only") => {
+                return Err("this transaction only reads".to_owned());
+            }
+            ["CREATE", "TRIGGER", _] | ["CREATE", "TEMP" | "TEMPORARY", "TRIGGER"] => in_trigger = true,
+            _ => {}
         }
-        in_trigger = first == "CREATE"
-            && words
-                .iter()
-                .skip(1)
-                .find(|it| !matches!(it.as_str(), "TEMP" | "TEMPORARY"))
-                .is_some_and(|it| it == "TRIGGER");
+        empty &= words[0].is_empty();
     }
     if empty { Err("it is empty".to_owned()) } else { Ok(()) }
 }
@@ -142,26 +139,26 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c')
 }
 
-/// The first words of a text, up to three, in capitals; none where it is empty. A text that begins with `(` has one word, `(`.
-fn head(sql: &str) -> Result<Vec<String>, String> {
-    let mut words = Vec::new();
+/// The first three words of a text in capitals, empty where it has fewer. A text that begins with `(` has one word, `(`.
+fn head(sql: &str) -> Result<[String; 3], String> {
+    let mut words: [String; 3] = Default::default();
     let mut rest = sql;
-    while words.len() < 3 {
-        rest = skip(rest, words.is_empty())?;
+    for n in 0..words.len() {
+        rest = skip(rest, n == 0)?;
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '$');
-        let word = &rest[..end.unwrap_or(rest.len())];
-        if word.is_empty() || !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             break;
         }
-        words.push(word.to_ascii_uppercase());
-        rest = &rest[word.len()..];
+        words[n] = word.to_ascii_uppercase();
+        rest = after;
     }
     match rest.chars().next() {
-        Some(_) if !words.is_empty() => Ok(words),
-        None => Ok(words),
-        Some('(') => Ok(vec!["(".to_owned()]),
-        Some(other) => Err(format!("it begins with {other:?}")),
+        Some('(') if words[0].is_empty() => words[0].push('('),
+        Some(other) if words[0].is_empty() => return Err(format!("it begins with {other:?}")),
+        _ => {}
     }
+    Ok(words)
 }
 
 /// Skips blanks and comments, and semicolons too `at_start`.

@@ -1,8 +1,10 @@
 //! What a body holds: a SeaORM connection that runs statements and records what became of them.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, TryStreamExt};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
 use crate::record::Proof;
@@ -133,6 +135,11 @@ impl Tx {
     }
 }
 
+/// Keeps the first row, and reads on: an error can come after it.
+fn keep_first(first: Option<QueryResult>, row: QueryResult) -> Ready<Result<Option<QueryResult>, DbErr>> {
+    ready(Ok(first.or(Some(row))))
+}
+
 impl Drop for Tx {
     fn drop(&mut self) {
         if self.savepoint > 0 {
@@ -156,10 +163,11 @@ impl ConnectionTrait for Tx {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.ask(&statement, |session, statement| session.query_one(statement)).await
+        self.ask(&statement, |session, statement| session.rows(statement).try_fold(None, keep_first).boxed())
+            .await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(&statement, |session, statement| session.query_all(statement)).await
+        self.ask(&statement, |session, statement| session.rows(statement).try_collect().boxed()).await
     }
 }

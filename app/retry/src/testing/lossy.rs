@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_orm::{DatabaseConnection, DbErr, ExecResult, RuntimeErr, Statement};
 
 use crate::session::Rows;
 use crate::{Id, Pool, Session, Sessions, Version};
@@ -86,17 +86,9 @@ impl Session for LossySession {
         self.session()?.execute(statement).await
     }
 
-    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.session()?.query_one(statement).await
-    }
-
-    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.session()?.query_all(statement).await
-    }
-
-    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+    fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
         match self.session.as_mut() {
-            Some(session) => session.stream(statement),
+            Some(session) => session.rows(statement),
             None => Box::pin(futures_util::stream::once(async { Err(lost()) })),
         }
     }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
+use sea_orm::{DbErr, ExecResult, Statement};
 use sea_orm_retry::Server;
 use sea_orm_retry::{Id, Rows, Session, Sessions, Version};
 use sqlx::postgres::PgQueryResult;
@@ -398,16 +399,9 @@ impl Session for Client {
         self.run(statement).await.map(|()| PgQueryResult::default().into())
     }
 
-    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.run(statement).await.map(|()| None)
-    }
-
-    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.run(statement).await.map(|()| Vec::new())
-    }
-
-    fn stream<'a>(&'a mut self, _: &'a Statement) -> Rows<'a> {
-        Box::pin(futures_util::stream::empty())
+    fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+        let error = self.run(statement).map(|answer| answer.err().map(Err));
+        futures_util::stream::once(error).filter_map(std::future::ready).boxed()
     }
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {
