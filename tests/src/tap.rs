@@ -2,12 +2,14 @@
 //! another statement instead, to play a server of another version.
 
 use std::collections::VecDeque;
+use std::future::ready;
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::database::{Database, Server};
-use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sea_orm::{DbErr, ExecResult, RuntimeErr, Statement, sqlx};
 use sea_orm_retry::{Id, Policy, Pool, Rows, Runner, Session, Sessions, Version};
 
 /// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
@@ -147,7 +149,7 @@ impl Sessions for Tap {
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
         let session = self.pool.acquire(unnamed).await?;
-        Ok(Box::new(TappedSession { session, tap: self.clone(), open: false }))
+        Ok(Box::new(TappedSession { session, tap: self.clone(), open: false, passed: None }))
     }
 
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
@@ -160,6 +162,8 @@ struct TappedSession {
     tap: Tap,
     /// Whether a transaction has begun.
     open: bool,
+    /// The statement whose rows are being read.
+    passed: Option<Statement>,
 }
 
 #[async_trait::async_trait]
@@ -201,27 +205,23 @@ impl Session for TappedSession {
         self.session.execute(&self.tap.pass(statement)).await
     }
 
-    async fn query_one(&mut self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        let passed = self.tap.pass(statement);
+    fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
+        let passed = self.passed.insert(self.tap.pass(statement));
         let commits = !self.open && statement.sql.contains("INSERT INTO");
         let loss = if commits { self.tap.wire().losses.pop_front() } else { None };
-        let answer =
-            if loss == Some(Loss::BeforeCommit) { None } else { self.session.query_one(&passed).await? };
-        if loss.is_some() { Err(lost()) } else { Ok(answer) }
-    }
-
-    async fn query_all(&mut self, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.session.query_all(&self.tap.pass(statement)).await
+        let lost = stream::once(ready(Err(lost())));
+        match loss {
+            None => self.session.rows(passed),
+            Some(Loss::BeforeCommit) => lost.boxed(),
+            Some(Loss::AfterCommit) => {
+                self.session.rows(passed).try_filter(|_| ready(false)).chain(lost).boxed()
+            }
+        }
     }
 
     async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
         self.tap.text(statement);
         self.session.copy_in(statement, rows).await
-    }
-
-    fn stream<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a> {
-        self.tap.wire().sent.push(statement.clone());
-        self.session.stream(statement)
     }
 
     async fn forget_statements(&mut self) -> Result<(), DbErr> {

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod durability;
 mod entities;
+mod errors;
 mod faults;
 mod few;
 mod file;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
         ("architecture", architecture::tests()),
+        ("errors", errors::tests()),
         ("init", init::tests()),
         ("doctor", doctor::tests()),
         ("migrations", migrations::tests()),
