@@ -143,14 +143,14 @@ fn is_blank(c: char) -> bool {
 fn head(sql: &str) -> Result<[String; 3], String> {
     let mut words: [String; 3] = Default::default();
     let mut rest = sql;
-    for n in 0..words.len() {
+    for (n, place) in words.iter_mut().enumerate() {
         rest = skip(rest, n == 0)?;
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '$');
         let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
         if !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             break;
         }
-        words[n] = word.to_ascii_uppercase();
+        *place = word.to_ascii_uppercase();
         rest = after;
     }
     match rest.chars().next() {

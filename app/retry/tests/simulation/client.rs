@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use sea_orm::{ConnectionTrait, DbErr, TransactionSession, TransactionTrait};
+use sea_orm::DbErr;
 use sea_orm_retry::{Ended, Kind as End, Runner, Tx};
 
-use crate::request::{Request, Row, encode};
+use crate::bodies::{
+    ask, chunk, insert_first, insert_nested, insert_strictly, lock_first, once, read, statement,
+};
+use crate::request::{Request, Row};
 use crate::server::{ACCOUNTS, Answer, OPENING};
-use crate::wire::{World, last};
+use crate::wire::World;
 
 /// What a transaction is, and how its body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(crate) enum Kind {
     InsertNested,
     /// The same, and commits the nested transaction whatever its statement answered.
     InsertNestedBlindly,
+    /// A chunk of transfers: its own row first, then those of its orders that can be applied.
+    Chunk,
     /// One autocommitted statement.
     Statement,
     /// The same, in a way that fails where the id is there; then in the other.
@@ -42,7 +47,9 @@ pub(crate) enum Kind {
     Query,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 18] = [
+    Kind::Chunk,
+    Kind::Chunk,
     Kind::InsertNested,
     Kind::InsertNestedBlindly,
     Kind::InsertFirst,
@@ -124,12 +131,28 @@ pub(crate) async fn client(
 
 /// An order is the same whenever its id is, but for the run and the way it is done.
 fn order(rng: &mut ChaCha8Rng, id: u64, run: u64) -> Order {
+    let kind = KINDS[rng.random_range(0..KINDS.len())];
+    Order { kind, id, row: row(id, run) }
+}
+
+fn row(id: u64, run: u64) -> Row {
     let mut fixed = ChaCha8Rng::seed_from_u64(id);
     let source = fixed.random_range(0..ACCOUNTS);
     let target = (source + fixed.random_range(1..ACCOUNTS)) % ACCOUNTS;
     let amount = fixed.random_range(1..=OPENING * 3 / 4);
-    let kind = KINDS[rng.random_range(0..KINDS.len())];
-    Order { kind, id, row: Row { source, target, amount, run } }
+    Row { source, target, amount, run }
+}
+
+/// The id of a chunk's own row.
+fn chunk_id(id: u64) -> u64 {
+    id + (1 << 40)
+}
+
+/// The orders of a chunk: its own, one that its client may have asked for before, and one that another client may ask for
+/// meanwhile.
+fn orders(order: Order) -> [(u64, Row); 3] {
+    let ids = [order.id, order.id.saturating_sub(10), order.id - order.id % 10 + (order.id + 1) % 3];
+    ids.map(|id| (id, row(id, order.row.run)))
 }
 
 /// Runs an order; a reader answers with what it saw.
@@ -156,6 +179,10 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal
             let body = async |tx: &Tx| insert_nested(tx, id, row, blindly).await;
             runner.run_idempotent("insert nested", body).await
         }
+        Kind::Chunk => {
+            let orders = orders(order);
+            runner.run_idempotent("chunk", async |tx: &Tx| chunk(tx, chunk_id(id), &orders).await).await
+        }
         Kind::Statement => {
             runner.statement("statement", async |tx: &Tx| statement(tx, id, row, false).await).await
         }
@@ -169,118 +196,6 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal
         Kind::Read => runner.read("read", async |tx: &Tx| read(tx).await).await,
         Kind::Query => runner.query("query", async |tx: &Tx| Ok(ask(tx, Request::Sum).await?)).await,
     }
-}
-
-pub(crate) async fn ask(tx: &Tx, request: Request) -> Result<Answer, DbErr> {
-    tx.execute_raw(encode(&request)).await?;
-    Ok(last())
-}
-
-async fn insert_first(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
-    if ask(tx, Request::Insert { id, row, strict }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
-    }
-    tx.proved_not_applied();
-    move_money(tx, row).await
-}
-
-async fn lock_first(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> {
-    let balance = ask(tx, Request::Lock { source: row.source, target: row.target }).await?.value;
-    if let Some(answer) = found(tx, id).await? {
-        return Ok(answer);
-    }
-    tx.proved_not_applied();
-    if balance < row.amount {
-        return Err(Refusal::Funds);
-    }
-    if ask(tx, Request::Insert { id, row, strict: false }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
-    }
-    move_money(tx, row).await
-}
-
-async fn insert_strictly(tx: &Tx, id: u64, row: Row) -> Result<Answer, Refusal> {
-    if let Some(answer) = found(tx, id).await? {
-        return Ok(answer);
-    }
-    ask(tx, Request::Insert { id, row, strict: true }).await?;
-    tx.proved_not_applied();
-    move_money(tx, row).await
-}
-
-async fn insert_nested(tx: &Tx, id: u64, row: Row, blindly: bool) -> Result<Answer, Refusal> {
-    let nested = tx.begin().await?;
-    let inserted = ask(&nested, Request::Insert { id, row, strict: true }).await;
-    let nested = if blindly || inserted.is_ok() { nested.commit().await } else { nested.rollback().await };
-    let ended = if blindly { nested } else { nested.and(inserted.map(drop)) };
-    if let Err(error) = ended {
-        return found(tx, id).await?.ok_or(Refusal::Database(error));
-    }
-    tx.proved_not_applied();
-    // What is only looked at in passing may fail.
-    let passing = tx.begin().await?;
-    if ask(&passing, Request::Look { id }).await.is_ok() {
-        passing.commit().await?;
-    } else {
-        let _ = passing.rollback().await;
-    }
-    move_money(tx, row).await
-}
-
-async fn statement(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
-    let answer = ask(tx, Request::Whole { id, row, strict }).await?;
-    if answer.rows == 2 {
-        return Ok(answer);
-    }
-    if let Some(answer) = found(tx, id).await? {
-        return Ok(answer);
-    }
-    tx.proved_not_applied();
-    Err(Refusal::Funds)
-}
-
-async fn once(tx: &Tx, kind: Kind, row: Row) -> Result<Answer, Refusal> {
-    ask(tx, Request::Mark { tag: row.run, row }).await?;
-    let debit = ask(tx, Request::Debit { account: row.source, amount: row.amount });
-    let debited = match kind {
-        Kind::Impatient => match tokio::time::timeout(Duration::from_millis(3), debit).await {
-            Ok(answer) => answer?,
-            // It does not even say so.
-            Err(_) => return Ok(Answer::default()),
-        },
-        Kind::Swallowing => debit.await.unwrap_or(Answer { rows: 1, value: 0 }),
-        _ => debit.await?,
-    };
-    if debited.rows == 0 {
-        return Err(Refusal::Funds);
-    }
-    let credited = ask(tx, Request::Credit { account: row.target, amount: row.amount }).await;
-    if kind == Kind::Swallowing { Ok(credited.unwrap_or_default()) } else { Ok(credited?) }
-}
-
-async fn read(tx: &Tx) -> Result<Answer, Refusal> {
-    let first = ask(tx, Request::Sum).await?;
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    if ask(tx, Request::Sum).await? != first {
-        return Err(Refusal::Impossible("a snapshot that changed"));
-    }
-    Ok(first)
-}
-
-/// Looks at the id; where it is there, says so.
-async fn found(tx: &Tx, id: u64) -> Result<Option<Answer>, DbErr> {
-    let found = ask(tx, Request::Look { id }).await?;
-    if found.rows == 1 {
-        tx.proved_applied();
-    }
-    Ok((found.rows == 1).then_some(found))
-}
-
-async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
-    if ask(tx, Request::Debit { account: row.source, amount: row.amount }).await?.rows == 0 {
-        return Err(Refusal::Funds);
-    }
-    Ok(ask(tx, Request::Credit { account: row.target, amount: row.amount }).await?)
 }
 
 pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Told {
@@ -318,6 +233,12 @@ pub(crate) fn check(world: &World, order: Order, told: Told) {
         Kind::Once | Kind::Swallowing | Kind::Impatient => {
             let there = store.marks.contains(&order.row.run);
             (there, there)
+        }
+        Kind::Chunk => {
+            let found = store.rows.get(&chunk_id(order.id));
+            let by_this_run = found.is_some_and(|it| it.run == order.row.run);
+            let of_this_run = |(id, row): &(u64, Row)| store.rows.get(id) == Some(row);
+            (found.is_some(), by_this_run || orders(order).iter().any(of_this_run))
         }
         Kind::InsertFirst
         | Kind::InsertPlainly

@@ -16,6 +16,7 @@
 #![allow(missing_docs, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "nested transactions of a Tx are savepoints")]
 
+mod bodies;
 mod client;
 mod directed;
 mod error;

@@ -4,9 +4,12 @@
 //! It does what real servers do of a client that misbehaves (COMMIT of a failed transaction answers well and applies
 //! nothing; a statement outside a transaction commits by itself), and notes what a client must never do.
 
+mod statements;
+mod transactions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::request::{Begin, Request, Row};
+use crate::request::{Request, Row};
 use sea_orm_retry::{Id, Server};
 
 pub(crate) const ACCOUNTS: usize = 3;
@@ -171,33 +174,6 @@ impl Store {
         !self.has_standby && (logged || self.backends[who].work != Work::default())
     }
 
-    fn nest(&mut self, who: usize, number: u32) -> Result<Answer, &'static str> {
-        self.in_state(who, State::Open)?;
-        let backend = &mut self.backends[who];
-        backend.saved.push((number, backend.work.clone()));
-        Ok(Answer::default())
-    }
-
-    fn keep(&mut self, who: usize, number: u32) -> Result<Answer, &'static str> {
-        self.in_state(who, State::Open)?;
-        self.backends[who].saved.retain(|(saved, _)| *saved < number);
-        Ok(Answer::default())
-    }
-
-    fn undo(&mut self, who: usize, number: u32) -> Result<Answer, &'static str> {
-        let backend = &mut self.backends[who];
-        match backend.state {
-            State::Doomed => return Err("40001"),
-            State::Open | State::Failed => {}
-            State::Idle | State::Released | State::Ended => return Err("3B001"),
-        }
-        let at = backend.saved.iter().position(|(saved, _)| *saved == number).ok_or("3B001")?;
-        backend.work = backend.saved[at].1.clone();
-        backend.saved.truncate(at);
-        backend.state = State::Open;
-        Ok(Answer::default())
-    }
-
     /// Names the transaction that is open on a session.
     pub(crate) fn id(&self, who: usize) -> Id {
         Id { pid: i32::try_from(who).expect("few"), started_us: self.backends[who].begun }
@@ -227,61 +203,6 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, who: usize, how: &Begin) -> Result<Answer, &'static str> {
-        self.in_state(who, State::Idle)?;
-        let snapshot = (*how == Begin::Snapshot).then_some(self.balances);
-        let high = *how == Begin::WriteOverOrphan && self.kind == Server::Cockroach;
-        self.begun += 1;
-        let begun = self.begun;
-        self.backends[who] = Backend { state: State::Open, high, snapshot, begun, ..Backend::default() };
-        Ok(Answer::default())
-    }
-
-    fn in_state(&self, who: usize, state: State) -> Result<Answer, &'static str> {
-        if self.backends[who].state == state { Ok(Answer::default()) } else { Err("25001") }
-    }
-
-    fn rollback_to(&mut self, who: usize) -> Result<Answer, &'static str> {
-        let backend = &mut self.backends[who];
-        if !matches!(backend.state, State::Open | State::Doomed | State::Failed) {
-            return Err("25P01");
-        }
-        let (high, begun) = (backend.high, backend.begun);
-        *backend = Backend { state: State::Open, high, begun, ..Backend::default() };
-        Ok(Answer::default())
-    }
-
-    fn release(&mut self, who: usize) -> Result<Answer, &'static str> {
-        self.in_state(who, State::Open)?;
-        self.apply(who);
-        self.backends[who].state = State::Released;
-        Ok(Answer::default())
-    }
-
-    /// COMMIT of a failed transaction answers well and applies nothing, as on real servers.
-    fn commit(&mut self, who: usize, logged: bool) -> Result<Answer, &'static str> {
-        match self.backends[who].state {
-            State::Idle | State::Ended => return Err("25P01"),
-            State::Open if self.backends[who].given_up => {}
-            State::Open if self.would_wait(who, logged) => {
-                self.backends[who].waiting = Some(Answer::default());
-                return Ok(Answer::default());
-            }
-            State::Open => self.apply(who),
-            State::Doomed | State::Failed | State::Released => {}
-        }
-        self.close(who, State::Idle);
-        Ok(Answer::default())
-    }
-
-    fn rollback(&mut self, who: usize) -> Result<Answer, &'static str> {
-        if self.backends[who].state == State::Idle {
-            return Err("25P01");
-        }
-        self.close(who, State::Idle);
-        Ok(Answer::default())
-    }
-
     fn statement(&mut self, who: usize, request: &Request) -> Result<Answer, &'static str> {
         match self.backends[who].state {
             State::Open => self.run(who, request),
@@ -299,116 +220,6 @@ impl Store {
                 self.close(who, State::Idle);
                 answer
             }
-        }
-    }
-
-    fn run(&mut self, who: usize, request: &Request) -> Result<Answer, &'static str> {
-        let rows = |rows| Ok(Answer { rows, value: 0 });
-        match *request {
-            Request::Insert { id, row, strict } => match self.find(who, id) {
-                Some(_) if strict => Err("23505"),
-                Some(_) => rows(0),
-                None => {
-                    self.backends[who].work.rows.push((id, row));
-                    rows(1)
-                }
-            },
-            Request::Look { id } => {
-                let found = self.find(who, id);
-                Ok(Answer {
-                    rows: i64::from(found.is_some()),
-                    value: found.map_or(0, |row| i64::try_from(row.run).unwrap_or(0)),
-                })
-            }
-            Request::Lock { source, .. } => Ok(Answer { rows: 2, value: self.balance(who, source) }),
-            Request::Debit { account, amount } => {
-                let balance = self.balance(who, account);
-                if balance < amount {
-                    return rows(0);
-                }
-                self.backends[who].work.balances.insert(account, balance - amount);
-                rows(1)
-            }
-            Request::Credit { account, amount } => {
-                let balance = self.balance(who, account);
-                self.backends[who].work.balances.insert(account, balance + amount);
-                rows(1)
-            }
-            Request::Mark { tag, row } => {
-                self.backends[who].work.marks.push((tag, row));
-                rows(1)
-            }
-            Request::Whole { id, row, strict } => {
-                let taken = self.find(who, id).is_some();
-                // What the INSERT selects from is read before the key is looked for.
-                if self.balance(who, row.source) < row.amount || (taken && !strict) {
-                    return rows(0);
-                }
-                if taken {
-                    return Err("23505");
-                }
-                self.backends[who].work.rows.push((id, row));
-                let (source, target) = (self.balance(who, row.source), self.balance(who, row.target));
-                self.backends[who]
-                    .work
-                    .balances
-                    .extend([(row.source, source - row.amount), (row.target, target + row.amount)]);
-                rows(2)
-            }
-            Request::Sum => {
-                let seen = self.backends[who].snapshot.unwrap_or(self.balances);
-                let negative = seen.iter().filter(|balance| **balance < 0).count();
-                Ok(Answer { rows: i64::try_from(negative).unwrap_or(i64::MAX), value: seen.iter().sum() })
-            }
-            _ => Err("42601"),
-        }
-    }
-
-    fn find(&self, who: usize, id: u64) -> Option<Row> {
-        let own = self.backends[who].work.rows.iter().find(|(own, _)| *own == id);
-        own.map(|(_, row)| *row).or_else(|| self.rows.get(&id).copied())
-    }
-
-    fn balance(&self, who: usize, account: usize) -> i64 {
-        self.backends[who].work.balances.get(&account).copied().unwrap_or(self.balances[account])
-    }
-
-    /// Makes a session's work everybody's, at once.
-    fn apply(&mut self, who: usize) {
-        let work = std::mem::take(&mut self.backends[who].work);
-        for (account, balance) in work.balances {
-            self.balances[account] = balance;
-        }
-        for (id, row) in work.rows {
-            self.explain(row);
-            if !self.has_standby {
-                self.not_replicated.push((id, false));
-            }
-            if self.rows.insert(id, row).is_some() {
-                self.violations.push(format!("transfer {id} was applied twice"));
-            }
-        }
-        for (tag, row) in work.marks {
-            self.explain(row);
-            if !self.has_standby {
-                self.not_replicated.push((tag, true));
-            }
-            if !self.marks.insert(tag) {
-                self.violations.push(format!("the body without an id of run {tag} was applied twice"));
-            }
-        }
-        self.check_books();
-    }
-
-    fn explain(&mut self, row: Row) {
-        self.explained[row.source] -= row.amount;
-        self.explained[row.target] += row.amount;
-    }
-
-    /// Every balance is explained and none is negative.
-    fn check_books(&mut self) {
-        if self.balances != self.explained || self.balances.iter().any(|balance| *balance < 0) {
-            self.violations.push(format!("balances {:?}, explained {:?}", self.balances, self.explained));
         }
     }
 
@@ -453,46 +264,5 @@ impl Store {
 
     pub(crate) fn is_open(&self, who: usize) -> bool {
         matches!(self.backends[who].state, State::Open | State::Doomed | State::Failed)
-    }
-
-    /// Takes the locks that a request needs; answers with who holds one of them.
-    fn lock_all(&mut self, who: usize, request: &Request) -> Option<usize> {
-        let mut keys = match *request {
-            Request::Insert { id, .. } => vec![Key::Id(id)],
-            Request::Lock { source, target } => vec![Key::Account(source), Key::Account(target)],
-            Request::Debit { account, .. } | Request::Credit { account, .. } => vec![Key::Account(account)],
-            Request::Whole { id, row, .. } => {
-                vec![Key::Id(id), Key::Account(row.source), Key::Account(row.target)]
-            }
-            Request::Begin(Begin::Write | Begin::WriteOverOrphan) if self.kind == Server::Sqlite => {
-                vec![Key::Writer]
-            }
-            _ => return None,
-        };
-        if matches!(self.backends[who].state, State::Failed | State::Released) {
-            return None;
-        }
-        if self.kind == Server::Sqlite {
-            keys = vec![Key::Writer];
-        }
-        keys.sort_unstable();
-        for key in keys {
-            let holder = *self.locks.entry(key).or_insert(who);
-            if holder == who {
-                continue;
-            }
-            if !self.backends[who].high || self.backends[holder].high {
-                return Some(holder);
-            }
-            // CockroachDB: the lower priority is aborted, and learns of it later.
-            self.locks.retain(|_, it| *it != holder);
-            // A statement of its own that still waits for locks waits on.
-            if self.is_open(holder) {
-                self.backends[holder].state = State::Doomed;
-                self.backends[holder].work = Work::default();
-            }
-            self.locks.insert(key, who);
-        }
-        None
     }
 }
