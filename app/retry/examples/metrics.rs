@@ -1,4 +1,5 @@
-//! An observer that feeds the `metrics` crate: attempts by SQLSTATE, and how long runs take. `cargo run --example metrics`
+//! An observer that feeds the `metrics` crate: attempts by SQLSTATE, and how long runs take. `cargo
+//! run --example metrics`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;

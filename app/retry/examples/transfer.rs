@@ -16,7 +16,8 @@ enum TransferError {
     Ended(#[from] Ended),
 }
 
-/// The id is made by the caller before the first attempt, and written first: it says what became of an earlier one.
+/// The id is made by the caller before the first attempt, and written first: it says what became of
+/// an earlier one.
 async fn transfer(tx: &Tx, id: i64, from: i64, to: i64, amount: i64) -> Result<(), TransferError> {
     let execute = async |sql: &str, values: Vec<sea_orm::Value>| {
         let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);

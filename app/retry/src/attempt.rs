@@ -16,20 +16,21 @@ use crate::{Attempt, Class, Id, Phase, Server, Tx, Verdict, begin, decide, sqlst
 
 pub(crate) const RESTART: &str = "cockroach_restart";
 
-/// How the transaction of an attempt is framed.
+/// How an attempt's transaction begins and ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) version: Version,
     pub(crate) contract: Contract,
     /// Whether anything can be written.
     pub(crate) writes: bool,
-    /// CockroachDB's protocol, whose commit is the release of a savepoint: how many restarts from it are left.
+    /// CockroachDB's client-side retry protocol, which commits by releasing a savepoint: the
+    /// restarts left.
     pub(crate) restarts: Option<u32>,
     pub(crate) id: Option<Id>,
 }
 
 impl Runner {
-    /// Begins, runs the body and commits. Otherwise says what that means, and what the body returned.
+    /// Begins, runs the body and commits. On failure returns the verdict and the body's error.
     pub(crate) async fn attempt<T, E, F>(&self, run: &mut Run, body: F) -> Result<T, (Verdict, Option<E>)>
     where
         F: AsyncFnOnce(&Tx) -> Result<T, E>,
@@ -51,7 +52,7 @@ impl Runner {
         }
         let failure = match (record.failure.take(), record.undone.take(), result.is_ok()) {
             (Some(failure), ..) => Some(Attempt::new(phase_of_body(&frame, &record), failure)),
-            // The body knows no better than to return what it undid.
+            // The body returned the error that its savepoint undid.
             (None, Some(first @ (_, Class::Duplicate)), false) => Some(Attempt::new(Phase::Body, first)),
             (None, _, false) => {
                 run.unknown = run.unknown.take().or_else(|| unsettled(&frame, &record));
@@ -65,10 +66,11 @@ impl Runner {
                 Ok(value)
             }
             (failure, result) => {
-                // A pooler's doing is not the body's to tell.
+                // The pooler caused the error, so the pooler hint is reported and the body's error
+                // is not.
                 let pooled = |it: &Attempt| !self.policy.unnamed_statements && is_mixed_up(&it.error);
                 let by_pooler = failure.as_ref().is_some_and(pooled);
-                let verdict = self.what_now(run, &frame, link, record.session_changed, failure).await;
+                let verdict = self.handle_failure(run, &frame, link, record.session_changed, failure).await;
                 Err((verdict, result.err().filter(|_| !by_pooler)))
             }
         }
@@ -76,7 +78,7 @@ impl Runner {
 
     /// Takes a connection and begins, unless the last attempt left both for this one.
     async fn begin(&self, run: &mut Run) -> Result<(Link, Frame), Failure> {
-        // Beginning does not wait longer than the run may take: so far there is nothing to lose.
+        // Nothing is at stake before BEGIN is answered, so the wait ends with the run's time.
         let within = self.policy.answer_deadline.min(self.policy.total_time.saturating_sub(run.elapsed()));
         let kept = match run.kept.take() {
             Some((link, Some(frame))) => return Ok((link, frame)),
@@ -125,15 +127,15 @@ impl Runner {
             && version.sends_settings()
             && sqlstate(error).as_deref() == Some("42704")
         {
-            // The server does not know a setting: it is sent no more, and this connection is closed.
+            // The server does not know a setting: stop sending it, and close this connection.
             self.settings_refused.store(true, Ordering::Relaxed);
             *class = Class::Lost;
         }
-        Ok(begun?.as_deref().and_then(begin::which))
+        Ok(begun?.as_deref().and_then(begin::parse_id))
     }
 
-    /// Ends the transactions that earlier attempts may have left open, so that this one does not wait for their locks.
-    /// One that cannot be ended now is kept for the next attempt.
+    /// Ends the transactions that earlier attempts may have left open, which may hold locks. Keeps
+    /// one that cannot be ended now for the next attempt.
     async fn end_orphans(&self, run: &mut Run, within: std::time::Duration) {
         while let Some(orphan) = run.orphans.last().copied() {
             if let Err((error, _)) = answer(within, self.sessions.end_orphan(orphan)).await {
@@ -145,15 +147,15 @@ impl Runner {
     }
 }
 
-/// COMMIT; or RELEASE, which commits, and then COMMIT, which only ends. After a failed RELEASE no COMMIT is sent: it would
-/// "succeed" and mean a rollback.
+/// COMMIT; or RELEASE, which commits, and then COMMIT, which only ends. After a failed RELEASE no
+/// COMMIT is sent: it would "succeed" and mean a rollback.
 async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<(), Attempt> {
     let found = proof == Some(Proof::Applied);
     let phase = match frame.writes {
-        // What was found is applied, but only this COMMIT acknowledges it to this run.
+        // The found transaction is applied, but only this COMMIT acknowledges it to this run.
         _ if found => Phase::LookUp,
         true => Phase::Commit,
-        // Where nothing can be written the answer to COMMIT decides no more than any other.
+        // A COMMIT that wrote nothing decides no more than any other statement.
         false => Phase::Body,
     };
     let sql = match frame.restarts {
@@ -170,19 +172,20 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
         Ok(_) => None,
     };
     if let Some(error) = after {
-        // Nobody knows what is left open on this connection.
+        // The state of this connection is unknown.
         drop(link.take());
         tracing::warn!(%error, "applied, with an error after the commit");
     }
     Ok(())
 }
 
-/// Whether "never applied" is believed of earlier attempts. A statement of its own that is late on its way holds no lock.
+/// Whether [`Tx::proved_not_applied`] settles earlier attempts. It does not for an autocommitted
+/// statement, which holds no lock while it is on its way.
 fn proves(frame: &Frame) -> bool {
     frame.contract != Contract::Statement && frame.version.keeps_locks()
 }
 
-/// What a statement of the body was that failed.
+/// The phase of a statement of the body that failed.
 fn phase_of_body(frame: &Frame, record: &Record) -> Phase {
     match (frame.contract, record.answered) {
         (Contract::Statement, 0) => Phase::Statement,
@@ -191,8 +194,8 @@ fn phase_of_body(frame: &Frame, record: &Record) -> Phase {
     }
 }
 
-/// Why it is unknown what a body has done that ended in an error of its own: its autocommitted statement was answered, and it
-/// did not say that nothing is applied.
+/// Why the outcome of a body that returned an error is unknown: its autocommitted statement was
+/// answered, and it did not prove that nothing is applied.
 fn unsettled(frame: &Frame, record: &Record) -> Option<DbErr> {
     let why = "the body failed after its statement was answered, and did not say that nothing is applied";
     let answered = frame.contract == Contract::Statement && record.answered > 0;

@@ -4,27 +4,29 @@ use crate::runner::Contract;
 use crate::server::Version;
 use crate::{Id, Policy, Server};
 
-/// Two transactions in one message begin at the same time, so that `now()` of the first is `xact_start` of the second. A
-/// SELECT inside the second would take its snapshot.
-const WHICH: &str = "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
+/// Two transactions in one message begin at the same time, so that `now()` of the first is
+/// `xact_start` of the second. A SELECT inside the second would take its snapshot.
+const ASK_ID: &str = "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
 
-/// It counts from the next transaction on.
+/// The setting applies from the next transaction on.
 const WRITE_AT_ONCE: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-/// CockroachDB's present. Below SERIALIZABLE, which can be the session's default, there is no logical timestamp.
+/// CockroachDB's present. Below SERIALIZABLE, which can be the session's default, there is no
+/// logical timestamp.
 pub(crate) const PRESENT: &str =
     "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT cluster_logical_timestamp()::STRING; COMMIT";
 
-/// Writes to PostgreSQL's log, so that the COMMIT after it waits for the standbys that the found transaction waited for.
+/// Writes to PostgreSQL's log, so that the COMMIT after it waits for the standbys that the found
+/// transaction waited for.
 const WAIT_FOR_STANDBYS: &str = "SELECT pg_logical_emit_message(true, 'sea-orm-retry', '')";
 
-/// Whether a transaction begins at CockroachDB's present, which has to be asked for.
+/// Whether a transaction reads CockroachDB's present, whose timestamp has to be queried first.
 pub(crate) fn asks_for_the_present(server: Server, policy: &Policy, contract: Contract) -> bool {
     server == Server::Cockroach && !contract.writes() && policy.read_as_of.is_none()
 }
 
-/// How a transaction begins. `orphaned`: whether an earlier attempt may still hold locks. A snapshot of CockroachDB's present
-/// begins at `now`.
+/// The text that begins a transaction. `orphaned`: whether an earlier attempt may still hold locks.
+/// `now`: the timestamp of CockroachDB's present, for a snapshot of it.
 pub(crate) fn begin(
     version: Version,
     policy: &Policy,
@@ -60,7 +62,7 @@ fn write(version: Version, policy: &Policy, orphaned: bool) -> String {
         sql.insert_str(0, WRITE_AT_ONCE);
     }
     if version.server == Server::Postgres && policy.end_orphans && !policy.read_only {
-        sql.insert_str(0, WHICH);
+        sql.insert_str(0, ASK_ID);
     } else if version.server == Server::Postgres {
         let limit_ms = policy.answer_deadline.as_millis().clamp(1, i32::MAX as u128);
         sql.push_str(&format!("; SET LOCAL idle_in_transaction_session_timeout = {limit_ms}"));
@@ -68,13 +70,14 @@ fn write(version: Version, policy: &Policy, orphaned: bool) -> String {
     sql
 }
 
-/// Reads the answer to a BEGIN that asked which transaction it is.
-pub(crate) fn which(answer: &str) -> Option<Id> {
+/// Parses the answer to a BEGIN with [`ASK_ID`].
+pub(crate) fn parse_id(answer: &str) -> Option<Id> {
     let (pid, started_us) = answer.split_once(' ')?;
     Some(Id { pid: pid.parse().ok()?, started_us: started_us.parse().ok()? })
 }
 
-/// What commits, if anything has to be sent. `found`: whether the body has found what an earlier attempt applied.
+/// The text that commits, if any has to be sent. `found`: whether the body found an earlier attempt
+/// applied.
 pub(crate) fn commit(server: Server, contract: Contract, writes: bool, found: bool) -> Option<String> {
     let waits = found && server == Server::Postgres;
     match (contract.is_transaction(), waits) {
@@ -85,7 +88,8 @@ pub(crate) fn commit(server: Server, contract: Contract, writes: bool, found: bo
     }
 }
 
-/// COMMIT or ROLLBACK. On SQLite a transaction that only read lets its connection write again.
+/// COMMIT or ROLLBACK. On SQLite, a transaction that could not write also makes its connection
+/// writable again.
 pub(crate) fn end(how: &str, server: Server, writes: bool) -> String {
     let write_again = if server == Server::Sqlite && !writes { "; PRAGMA query_only = OFF" } else { "" };
     format!("{how}{write_again}")
@@ -120,7 +124,7 @@ mod tests {
         let idle = "SET LOCAL idle_in_transaction_session_timeout";
         let (once, read) = (Contract::Once, Contract::Snapshot);
         for (version, policy, contract, orphaned, expected) in [
-            (postgres, &policy, once, false, format!("{WHICH}{serializable}")),
+            (postgres, &policy, once, false, format!("{ASK_ID}{serializable}")),
             (
                 postgres,
                 &unwatched,
@@ -156,9 +160,12 @@ mod tests {
 
     #[test]
     fn a_transaction_is_named_by_its_process_and_its_start() {
-        assert_eq!(which("4711 1700000000123456"), Some(Id { pid: 4711, started_us: 1_700_000_000_123_456 }));
+        assert_eq!(
+            parse_id("4711 1700000000123456"),
+            Some(Id { pid: 4711, started_us: 1_700_000_000_123_456 })
+        );
         for nothing in ["", "4711", "a 1", "1 b"] {
-            assert_eq!(which(nothing), None, "{nothing}");
+            assert_eq!(parse_id(nothing), None, "{nothing}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sorts errors by their code. The only place that knows SQLSTATEs.
+//! Classifies errors by their code. The only place that knows SQLSTATEs.
 
 use std::borrow::Cow;
 
@@ -8,38 +8,45 @@ use sqlx::error::DatabaseError;
 /// CockroachDB: a cluster of several nodes without a licence is throttled.
 const NO_LICENCE: &str = "XXC02";
 
-/// What an error says about the statement that met it. Decided by the code and by who reported it, never by the text.
+/// What an error says about its statement. Decided by the code and by who reported it, never by the
+/// text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Serialization failure, deadlock, SQLite's busy family: the server has given the transaction up.
+    /// Serialization failure, deadlock, SQLite's busy family: the server has given the transaction
+    /// up.
     Conflict,
-    /// The connection broke, the server is leaving or not ready, a deadline passed, a statement's future was dropped; or
-    /// 40003, with which the server itself does not know.
+    /// The connection broke, the server is leaving or not ready, a deadline passed, a statement's
+    /// future was dropped; or 40003, with which the server itself does not know.
     Lost,
     /// 25006: the server is read-only, for example after a switchover.
     ReadOnly,
-    /// 0A000, 26000 and 42P05: a statement prepared on this connection no longer fits, is gone, or has a name that is taken.
+    /// 0A000, 26000 and 42P05: a statement prepared on this connection no longer fits, is gone, or
+    /// has a name that is taken.
     Stale,
     /// A unique constraint: perhaps the transaction's own id, written by its own earlier attempt.
     Duplicate,
     /// Another constraint: class 23.
     Constraint,
-    /// Nothing could be done: an aborted transaction (25P02), no such savepoint (3B001), SQLite's full disk.
+    /// Nothing could be done: an aborted transaction (25P02), no such savepoint (3B001), SQLite's
+    /// full disk.
     Aborted,
-    /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it failed".
+    /// At COMMIT: XXA00, CockroachDB's "the transaction is committed, a schema change in it
+    /// failed".
     Committed,
-    /// A parser, a type or a rights check refused: classes 22, 25, 28, 2B, 3D, 3F, 42, 54. The statement did nothing.
+    /// A parser, a type or a rights check refused: classes 22, 25, 28, 2B, 3D, 3F, 42, 54. The
+    /// statement did nothing.
     Definite,
-    /// The driver itself refused: a value that it cannot encode, too many parameters. Nothing was carried out.
+    /// The driver itself refused: a value that it cannot encode, too many parameters. Nothing was
+    /// carried out.
     Driver,
-    /// The server's inside, classes 57P, 58 and XX: at COMMIT nobody can tell whether it is applied.
+    /// The server's internal errors, classes 57P, 58 and XX: at COMMIT the outcome is unknown.
     Internal,
     /// Any other error.
     Other,
 }
 
 impl Class {
-    /// Sorts an error.
+    /// Classifies an error.
     #[must_use]
     pub fn of(error: &DbErr) -> Self {
         match driver_error(error) {
@@ -57,7 +64,8 @@ impl Class {
         }
     }
 
-    /// Sorts a code: five characters are a SQLSTATE, fewer are SQLite's extended result code in decimal.
+    /// Classifies a code: five characters are a SQLSTATE, fewer are SQLite's extended result code
+    /// in decimal.
     #[must_use]
     pub fn of_code(code: &str) -> Self {
         match code {
@@ -67,8 +75,9 @@ impl Class {
             "40003" | "53300" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" => {
                 Self::Lost
             }
-            // CockroachDB: a range that lost its copies, a connection between its nodes, an inner error without a code
-            // (v20.2 after a node died), a throttled cluster without a licence.
+            // CockroachDB: a range that lost its copies, a connection between its nodes, an inner
+            // error without a code (v20.2 after a node died), a throttled cluster without a
+            // licence.
             "58C00" | "58C01" | "XXUUU" | NO_LICENCE => Self::Lost,
             "25006" => Self::ReadOnly,
             "0A000" | "26000" | "42P05" => Self::Stale,
@@ -99,7 +108,7 @@ impl Class {
     }
 }
 
-/// Whether a prepared statement was not the session's own: gone, or its name taken.
+/// Whether a prepared statement belongs to another session: it is missing, or its name is taken.
 pub(crate) fn is_mixed_up(error: &DbErr) -> bool {
     matches!(sqlstate(error).as_deref(), Some("26000" | "42P05"))
 }
@@ -114,8 +123,9 @@ fn is_plain_error(error: &dyn DatabaseError) -> bool {
     false
 }
 
-/// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and CockroachDB, an extended
-/// result code in decimal (`"5"`, `"517"`) from SQLite; `None` where the error is not the database's.
+/// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and
+/// CockroachDB, an extended result code in decimal (`"5"`, `"517"`) from SQLite; `None` where the
+/// error is not the database's.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     match driver_error(error)? {
@@ -124,7 +134,8 @@ pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The words of the database or the driver, on one line and without SeaORM's wrapping; with what to do, where they do not say it.
+/// The words of the database or the driver, on one line and without SeaORM's wrapping; with what to
+/// do, where they do not say it.
 #[must_use]
 pub fn reason(error: &DbErr) -> String {
     let text = match (driver_error(error), error) {

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use crate::{AttemptEnded, Kind, Observer, RunEnded};
 
-/// Counts what it is told. Give it to runners by [`Runner::observed_by`](crate::Runner::observed_by).
+/// Counts runs, attempts and retries. Add it to runners by
+/// [`Runner::observed_by`](crate::Runner::observed_by).
 #[derive(Debug, Default)]
 pub struct Counter(Mutex<Counts>);
 
-/// What a [`Counter`] has counted.
+/// The counts of a [`Counter`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Runs begun, whatever became of them.
+    /// Runs begun.
     pub transactions: u64,
-    /// Attempts that ended, restarts from a savepoint included.
+    /// Attempts ended, restarts from a savepoint included.
     pub attempts: u64,
-    /// Those of them that were followed by another.
+    /// Attempts that were followed by another.
     pub retries: u64,
-    /// Why: retries by SQLSTATE, or by `no answer` where a connection was lost.
+    /// Retries by SQLSTATE, or by `no answer` if the connection was lost.
     pub retries_by_sqlstate: BTreeMap<String, u64>,
     /// Runs whose outcome stayed unknown.
     pub unknown: u64,
@@ -28,7 +29,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What was added since these were `before`.
+    /// The difference to an earlier count.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let retries = |(code, count): (&String, &u64)| {

@@ -12,9 +12,9 @@ use crate::record::Failure;
 use crate::state::Run;
 use crate::{Class, Phase};
 
-/// A run that ended without a result, other than by its body's own error. Cloning is cheap.
+/// Why a run ended without a result, other than by its body's own error. Cloning is cheap.
 ///
-/// It converts into the caller's error by `From`; from a [`DbErr`] it is had back by [`Ended::of`].
+/// It converts into the caller's error by `From`; [`Ended::of`] finds it again in a [`DbErr`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Ended(Arc<Inner>);
@@ -31,7 +31,8 @@ struct Inner {
     text: String,
 }
 
-/// What a prepared statement means that another session has, or that is gone after the cache was cleared.
+/// The hint for a prepared statement that belongs to another session, or is gone after the cache
+/// was cleared.
 const POOLER: &str = "; a pooler in transaction mode mixes up its clients' prepared statements: set Policy::unnamed_statements";
 
 /// How a run ended.
@@ -39,12 +40,13 @@ const POOLER: &str = "; a pooler in transaction mode mixes up its clients' prepa
 pub enum Kind {
     /// The run was refused before anything was sent. Nothing is applied.
     Refused,
-    /// The database refused, in a way that trying again would not change, and the body did not return an error. Nothing is
-    /// applied.
+    /// The database refused, in a way that trying again would not change, and the body did not
+    /// return an error. Nothing is applied.
     Failed,
-    /// Every attempt failed in a way that trying again might have cured. Nothing is applied.
+    /// Every attempt failed, and another might have succeeded. Nothing is applied.
     RetriesExhausted,
-    /// The answer to a COMMIT was lost, and nothing since has shown whether it is applied. It may still be.
+    /// The commit is ambiguous: its answer was lost, and no later attempt settled it. It may be
+    /// applied, now or later.
     Unknown,
 }
 
@@ -66,7 +68,7 @@ impl Attempt {
 }
 
 impl Ended {
-    /// How a run ended that is not applied. `first`: the error that decided; `body`: what its body returned, in words.
+    /// `first`: the error that decided; `body`: the body's error in words.
     pub(crate) fn new(run: Run, kind: Kind, first: DbErr, body: Option<String>) -> Self {
         let summary = summary(kind, &reason(&first), body.as_deref(), &run.failed);
         let pooler = if is_mixed_up(&first) { POOLER } else { "" };
@@ -86,25 +88,27 @@ impl Ended {
         self.0.kind
     }
 
-    /// Whether the transaction may be applied, or may still be; otherwise it is not and will not be.
+    /// Whether the transaction may be applied, or may still be; otherwise it is not and will not
+    /// be.
     #[must_use]
     pub fn may_be_applied(&self) -> bool {
         self.0.kind == Kind::Unknown
     }
 
-    /// The error that decided: the one that made it unknown, the database's refusal, or the first of the retries.
+    /// The error that decided: the one that made it unknown, the database's refusal, or the first
+    /// of the retries.
     #[must_use]
     pub fn first(&self) -> &DbErr {
         &self.0.first
     }
 
-    /// The body's last error in words, where it returned one.
+    /// The body's last error in words, if it returned one.
     #[must_use]
     pub fn body_error(&self) -> Option<&str> {
         self.0.body.as_deref()
     }
 
-    /// What its text says after the name of the run.
+    /// Its text without the name of the run.
     #[must_use]
     pub fn summary(&self) -> &str {
         self.0.text.get(self.0.name.len() + "transaction \"\": ".len()..).unwrap_or_default()
@@ -141,7 +145,8 @@ fn summary(kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) ->
     format!("{how}: {first}{codes}{body}")
 }
 
-/// Nothing for one attempt; otherwise their number and codes, as in ` (3 attempts: 40001, 40001, 08006)`.
+/// Nothing for one attempt; otherwise their number and codes, as in ` (3 attempts: 40001, 40001,
+/// 08006)`.
 fn codes(attempts: &[Attempt]) -> String {
     const SHOWN: usize = 10;
     if attempts.len() < 2 {
@@ -159,7 +164,7 @@ impl From<Ended> for DbErr {
     }
 }
 
-/// What carries an [`Ended`] through a [`DbErr`]. The code is that of the first error.
+/// Carries an [`Ended`] through a [`DbErr`]. The code is that of the first error.
 impl DatabaseError for Ended {
     fn message(&self) -> &str {
         &self.0.text

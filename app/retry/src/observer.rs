@@ -1,4 +1,4 @@
-//! What a runner tells those who watch it.
+//! Observers: the events of runs and attempts.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use sea_orm::DbErr;
 
 use crate::{Kind, Phase, sqlstate};
 
-/// Is told of every run and attempt of a runner. Its methods are called between two statements of a transaction's client, so
-/// they should return at once. A run whose future is dropped is not told as ended.
+/// Receives the events of a runner's runs and attempts. Its methods are called while a run waits,
+/// so they should return at once. A run whose future is dropped does not end for the observer.
 pub trait Observer: Send + Sync {
     /// A run begins.
     fn run_began(&self, name: &'static str) {
@@ -31,18 +31,19 @@ pub trait Observer: Send + Sync {
 pub struct AttemptEnded<'a> {
     /// The run's name.
     pub name: &'static str,
-    /// Which attempt of its run; the first is 1.
+    /// The number of the attempt in its run; the first is 1.
     pub number: u32,
-    /// What the runner was doing when it failed; `None` where it did not, or where the body failed by itself.
+    /// The phase in which it failed; `None` if it did not, or if the body returned an error of its
+    /// own.
     pub phase: Option<Phase>,
     /// The error it failed with.
     pub error: Option<&'a DbErr>,
-    /// The pause before the next attempt; `None` where there is none.
+    /// The pause before the next attempt; `None` if there is no next attempt.
     pub retry_in: Option<Duration>,
 }
 
 impl AttemptEnded<'_> {
-    /// The code of the error; `None` without an error, or where the connection was lost.
+    /// The code of the error; `None` without an error, or if the connection was lost.
     #[must_use]
     pub fn sqlstate(&self) -> Option<String> {
         self.error.and_then(sqlstate).map(|code| code.into_owned())
@@ -55,7 +56,8 @@ impl AttemptEnded<'_> {
 pub struct RunEnded {
     /// The run's name.
     pub name: &'static str,
-    /// `Ok` where it is applied, or had nothing to apply. [`Kind::Failed`] also where its body refused.
+    /// `Ok` if it is applied, or had nothing to apply. [`Kind::Failed`] also if its body returned
+    /// an error of its own.
     pub outcome: Result<(), Kind>,
     /// How many attempts it took.
     pub attempts: u32,

@@ -1,4 +1,4 @@
-//! Limits of a run, its isolation, and the pauses between its attempts.
+//! A run's limits, isolation and pauses.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,11 +13,11 @@ pub enum Isolation {
     /// The result is that of some order of whole transactions.
     #[default]
     Serializable,
-    /// One snapshot for all reads. Loses against write skew: two transactions that each read what the other writes can
-    /// both commit.
+    /// One snapshot for all reads. Loses against write skew: two transactions that each read what
+    /// the other writes can both commit.
     RepeatableRead,
-    /// A snapshot for each statement. Loses updates as well: a value that was read can be outdated when it is written
-    /// back.
+    /// A snapshot for each statement. Loses updates as well: a value that was read can be outdated
+    /// when it is written back.
     ReadCommitted,
 }
 
@@ -31,46 +31,51 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// How often a run that has its turn restarts one transaction from its savepoint.
+/// The restarts from a savepoint of a run that has its turn.
 const TURN_RESTARTS: u32 = 4;
 
-/// When the runner tries again, when it stops, and how its transactions begin. Attempts and time bound a run, whichever
-/// ends first. Set single fields: `Policy { attempts_max: 5, ..Policy::default() }`.
+/// When the runner tries again, when it stops, and how its transactions begin. Attempts and time
+/// bound a run, whichever ends first. Set single fields: `Policy { attempts_max: 5,
+/// ..Policy::default() }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The most attempts of one run, the first and restarts from the savepoint included; at least 1.
+    /// The most attempts of one run, the first and restarts from the savepoint included; at least
+    /// 1.
     pub attempts_max: u32,
     /// No attempt begins, and no pause ends, later than this after the run began.
     pub total_time: Duration,
-    /// The longest wait for one answer: a connection, a statement, a COMMIT. What takes longer counts as a lost
-    /// connection.
+    /// The longest wait for one answer: a connection, a statement, a COMMIT. What takes longer
+    /// counts as a lost connection.
     pub answer_deadline: Duration,
     /// The bound of the first pause; it doubles with each retry.
     pub pause_first: Duration,
     /// The bound of every pause.
     pub pause_max: Duration,
-    /// A run that has lost to others so often gets its turn: half of its pauses, drawn by lot, are bounded by `pause_first`, so
-    /// that it comes back before those that back off. On CockroachDB it also restarts from a savepoint (see
-    /// `savepoint_restarts`), where what it has written stays locked.
+    /// A run that has had this many conflicts gets its turn: half of its pauses, at random, are
+    /// bounded by `pause_first`, so that it comes back before runs that back off. On CockroachDB it
+    /// also restarts from a savepoint (see `savepoint_restarts`) and keeps its locks.
     pub turn_after: u32,
     /// The isolation of `run` and `run_idempotent`.
     pub isolation: Isolation,
     /// Begin `run` and `run_idempotent` READ ONLY.
     pub read_only: bool,
-    /// PostgreSQL: end a transaction that a lost connection left open before trying again. BEGIN then also asks which
-    /// transaction it is, in the same round trip, for 25 to 30 µs of the server's processor. Without it the server's
-    /// `idle_in_transaction_session_timeout` is set to `answer_deadline` for the transaction.
+    /// PostgreSQL: end a transaction that a lost connection left open before trying again. BEGIN
+    /// then also asks which transaction it is, in the same round trip, for 25 to 30 µs of the
+    /// server's processor. Without it the server's `idle_in_transaction_session_timeout` is set to
+    /// `answer_deadline` for the transaction.
     pub end_orphans: bool,
-    /// Send every statement unnamed, with one round trip more: for poolers in transaction mode. Only what goes through runners
-    /// is: use the pool for nothing else.
+    /// Send every statement unnamed, with one round trip more: for poolers in transaction mode.
+    /// Only what goes through runners is: use the pool for nothing else.
     pub unnamed_statements: bool,
-    /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the body is restarted by
-    /// `ROLLBACK TO` before the transaction is begun anew. `None` leaves the savepoint out until `turn_after`. Refused on every
-    /// other server, where releasing a savepoint commits nothing.
+    /// CockroachDB's client-side retry protocol: after `SAVEPOINT cockroach_restart`, how often the
+    /// body is restarted by `ROLLBACK TO` before the transaction is begun anew. `None` leaves the
+    /// savepoint out until `turn_after`. Refused on every other server, where releasing a savepoint
+    /// commits nothing.
     pub savepoint_restarts: Option<u32>,
-    /// CockroachDB: how old the snapshots of `read` are; `None` for the present. Refused on every other server.
+    /// CockroachDB: how old the snapshots of `read` are; `None` for the present. Refused on every
+    /// other server.
     pub read_as_of: Option<Duration>,
-    /// Conflicts are logged at DEBUG until a run has failed this often, then at WARN.
+    /// A run's conflicts are logged at DEBUG until it has failed this often, then at WARN.
     pub warn_after: u32,
 }
 
@@ -96,8 +101,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The default, for runs that may take this long. The deadline for an answer leaves time to ask again, but is never
-    /// below 10 s: a server may be slow.
+    /// The default, for runs that may take this long. The deadline for an answer leaves time to ask
+    /// again, but is never below 10 s: a server may be slow.
     #[must_use]
     pub fn within(total_time: Duration) -> Self {
         let policy = Self::default();
@@ -105,17 +110,19 @@ impl Policy {
         Self { total_time, answer_deadline: share.min(policy.answer_deadline), ..policy }
     }
 
-    /// The pause before the retry with this number (the first is 1): uniform between zero and a bound that doubles
-    /// ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that rivals do not meet again. `lost`: how many attempts
-    /// lost to others; from `turn_after` on every other pause is as short as a first one.
+    /// The pause before the retry with this number (the first is 1): uniform between zero and a
+    /// bound that doubles ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that
+    /// rivals do not meet again. `lost`: how many attempts lost to others; from `turn_after` on
+    /// every other pause is as short as a first one.
     #[must_use]
     pub fn pause(&self, retry: u32, lost: u32, rng: &mut impl Rng) -> Duration {
-        // Not every pause: those whose turn it is must not keep meeting each other.
+        // Not every pause, so that two runs that have their turn do not keep meeting.
         let at_once = lost >= self.turn_after && rng.random();
         rng.random_range(Duration::ZERO..=self.pause_bound(if at_once { 1 } else { retry }))
     }
 
-    /// How often a transaction is restarted from its savepoint on a server, by a run that has lost so often; `None` without one.
+    /// The restarts from a savepoint, for a run with this many conflicts; `None` without a
+    /// savepoint.
     pub(crate) fn restarts(&self, server: Server, lost: u32) -> Option<u32> {
         let has_its_turn = server == Server::Cockroach && lost >= self.turn_after;
         self.savepoint_restarts.max(has_its_turn.then_some(TURN_RESTARTS))
@@ -163,7 +170,8 @@ mod tests {
             prop_assert!(policy.pause(retry, 0, &mut rand::rng()).as_micros() <= bound);
         }
 
-        /// A run that has lost often comes back soon every other time, and never hammers: the attempts still outlast the time.
+        /// A run that has lost often comes back soon every other time, and never hammers: the
+        /// attempts still outlast the time.
         #[test]
         fn a_run_that_has_lost_often_gets_its_turn(turn_after in 1_u32..50, more in 0_u32..1000, seed: u64) {
             let policy = Policy { turn_after, ..Policy::default() };

@@ -1,4 +1,4 @@
-//! SeaORM's pools as a source of sessions.
+//! Sessions from SeaORM's pools.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -19,10 +19,10 @@ use crate::server::Version;
 use crate::session::Rows;
 use crate::{Id, Server, Session, Sessions};
 
-/// How long the way back to the pool may take, the pool's ping included. Then the connection is closed.
+/// How long a release may take, the pool's ping included, before the connection is closed.
 const RETURN_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A pool of SeaORM's as a source of sessions. The first connection of a server is asked for its version.
+/// A SeaORM pool as a source of sessions. The first connection queries the server's version.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pool: DatabaseConnection,
@@ -95,7 +95,8 @@ impl Sessions for Pool {
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
         #[cfg(feature = "postgres")]
         if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &self.pool.inner {
-            // What waits for a standby is committed here already: ending it would only make it visible.
+            // A transaction that waits for a standby is committed already: ending it would only
+            // make it visible.
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
                  WHERE (extract(epoch FROM xact_start) * 1000000)::int8 = $2 AND wait_event IS DISTINCT FROM 'SyncRep'";
             let query = sqlx::query(sql).bind(id.pid).bind(id.started_us).persistent(false);
@@ -115,7 +116,8 @@ where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     connection: Option<PoolConnection<DB>>,
-    /// Where the connection was acquired: the driver spawns its way back, also from a thread without a runtime.
+    /// The runtime in which the connection was acquired. The driver spawns the release on it, also
+    /// from a thread without one.
     runtime: Handle,
     embedded: bool,
     unnamed: bool,
@@ -133,7 +135,7 @@ where
         self.connection.as_mut().expect("a session keeps its connection until it is released or dropped")
     }
 
-    /// A statement as SeaORM built it, as the driver takes it.
+    /// Converts SeaORM's statement into the driver's.
     fn bound<'q>(&self, statement: &Statement) -> sqlx::query::Query<'q, DB, SqlxValues>
     where
         DB: sqlx::database::HasStatementCache,
@@ -161,13 +163,14 @@ where
     }
 }
 
-/// Rolls back, allows writing again, and returns a SQLite connection to its pool; closes it where that fails.
+/// Rolls back, allows writing again, and returns a SQLite connection to its pool; closes it where
+/// that fails.
 async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>)
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     let cleaned = tokio::time::timeout(5 * RETURN_DEADLINE, async {
-        // Without an open transaction it is an error, and no matter.
+        // An error if no transaction is open, which does not matter.
         let _ = connection.execute("ROLLBACK").await;
         connection.execute("PRAGMA query_only = OFF").await.is_ok()
     });
@@ -197,7 +200,8 @@ where
 
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr> {
         let result = match &statement.values {
-            // Where there is a semicolon the server decides whether that is one statement: a prepared text cannot hold two.
+            // A text with a semicolon is prepared, because the server refuses two statements in one
+            // prepared text.
             None if self.embedded || !statement.sql.contains(';') => {
                 self.connection().execute(AssertSqlSafe(statement.sql.clone())).await
             }
@@ -218,7 +222,7 @@ where
         let connection: &mut dyn Any = self.connection();
         #[cfg(feature = "postgres")]
         if let Some(connection) = connection.downcast_mut::<sqlx::PgConnection>() {
-            // The driver does not log this one.
+            // The driver does not log COPY.
             tracing::debug!(target: "sqlx::query", summary = statement);
             let mut copy = connection.copy_in_raw(statement).await.map_err(exec_error)?;
             copy.send(rows).await.map_err(exec_error)?;
@@ -237,7 +241,7 @@ where
             return;
         }
         let runtime = self.runtime.clone();
-        // Before the connection, which is dropped first: the driver spawns then as well.
+        // Entered before the connection is dropped, because the driver spawns then, too.
         let _entered = runtime.enter();
         let Some(mut connection) = self.connection.take() else { return };
         let back = connection.return_to_pool();

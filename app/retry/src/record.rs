@@ -1,4 +1,5 @@
-//! What became of an attempt's statements: errors that end the attempt, and errors that a savepoint undoes.
+//! The record of an attempt's statements: errors that end the attempt, and errors that a savepoint
+//! undoes.
 
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, QueryResult};
@@ -8,10 +9,10 @@ use crate::Class;
 /// An error and what it means.
 pub(crate) type Failure = (DbErr, Class);
 
-/// The rows of a stream, without a borrow.
+/// The rows of a stream, owned.
 pub(crate) type OwnedRows = BoxStream<'static, Result<QueryResult, Failure>>;
 
-/// What a body has found out about earlier attempts of its run.
+/// What a body proved about earlier attempts of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// An earlier attempt or an earlier run has applied it. This attempt changes nothing.
@@ -29,7 +30,7 @@ pub(crate) struct Savepoint {
     pub(crate) dropped: bool,
 }
 
-/// What became of an attempt's statements.
+/// The record of an attempt's statements.
 #[derive(Default)]
 pub(crate) struct Record {
     /// The first error that ends the attempt. Nothing is sent after it, and it is repeated.
@@ -39,17 +40,17 @@ pub(crate) struct Record {
     /// The open savepoints, outermost first.
     pub(crate) savepoints: Vec<Savepoint>,
     pub(crate) savepoints_begun: u32,
-    /// What the body found out about earlier attempts.
+    /// What the body proved about earlier attempts.
     pub(crate) proof: Option<Proof>,
-    /// How many statements were answered well.
+    /// How many statements succeeded.
     pub(crate) answered: u32,
-    /// Whether a text changed the session.
+    /// Whether a statement changed the session.
     pub(crate) session_changed: bool,
-    /// While a stream of rows is held by the body.
+    /// Whether the body holds a stream of rows.
     pub(crate) streaming: bool,
     /// A stream that the body dropped before its end, and the savepoint it was opened at.
     pub(crate) unread: Option<(OwnedRows, u32)>,
-    /// SQLite: an error came, which can have ended the whole transaction.
+    /// SQLite: an error occurred that may have ended the whole transaction.
     pub(crate) may_be_closed: bool,
     /// The body has ended.
     pub(crate) over: bool,
@@ -61,7 +62,7 @@ impl Record {
         self.failure.get_or_insert(failure).0.clone()
     }
 
-    /// Records a mistake of the program, which ends the attempt.
+    /// Records a misuse, which ends the attempt.
     pub(crate) fn refuse(&mut self, why: impl Into<String>) -> DbErr {
         self.fail((DbErr::Custom(why.into()), Class::Other))
     }
@@ -121,15 +122,16 @@ impl Record {
         }
     }
 
-    /// ROLLBACK TO or RELEASE of the innermost savepoint failed: the attempt ends by the savepoint's first error. The code of
-    /// this one can be anything.
+    /// Records that ROLLBACK TO or RELEASE of the innermost savepoint failed. The savepoint's first
+    /// error ends the attempt, because the code of this one can be anything.
     pub(crate) fn not_undone(&mut self, failure: Failure) -> DbErr {
         let first = self.savepoints.pop().and_then(|it| it.failure);
         let decides = first.filter(|_| failure.1 != Class::Lost).unwrap_or(failure);
         self.fail(decides)
     }
 
-    /// SQLite: the transaction is no longer open. The first error of any savepoint ends the attempt.
+    /// SQLite: records that the transaction is closed. The first error of any savepoint ends the
+    /// attempt.
     pub(crate) fn closed_by_itself(&mut self) {
         let first = self.savepoints.drain(..).find_map(|it| it.failure);
         let failure = first.or_else(|| self.undone.take()).unwrap_or_else(|| {

@@ -26,11 +26,11 @@ impl Runner {
         if let Some(why) = self.refusal() {
             return Err(Ended::new(run, Kind::Refused, DbErr::Custom(why.to_owned()), None).into());
         }
-        self.tell(|observer| observer.run_began(name));
+        self.notify(|observer| observer.run_began(name));
         self.attempts(run, body).instrument(tracing::info_span!("transaction", name)).await
     }
 
-    /// Why nothing can be run here and now.
+    /// Why this run cannot begin.
     fn refusal(&self) -> Option<&'static str> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Some("it needs a tokio runtime");
@@ -54,7 +54,7 @@ impl Runner {
             let verdict = ended.as_ref().err().map_or(Verdict::Committed, |(verdict, _)| *verdict);
             tracing::debug!(attempt = run.number, outcome = ?verdict, "attempt ended");
             let pause = if run.goes_on_after(verdict) { self.pause(&run) } else { None };
-            self.tell_attempt(&run, failed_before, pause);
+            self.notify_attempt_ended(&run, failed_before, pause);
             if let Some(pause) = pause {
                 run.paused += pause;
                 tokio::time::sleep(pause).await;
@@ -62,7 +62,7 @@ impl Runner {
             }
             return match ended {
                 Ok(value) => {
-                    self.tell_run(&run, Ok(()));
+                    self.notify_run_ended(&run, Ok(()));
                     Ok(value)
                 }
                 Err((verdict, body)) => Err(self.error(run, verdict, body)),
@@ -70,16 +70,16 @@ impl Runner {
         }
     }
 
-    /// What the caller gets of a run that is not applied.
+    /// The caller's error.
     fn error<E: From<Ended> + Display>(&self, mut run: Run, verdict: Verdict, body: Option<E>) -> E {
         let kind = match verdict {
             _ if run.unknown.is_some() => Kind::Unknown,
-            // The server was not known before.
+            // The server became known with the first connection.
             Verdict::Fail if self.refusal().is_some() => Kind::Refused,
             Verdict::Fail => Kind::Failed,
             _ => Kind::RetriesExhausted,
         };
-        self.tell_run(&run, Err(kind));
+        self.notify_run_ended(&run, Err(kind));
         let decided = if verdict == Verdict::Fail { run.failed.last() } else { run.failed.first() };
         let first = run.unknown.take().or_else(|| decided.map(|attempt| attempt.error.clone()));
         match body {
@@ -91,16 +91,16 @@ impl Runner {
         }
     }
 
-    /// The pause before the next attempt; `None` where there is to be none.
+    /// The pause before the next attempt; `None` if there is no next attempt.
     fn pause(&self, run: &Run) -> Option<Duration> {
         let failure = run.failed.last()?;
-        // A server that is not there is given time, by whoever asks.
+        // Only conflicts make a run old: an unreachable server gets its full pauses.
         let lost = if failure.class == Class::Conflict { run.lost() } else { 0 };
         let jittered = || {
             let mut jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
             self.policy.pause(run.number, lost, &mut *jitter)
         };
-        // A connection that is kept for the next attempt waits for nobody.
+        // A kept connection holds its transaction, or its place in the pool: no pause.
         let pause = if run.kept.is_some() { Duration::ZERO } else { jittered() };
         if !run.may_go_on(&self.policy, pause) {
             return None;
@@ -115,32 +115,32 @@ impl Runner {
         Some(pause)
     }
 
-    fn tell_attempt(&self, run: &Run, failed_before: usize, retry_in: Option<Duration>) {
+    fn notify_attempt_ended(&self, run: &Run, failed_before: usize, retry_in: Option<Duration>) {
         let failure = run.failed.get(failed_before);
-        let told = AttemptEnded {
+        let event = AttemptEnded {
             name: run.name,
             number: run.number,
             phase: failure.map(|it| it.phase),
             error: failure.map(|it| &it.error),
             retry_in,
         };
-        self.tell(|observer| observer.attempt_ended(&told));
+        self.notify(|observer| observer.attempt_ended(&event));
     }
 
-    fn tell_run(&self, run: &Run, outcome: Result<(), Kind>) {
-        let told = RunEnded {
+    fn notify_run_ended(&self, run: &Run, outcome: Result<(), Kind>) {
+        let event = RunEnded {
             name: run.name,
             outcome,
             attempts: run.number,
             took: run.elapsed(),
             paused: run.paused,
         };
-        self.tell(|observer| observer.run_ended(&told));
+        self.notify(|observer| observer.run_ended(&event));
     }
 
-    fn tell(&self, tell: impl Fn(&dyn Observer)) {
+    fn notify(&self, notify: impl Fn(&dyn Observer)) {
         for observer in &self.observers {
-            tell(observer.as_ref());
+            notify(observer.as_ref());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a user calls.
+//! The public entry point.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::server::Version;
 use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Worker};
 
 tokio::task_local! {
-    /// The pools whose transactions enclose what runs now, by their identities.
+    /// The identities of the pools whose transactions enclose the current task.
     static IN_BODY: Vec<usize>;
 }
 
@@ -30,18 +30,18 @@ pub(crate) async fn in_body<T>(pool: usize, body: impl Future<Output = T>) -> T 
     IN_BODY.scope(pools, body).await
 }
 
-/// What a body promises, and so what the runner may do with it.
+/// What a body promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contract {
-    /// Applied at most once because it is never run again after an unknown.
+    /// Never run again after an ambiguous commit.
     Once,
-    /// Applied at most once because it says so itself.
+    /// Detects its own earlier attempt.
     Idempotent,
-    /// Changes nothing, and reads one snapshot.
+    /// Reads one snapshot.
     Snapshot,
-    /// Changes nothing, and each statement reads its own present: no transaction is begun.
+    /// Reads without a transaction: each statement reads its own present.
     Query,
-    /// Idempotent, and all of it is its first statement: no transaction is begun.
+    /// Idempotent, and its first statement is the whole transaction, autocommitted.
     Statement,
 }
 
@@ -67,13 +67,13 @@ pub struct Runner {
     pub(crate) policy: Policy,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) jitter: Arc<Mutex<StdRng>>,
-    /// Whether the server has refused a setting of BEGIN's message.
+    /// Whether the server has refused a setting in BEGIN's message.
     pub(crate) settings_refused: Arc<AtomicBool>,
 }
 
 impl Runner {
-    /// A runner on a pool of PostgreSQL, CockroachDB or SQLite. Nothing is sent yet. On any other connection every run ends
-    /// with an error.
+    /// A runner on a pool of PostgreSQL, CockroachDB or SQLite. Nothing is sent yet. On any other
+    /// connection every run ends with an error.
     #[must_use]
     pub fn new(connection: &DatabaseConnection, policy: Policy) -> Self {
         Self::on_sessions(Arc::new(Pool::new(connection)), policy)
@@ -96,7 +96,7 @@ impl Runner {
         &self.policy
     }
 
-    /// The same runner, which tells one more observer.
+    /// The same runner with one more observer.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
@@ -109,28 +109,32 @@ impl Runner {
         Worker::new(self)
     }
 
-    /// The server behind the pool; `None` until the first transaction has asked.
+    /// The server behind the pool; `None` before the first transaction.
     #[must_use]
     pub fn server(&self) -> Option<Server> {
         self.sessions.version().map(|version| version.server)
     }
 
-    /// The server's version, as far as its settings are known to be taken.
+    /// The server's version, without settings once the server refused one.
     pub(crate) fn version(&self) -> Option<Version> {
         let with_settings = !self.settings_refused.load(Ordering::Relaxed);
         self.sessions.version().map(|version| Version { with_settings, ..version })
     }
 
-    /// Runs `body` in a transaction, again and again until it commits or cannot. `name` stands in logs and errors.
+    /// Runs `body` in a transaction and retries it until it commits or cannot. `name` appears in
+    /// logs and errors.
     ///
-    /// The body is cloned for each attempt: every attempt starts from the same captured state, and what one attempt learns it
-    /// can only return. After a lost answer to COMMIT the run ends with an [`Ended`] that may be applied, because running the
-    /// body again might apply it twice. See [`run_idempotent`](Self::run_idempotent) for bodies that can tell.
+    /// The body is cloned for each attempt, so every attempt starts from the same captured state.
+    /// After a lost answer to COMMIT the run ends with an [`Ended`] that may be applied, because
+    /// another attempt might apply it twice. Use [`run_idempotent`](Self::run_idempotent) for
+    /// bodies that can detect their own earlier attempt.
     ///
-    /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT that it had applied (cockroach
+    /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT
+    /// that it had applied (cockroach
     /// #103817): such a transaction is run again and applied twice. Use `run_idempotent` there for what must not be.
     ///
-    /// A body that captures by `&mut` does not compile, for a second attempt would start from what the first left:
+    /// A body that captures by `&mut` does not compile, for a second attempt would start from what
+    /// the first left:
     ///
     /// ```compile_fail,E0277
     /// # async fn f(runner: &sea_orm_retry::Runner) {
@@ -155,7 +159,8 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// The body's own error: nothing is applied. Or an [`Ended`] as `E`, which says whether anything may be.
+    /// The body's own error: nothing is applied. Or an [`Ended`] as `E`, which says whether
+    /// anything may be.
     pub async fn run<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
     where
         E: From<Ended> + Display,
@@ -186,18 +191,20 @@ impl Runner {
         Box::pin(self.run_as(name, Contract::Once, async move |tx: &Tx| body(tx).await))
     }
 
-    /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself what became of it.
+    /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself
+    /// what became of it.
     ///
     /// The body's contract:
     ///
-    /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every random draw) is fixed
-    ///   before the run, outside the body.
-    /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT … ON CONFLICT DO
-    ///   NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something must be read first, it locks a row that
-    ///   attempt wrote (`FOR UPDATE`) and then looks at the id. A plain read of "not there" proves nothing.
-    /// - Where the id is there and is its own, it calls [`Tx::proved_applied`] and answers from what it finds. Where the id
-    ///   is now written, or the lock is held and the id is absent, or the id is another's, it calls
-    ///   [`Tx::proved_not_applied`].
+    /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every
+    ///   random draw) is fixed before the run, outside the body.
+    /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT …
+    ///   ON CONFLICT DO NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something
+    ///   must be read first, it locks a row that attempt wrote (`FOR UPDATE`) and then looks at the
+    ///   id. A plain read of "not there" proves nothing.
+    /// - Where the id is there and is its own, it calls [`Tx::proved_applied`] and answers from
+    ///   what it finds. Where the id is now written, or the lock is held and the id is absent, or
+    ///   the id is another's, it calls [`Tx::proved_not_applied`].
     ///
     /// # Errors
     ///
@@ -211,9 +218,10 @@ impl Runner {
         self.run_as(name, Contract::Idempotent, body).await
     }
 
-    /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes any: REPEATABLE READ,
-    /// READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or as [`Policy::read_as_of`] says), a deferred
-    /// transaction with `query_only` on SQLite. A statement that writes fails.
+    /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes
+    /// any: REPEATABLE READ, READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or
+    /// as [`Policy::read_as_of`] says), a deferred transaction with `query_only` on SQLite. A
+    /// statement that writes fails.
     ///
     /// # Errors
     ///
@@ -226,8 +234,9 @@ impl Runner {
         self.run_as(name, Contract::Snapshot, body).await
     }
 
-    /// Runs a body that only reads, outside any transaction: each statement sees its own present, in one round trip. **Its
-    /// isolation is the pool's default**, because there is no BEGIN that could name one.
+    /// Runs a body that only reads, outside any transaction: each statement sees its own present,
+    /// in one round trip. **Its isolation is the pool's default**, because there is no BEGIN that
+    /// could name one.
     ///
     /// # Errors
     ///
@@ -240,21 +249,23 @@ impl Runner {
         self.run_as(name, Contract::Query, body).await
     }
 
-    /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip, no BEGIN, no COMMIT. **Its
-    /// isolation is the pool's default**, because there is no BEGIN that could name one.
+    /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip,
+    /// no BEGIN, no COMMIT. **Its isolation is the pool's default**, because there is no BEGIN that
+    /// could name one.
     ///
-    /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement, which changes
-    /// everything the transaction is to change, or nothing. Where its answer leaves open which, later statements only look
-    /// that up; then the body calls [`Tx::proved_applied`], or [`Tx::proved_not_applied`] where this attempt has changed
-    /// nothing.
+    /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement,
+    /// which changes everything the transaction is to change, or nothing. Where its answer leaves
+    /// open which, later statements only look that up; then the body calls [`Tx::proved_applied`],
+    /// or [`Tx::proved_not_applied`] where this attempt has changed nothing.
     ///
-    /// That proves nothing about an earlier attempt, unlike inside a transaction: a statement that is late on its way holds no
-    /// lock yet, and may be carried out after it was looked for. Only an id that is written keeps it out.
+    /// That proves nothing about an earlier attempt, unlike inside a transaction: a statement that
+    /// is late on its way holds no lock yet, and may be carried out after it was looked for. Only
+    /// an id that is written keeps it out.
     ///
     /// # Errors
     ///
-    /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an error of the body is an
-    /// [`Ended`] that may be applied.
+    /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an
+    /// error of the body is an [`Ended`] that may be applied.
     pub async fn statement<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
     where
         E: From<Ended> + Display,

@@ -1,10 +1,11 @@
-//! The server behind a pool, as its own `version()` names it.
+//! The server behind a pool, read from `version()`.
 
 use std::fmt;
 
 use sea_orm::DbBackend;
 
-/// The server behind a pool. CockroachDB speaks PostgreSQL's protocol and differs in what a transaction may do.
+/// The server behind a pool. CockroachDB speaks PostgreSQL's protocol and differs in what a
+/// transaction may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Server {
     /// SQLite.
@@ -34,13 +35,13 @@ impl fmt::Display for Server {
     }
 }
 
-/// What `version()` says that matters here.
+/// The relevant part of `version()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     pub(crate) server: Server,
-    /// CockroachDB's year and release; zeros where its text names none.
+    /// CockroachDB's year and release; zeros if the text names none.
     pub(crate) release: (u32, u32),
-    /// Whether the settings of its release are sent: a server that refuses one is not asked again.
+    /// Whether the settings of its release are sent. They are not after the server refused one.
     pub(crate) with_settings: bool,
 }
 
@@ -57,13 +58,15 @@ impl Version {
         Self { release, ..Self::from(Server::Cockroach) }
     }
 
-    /// Whether the server knows `autocommit_before_ddl`, which is on by default: DDL in a transaction commits what came before.
+    /// Whether the server knows `autocommit_before_ddl`, which is on by default: DDL in a
+    /// transaction commits what came before.
     pub(crate) fn commits_before_ddl(self) -> bool {
         self.with_settings && self.release >= (25, 1)
     }
 
-    /// Whether the server knows `kv_transaction_buffered_writes_enabled`, which is on by default since v26.2: writes reach the
-    /// other nodes at COMMIT only, and until then locks are in the memory of one node.
+    /// Whether the server knows `kv_transaction_buffered_writes_enabled`, which is on by default
+    /// since v26.2: writes reach the other nodes at COMMIT only, and until then locks are in the
+    /// memory of one node.
     pub(crate) fn buffers_writes(self) -> bool {
         self.with_settings && self.release >= (25, 2)
     }
@@ -73,15 +76,15 @@ impl Version {
         self.commits_before_ddl() || self.buffers_writes()
     }
 
-    /// Whether a lock or an id that this transaction has written keeps every earlier attempt out, also after this one is rolled
-    /// back. It does not where writes may be buffered, and nothing could switch that off.
+    /// Whether a lock or an id written by this transaction keeps every earlier attempt out, also
+    /// after a rollback. It does not if writes may be buffered and that cannot be switched off.
     pub(crate) fn keeps_locks(self) -> bool {
         let known = (1, 0)..(25, 2);
         self.server != Server::Cockroach || known.contains(&self.release) || self.buffers_writes()
     }
 }
 
-/// A server of which no more is known.
+/// A server of an unknown version.
 impl From<Server> for Version {
     fn from(server: Server) -> Self {
         Self { server, release: (0, 0), with_settings: true }

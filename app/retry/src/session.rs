@@ -1,4 +1,4 @@
-//! What the runner needs of a pool and of one connection, and no more. A simulation implements these (feature `testing`).
+//! The interface to a pool and its connections. Simulations implement it (feature `testing`).
 
 use std::time::Duration;
 
@@ -23,42 +23,47 @@ pub struct Id {
 /// The rows of a statement, one by one.
 pub type Rows<'a> = BoxStream<'a, Result<QueryResult, DbErr>>;
 
-/// One connection that nobody else uses. **Dropping it ends what is open on it**: PostgreSQL's and CockroachDB's are closed,
-/// SQLite's are rolled back, may write again, and are returned to the pool.
+/// One connection, used exclusively. **Dropping it ends what is open on it**: PostgreSQL's and
+/// CockroachDB's are closed, SQLite's are rolled back, made writable again, and returned to the
+/// pool.
 #[async_trait]
 pub trait Session: Send {
-    /// Sends a text of the runner's own, in one round trip. Returns the first value of its answer, where it asks for one.
+    /// Sends a text of the runner in one round trip. Returns the first value of the answer, if it
+    /// has one.
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr>;
-    /// Runs a statement for its count of rows. Without values it is a text, which is not kept prepared.
+    /// Runs a statement and returns the number of affected rows. Without values it is sent as text
+    /// and not kept prepared.
     async fn execute(&mut self, statement: &Statement) -> Result<ExecResult, DbErr>;
-    /// Runs a statement for its rows.
+    /// Runs a statement and returns its rows.
     fn rows<'a>(&'a mut self, statement: &'a Statement) -> Rows<'a>;
     /// Runs `COPY … FROM STDIN` with all of its rows; returns their number.
     async fn copy_in(&mut self, statement: &str, rows: &[u8]) -> Result<u64, DbErr>;
     /// Forgets the prepared statements, here and on the server.
     async fn forget_statements(&mut self) -> Result<(), DbErr>;
-    /// Returns the connection to its pool. No transaction may be open on it. With `close`, it is closed instead.
+    /// Returns the connection to its pool. No transaction may be open on it. With `close`, it is
+    /// closed instead.
     fn release(self: Box<Self>, close: bool);
 }
 
-/// A pool, or a pretended one.
+/// A pool, or a simulated one.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// The server, where it is known without asking; after a connection was acquired it is.
+    /// The server; `None` until it is known, at the latest when the first connection is acquired.
     fn version(&self) -> Option<Version>;
-    /// The same for every handle to the same pool, and for no other pool.
+    /// Equal for every handle to the same pool, and different for other pools.
     fn identity(&self) -> usize;
-    /// Takes a connection, opening one where none is idle. With `unnamed`, it sends every statement unnamed.
+    /// Acquires a connection. With `unnamed`, it sends every statement unnamed.
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr>;
-    /// PostgreSQL: ends the session of a transaction, if the transaction is still open and does not wait for a standby.
+    /// PostgreSQL: ends the session of a transaction, if the transaction is still open and does not
+    /// wait for a standby.
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr>;
-    /// Gives a connection back, as [`Session::release`].
+    /// Releases a connection, as [`Session::release`].
     fn release(&self, session: Box<dyn Session>, close: bool) {
         session.release(close);
     }
 }
 
-/// Waits for one answer of the server, for a while.
+/// Awaits an answer of the server, at most `within`.
 pub(crate) async fn answer<T>(
     within: Duration,
     asked: impl Future<Output = Result<T, DbErr>>,
@@ -69,16 +74,17 @@ pub(crate) async fn answer<T>(
     }
 }
 
-/// The error of a deadline of our own.
+/// The error of a missed deadline.
 pub(crate) fn no_answer(deadline: Duration) -> DbErr {
     DbErr::Custom(format!("the server did not answer within {} ms", deadline.as_millis()))
 }
 
-/// What is sent with an argument on a session.
+/// A request on a session, with its argument.
 pub(crate) type Ask<A, T> = for<'s> fn(&'s mut dyn Session, &'s A) -> BoxFuture<'s, Result<T, DbErr>>;
 
-/// The connection of an attempt, for one request after the other. It is taken away while a request is on its way, so it is gone
-/// where the answer was not awaited, came too late, or says that the connection is lost.
+/// The connection of an attempt, for one request at a time. A request takes the session and puts it
+/// back with the answer. The session is gone if the answer was not awaited, came too late, or says
+/// that the connection is lost.
 pub(crate) struct Link {
     session: Option<Box<dyn Session>>,
     pub(crate) deadline: Duration,
@@ -93,7 +99,7 @@ impl Link {
         self.session.is_none()
     }
 
-    /// Takes the connection for a request. It has to be put back with the answer.
+    /// Takes the session for a request.
     pub(crate) fn take(&mut self) -> Result<Box<dyn Session>, Failure> {
         self.session.take().ok_or_else(unfinished)
     }
@@ -104,7 +110,7 @@ impl Link {
         }
     }
 
-    /// Sends one request and waits for its answer.
+    /// Sends one request and awaits its answer.
     pub(crate) async fn ask<A, T>(&mut self, what: &A, send: Ask<A, T>) -> Result<T, Failure> {
         let mut session = self.take()?;
         let answer = answer(self.deadline, send(session.as_mut(), what)).await;
@@ -112,13 +118,14 @@ impl Link {
         answer
     }
 
-    /// Sends a text of the runner's own.
+    /// Sends a text of the runner.
     pub(crate) async fn control(&mut self, sql: &str) -> Result<Option<String>, Failure> {
         self.ask(&sql, |session, sql| session.control(sql)).await
     }
 }
 
-/// A request whose future was dropped has an unread answer on its way: the connection is as good as lost.
+/// The error of a request whose future was dropped. Its answer is unread, so the connection is
+/// lost.
 pub(crate) fn unfinished() -> Failure {
     (DbErr::Custom("a statement of the transaction was begun and not finished".to_owned()), Class::Lost)
 }

@@ -38,8 +38,8 @@ impl Shared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the body: what it left open is undone, and its connection and record are taken back. The connection is gone where the
-    /// body left something running that still uses it.
+    /// Ends the body: undoes what it left open, and takes back its connection and record. The
+    /// connection is gone if a task of the body still uses it.
     pub(crate) async fn finish(&self) -> (Link, Record) {
         self.drain().await;
         let mut link = Link::new(None, self.answer_deadline);
@@ -55,7 +55,8 @@ impl Shared {
         (link, record)
     }
 
-    /// The connection, for one statement at a savepoint (0: the transaction itself), unless it may not be sent.
+    /// The connection for one statement at a savepoint (0: the transaction itself), if the
+    /// statement may be sent.
     pub(crate) async fn ready(
         &self,
         savepoint: u32,
@@ -76,7 +77,8 @@ impl Shared {
         Ok(link)
     }
 
-    /// The connection, after what was dropped is undone, unless nothing may be sent at the savepoint.
+    /// The connection, after dropped savepoints are undone, if a statement may be sent at the
+    /// savepoint.
     pub(crate) async fn open(&self, savepoint: u32) -> Result<OwnedMutexGuard<Link>, DbErr> {
         if self.record().streaming {
             let why = "a stream of rows is still open: read it to its end or drop it first";
@@ -94,7 +96,7 @@ impl Shared {
         link
     }
 
-    /// Reads the rest of a stream that was dropped: an error in it counts.
+    /// Reads the rest of a dropped stream, which may hold an error.
     async fn drain(&self) {
         let Some((mut rows, savepoint)) = self.record().unread.take() else { return };
         let to_its_end = async {
@@ -108,7 +110,8 @@ impl Shared {
         let _ = self.record().answered(savepoint, read);
     }
 
-    /// Undoes the savepoints whose handles were dropped, or `every` one; looks whether SQLite has ended the transaction.
+    /// Undoes the savepoints whose handles were dropped, or `every` one. Detects that SQLite has
+    /// ended the transaction.
     async fn tidy(&self, link: &mut Link, every: bool) {
         if self.record().failure.is_some() {
             return;
@@ -146,7 +149,7 @@ impl Shared {
         Ok(number)
     }
 
-    /// Commits a savepoint into what encloses it. After an error in it, it is undone and that error returned.
+    /// Releases a savepoint. After an error in it, rolls it back and returns that error.
     pub(crate) async fn release_savepoint(&self, number: u32) -> Result<(), DbErr> {
         match self.open(number).await {
             Ok(mut link) => {
@@ -165,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Undoes a savepoint, and those inside it that were dropped.
+    /// Rolls a savepoint back, with the dropped ones inside it.
     pub(crate) async fn rollback_savepoint(&self, number: u32) -> Result<(), DbErr> {
         self.abandon(number);
         let _link = self.tidied().await;
@@ -175,7 +178,7 @@ impl Shared {
         }
     }
 
-    /// Marks a savepoint as dropped: it is undone before the next statement.
+    /// Marks a savepoint as dropped, so that it is undone before the next statement.
     pub(crate) fn abandon(&self, number: u32) {
         if let Some(it) = self.record().savepoints.iter_mut().find(|it| it.number == number) {
             it.dropped = true;
@@ -183,13 +186,13 @@ impl Shared {
     }
 }
 
-/// SQLite: whether the transaction has ended. The driver does not tell; inside a transaction BEGIN is an error that changes
-/// nothing.
+/// SQLite: whether the transaction has ended. The driver does not report it; inside a transaction
+/// BEGIN is a harmless error.
 async fn is_closed(link: &mut Link) -> bool {
     link.control("BEGIN").await.is_ok() && link.control("ROLLBACK").await.is_ok()
 }
 
-/// Why neither the driver nor the protocol can carry a statement.
+/// Why a statement exceeds the protocol's limit of parameters.
 fn too_many_parameters(server: Server, statement: &Statement) -> Option<String> {
     let max = if server == Server::Sqlite { 32_766 } else { 65_535 };
     let count = statement.values.as_ref().map_or(0, |values| values.0.len());

@@ -1,4 +1,4 @@
-//! What a run remembers from attempt to attempt, and what it does about a failed one.
+//! The state of a run from attempt to attempt, and what happens after a failed one.
 
 use std::time::Duration;
 
@@ -11,35 +11,36 @@ use crate::runner::{Contract, Runner};
 use crate::session::Link;
 use crate::{Attempt, Class, Id, Phase, Policy, Server, Verdict, begin, decide};
 
-/// What a run remembers from attempt to attempt.
+/// The state of a run.
 pub(crate) struct Run {
     pub(crate) name: &'static str,
     pub(crate) contract: Contract,
     started: Instant,
-    /// Which attempt is going on; the first is 1.
+    /// The current attempt; the first is 1.
     pub(crate) number: u32,
     pub(crate) failed: Vec<Attempt>,
     pub(crate) paused: Duration,
     /// The error that left an attempt unknown, until a later attempt proves what became of it.
     pub(crate) unknown: Option<DbErr>,
-    /// Whether an attempt's transaction may still be open on the server.
+    /// Whether the transaction of an earlier attempt may still be open on the server.
     pub(crate) orphaned: bool,
-    /// Such transactions, where they can be named.
+    /// Those of them that have an id.
     pub(crate) orphans: Vec<Id>,
-    /// The connection for the next attempt: with its transaction back at the savepoint, or with no prepared statements.
+    /// The connection for the next attempt: rolled back to its savepoint, or with its prepared
+    /// statements cleared.
     pub(crate) kept: Option<(Link, Option<Frame>)>,
     plans_cleared: bool,
     key_taken: bool,
 }
 
-/// What an attempt may know of those before it.
+/// What an attempt knows of earlier attempts.
 #[derive(Clone, Copy)]
 pub(crate) struct Before {
-    /// Which attempt it is; the first is 1.
+    /// The number of this attempt; the first is 1.
     pub(crate) attempt: u32,
-    /// Whether one of them ended unknown and nothing has been found out about it yet.
+    /// Whether one ended unknown and is not settled.
     pub(crate) unknown: bool,
-    /// Whether one of them ended because a key was taken.
+    /// Whether one ended by a unique violation.
     pub(crate) key_taken: bool,
 }
 
@@ -74,13 +75,13 @@ impl Run {
         self.number < policy.attempts_max && self.elapsed() + pause < policy.total_time
     }
 
-    /// How many attempts lost to others.
+    /// How many attempts ended by a conflict.
     pub(crate) fn lost(&self) -> u32 {
         let lost = self.failed.iter().filter(|attempt| attempt.class == Class::Conflict).count();
         u32::try_from(lost).unwrap_or(u32::MAX)
     }
 
-    /// Whether another attempt is of use after one that ended so.
+    /// Whether another attempt can help after this verdict.
     pub(crate) fn goes_on_after(&self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Fail | Verdict::Committed => false,
@@ -89,7 +90,8 @@ impl Run {
         }
     }
 
-    /// Records a failed attempt; returns what it means for this run, which clears plans and looks for a taken key once.
+    /// Records a failed attempt and returns its verdict for this run. A run clears plans, and looks
+    /// up a taken key, once.
     pub(crate) fn failed(&mut self, verdict: Verdict, failure: Attempt) -> Verdict {
         if verdict == Verdict::Unknown {
             self.unknown.get_or_insert_with(|| failure.error.clone());
@@ -105,7 +107,7 @@ impl Run {
         if again { verdict } else { Verdict::Fail }
     }
 
-    /// The connection is not to be used any more; its transaction may still be open.
+    /// Records that the connection is lost, and that its transaction may still be open.
     fn lose(&mut self, frame: &Frame) {
         self.orphaned = true;
         self.orphans.extend(frame.id);
@@ -113,9 +115,10 @@ impl Run {
 }
 
 impl Runner {
-    /// Decides what a failed attempt means for its run and its connection; without a failure the body refused by itself. No lock
-    /// is held through a pause: the connection is given back, kept for an attempt that begins at once, or closed.
-    pub(crate) async fn what_now(
+    /// Decides what a failed attempt means for its run and its connection. `failure` is `None` if
+    /// the body returned an error of its own. No lock is held through a pause: the connection is
+    /// released, kept for an attempt that begins at once, or closed.
+    pub(crate) async fn handle_failure(
         &self,
         run: &mut Run,
         frame: &Frame,
@@ -129,7 +132,7 @@ impl Runner {
         };
         let (server, phase, class) = (frame.version.server, failure.phase, failure.class);
         let verdict = match class {
-            // Another server would be as read-only as this transaction was begun.
+            // The transaction was begun READ ONLY: another server would refuse it, too.
             Class::ReadOnly if !frame.writes => Verdict::Fail,
             class => decide(server, phase, class),
         };
@@ -138,14 +141,14 @@ impl Runner {
         match verdict {
             Verdict::RetryOnNewConnection | Verdict::Unknown => run.lose(frame),
             Verdict::Retry if frame.restarts > Some(0) && run.may_go_on(&self.policy, Duration::ZERO) => {
-                // At once, keeping the transaction's place among its rivals.
+                // No pause: the transaction keeps its place among its rivals.
                 let restarts = frame.restarts.map(|left| left - 1);
                 match link.control(&format!("ROLLBACK TO SAVEPOINT {RESTART}")).await {
                     Ok(_) => run.kept = Some((link, Some(Frame { restarts, ..*frame }))),
                     Err(_) => run.lose(frame),
                 }
             }
-            // An idle connection of the pool is as stale as this one.
+            // The pool's idle connections are as stale as this one.
             Verdict::RetryWithoutPlans => {
                 run.kept = without_plans(link, frame).await.ok().map(|link| (link, None));
             }
@@ -155,7 +158,7 @@ impl Runner {
         verdict
     }
 
-    /// Gives the connection back after a ROLLBACK. Where that fails the connection is closed.
+    /// Rolls back and releases the connection, or closes it if ROLLBACK fails.
     async fn end(&self, mut link: Link, frame: &Frame, close: bool) {
         match roll_back(&mut link, frame).await {
             Ok(()) => self.give_back(link, close),
@@ -183,8 +186,9 @@ async fn without_plans(mut link: Link, frame: &Frame) -> Result<Link, Failure> {
     Ok(link)
 }
 
-/// A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK more is answered by
-/// CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still open.
+/// A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK more
+/// is answered by CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still
+/// open.
 fn is_over_after(phase: Phase, frame: &Frame) -> bool {
     phase == Phase::Commit && frame.restarts.is_none() && frame.version.server != Server::Sqlite
 }

@@ -1,4 +1,4 @@
-//! Rows one by one. A stream that is dropped before its end is read to its end before the next statement.
+//! Streams of rows. A stream that is dropped early is read to its end before the next statement.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -42,7 +42,7 @@ impl StreamTrait for Tx {
     }
 }
 
-/// The rows of a statement, up to its first error. They keep the connection.
+/// The rows of a statement, up to the first error. The stream holds the connection.
 fn rows(mut link: tokio::sync::OwnedMutexGuard<Link>, statement: Statement) -> OwnedRows {
     let rows = async_stream::try_stream! {
         let mut session = link.take()?;

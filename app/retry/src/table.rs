@@ -1,8 +1,8 @@
-//! The decision table: what an error means depends on what the runner was doing when it came.
+//! The decision table: what an error means in the phase in which it occurred.
 
 use crate::{Class, Server};
 
-/// What the runner was doing.
+/// What the runner was doing when an error occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Acquiring a connection, BEGIN, SAVEPOINT.
@@ -13,33 +13,35 @@ pub enum Phase {
     Commit,
     /// A whole transaction in one autocommitted statement.
     Statement,
-    /// Finding out what became of such a statement after it was answered; and COMMIT of what an idempotent body has found.
+    /// Looking up the outcome of such a statement; and COMMIT after an idempotent body has found
+    /// its earlier attempt.
     LookUp,
 }
 
-/// What the runner does about it.
+/// What the runner does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Nothing of this attempt is applied: roll back, wait, try again.
     Retry,
-    /// Nothing of this attempt is applied and its connection is unusable: end what it may have left open, wait, try again on
-    /// a new one.
+    /// Nothing of this attempt is applied and its connection is unusable: end what it may have left
+    /// open, wait, try again on a new one.
     RetryOnNewConnection,
-    /// Nothing of this attempt is applied: clear the connection's prepared statements and try again on it, once.
+    /// Nothing of this attempt is applied: clear the connection's prepared statements and try again
+    /// on it, once.
     RetryWithoutPlans,
-    /// Nothing of this attempt is applied, but an earlier one may be, or another run with the same id: an idempotent body is
-    /// tried once more and finds out; any other has failed.
+    /// Nothing of this attempt is applied, but an earlier one may be, or another run with the same
+    /// id: an idempotent body is tried once more and finds out; any other has failed.
     RetryIfIdempotent,
     /// Nothing of this attempt is applied, and trying again would not help.
     Fail,
-    /// Nobody here can know whether this attempt is applied.
+    /// The client cannot know whether this attempt is applied.
     Unknown,
     /// This attempt is applied.
     Committed,
 }
 
-/// The table. A ROLLBACK, to a savepoint or of all, has no row: where it fails the connection is closed, and the first error
-/// stands.
+/// The table. ROLLBACK and ROLLBACK TO have no row: if one fails, the connection is closed and the
+/// first error stands.
 #[must_use]
 pub fn decide(server: Server, phase: Phase, class: Class) -> Verdict {
     use Class::{
@@ -88,8 +90,8 @@ mod tests {
 
     const EVERY: [Server; 3] = [Server::Sqlite, Server::Postgres, Server::Cockroach];
 
-    /// What COMMIT's own errors say for certain on every server. Whatever else a server may think of stays unknown, but on
-    /// PostgreSQL, whose ERROR means rolled back.
+    /// What COMMIT's own errors say for certain on every server. Whatever else a server may think
+    /// of stays unknown, but on PostgreSQL, whose ERROR means rolled back.
     fn known_at_commit(code: &str) -> Option<Verdict> {
         match code {
             "40001" | "40P01" | "CR000" | "5" | "517" | "261" | "773" | "6" | "262" => Some(Verdict::Retry),
@@ -133,7 +135,8 @@ mod tests {
         }
     }
 
-    /// The table of the design, cell by cell, by code; COMMIT and statement for PostgreSQL and for CockroachDB.
+    /// The table of the design, cell by cell, by code; COMMIT and statement for PostgreSQL and for
+    /// CockroachDB.
     #[test]
     fn every_code_is_decided_as_the_table_says() {
         use Phase::{Begin, Body, Commit, Statement};

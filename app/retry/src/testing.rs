@@ -1,4 +1,5 @@
-//! A conformance suite that any pool can be put through: whether the closure keeps its promises there.
+//! A conformance suite that any pool can be put through: whether the closure keeps its promises
+//! there.
 //!
 //! ```no_run
 //! # async fn f() -> Result<(), sea_orm::DbErr> {
@@ -28,14 +29,16 @@ impl Runner {
         Self::on_sessions(Arc::new(sessions), policy)
     }
 
-    /// The same runner with pauses that a seed decides: for simulations, which have to be repeatable.
+    /// The same runner with pauses that a seed decides: for simulations, which have to be
+    /// repeatable.
     #[must_use]
     pub fn with_jitter_seed(self, seed: u64) -> Self {
         Self { jitter: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ..self }
     }
 }
 
-/// Runs every check on a pool of at least two connections, under the runner's policy. Makes the table `sea_orm_retry_conformance` and drops it.
+/// Runs every check on a pool of at least two connections, under the runner's policy. Makes the
+/// table `sea_orm_retry_conformance` and drops it.
 ///
 /// # Errors
 ///
@@ -134,8 +137,8 @@ async fn swallowed_error(connection: &DatabaseConnection, runner: &Runner) -> Re
     holds(failed && number(connection, COUNT).await? == 0, "swallowed error: it was told applied, or it is")
 }
 
-/// The answer to COMMIT is lost, and the connection with it, after the server has the COMMIT or before. A body that cannot tell
-/// is not run again, and one that can is applied once.
+/// The answer to COMMIT is lost, and the connection with it, after the server has the COMMIT or
+/// before. A body that cannot tell is not run again, and one that can is applied once.
 async fn lost_commit(connection: &DatabaseConnection, runner: &Runner) -> Result<(), DbErr> {
     for delivered in [true, false] {
         let lossy = || Runner::on(Lossy::new(connection, delivered), runner.policy().clone());

@@ -1,13 +1,14 @@
-//! Refuses statements that would end or nest the transaction they are sent in, or weaken those after it.
+//! Refuses statements that would end the transaction they are sent in, or weaken later ones.
 //!
-//! PostgreSQL and CockroachDB refuse several statements in one prepared text themselves, so only the head is read: blanks,
-//! semicolons, comments and up to three words. SQLite runs all of a text, so each piece behind a semicolon is read.
-//! Whatever servers could read differently (a non-ASCII blank, a nested comment, a NUL) is refused.
+//! PostgreSQL and CockroachDB refuse several statements in one prepared text themselves, so only
+//! the head is read: blanks, semicolons, comments and up to three words. SQLite runs all of a text,
+//! so each piece behind a semicolon is read. Texts that servers could read differently (a non-ASCII
+//! blank, a nested comment, a NUL) are refused.
 
 use crate::Server;
 
-/// Why a text may not be sent in a transaction; otherwise whether it changes the session, so that the connection has to be closed
-/// after the transaction. `writes`: whether the transaction can write.
+/// Whether a statement changes the session, so that the connection has to be closed after the
+/// transaction; or why it may not be sent. `writes`: whether the transaction can write.
 pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, String> {
     if sql.contains('\0') {
         return Err("it contains a NUL character".to_owned());
@@ -34,7 +35,7 @@ const DDL: [&str; 11] = [
     "TRUNCATE",
 ];
 
-/// What most statements are: without a semicolon they cannot be anything else.
+/// Whether a statement is plain DML. Without a semicolon it cannot hold anything else.
 fn is_plain(sql: &str) -> bool {
     let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let next = sql.as_bytes().get(word.len());
@@ -139,7 +140,8 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c')
 }
 
-/// The first three words of a text in capitals, empty where it has fewer. A text that begins with `(` has one word, `(`.
+/// The first three words of a text in capitals, empty where it has fewer. A text that begins with
+/// `(` has one word, `(`.
 fn head(sql: &str) -> Result<[String; 3], String> {
     let mut words: [String; 3] = Default::default();
     let mut rest = sql;

@@ -1,4 +1,5 @@
-//! What a body holds: a SeaORM connection that runs statements and records what became of them.
+//! The transaction that a body holds: a SeaORM connection that records what became of its
+//! statements.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use crate::session::Ask;
 use crate::shared::Shared;
 use crate::{Class, Server};
 
-/// An open transaction, as a body sees it: a SeaORM connection, whose nested `begin` is a savepoint.
+/// An open transaction, as a body sees it: a SeaORM connection, whose nested `begin` is a
+/// savepoint.
 ///
-/// It cannot be committed or rolled back by the body, and text that would is refused. Every error of a statement is recorded.
-/// After an error that ends the transaction nothing more is sent, and that error is repeated. So neither the retry nor the
-/// result depends on what the body makes of an error.
+/// The body cannot commit it or roll it back, and text that would is refused. Every error of a
+/// statement is recorded. After an error that ends the transaction nothing more is sent, and that
+/// error is returned again, so neither the retry nor the result depends on what the body makes of
+/// an error.
 ///
-/// **Do not use the pool itself inside a body**: its statements are not part of the transaction, are applied once for each
-/// attempt, and wait for a second connection while this one is held.
+/// **Do not use the pool itself inside a body**: its statements are not part of the transaction,
+/// are applied once for each attempt, and wait for a second connection while this one is held.
 ///
 /// Functions that take `&DatabaseTransaction` cannot be called with a `Tx`; make them generic over
 /// [`ConnectionTrait`]. `SchemaManager` takes SeaORM's own connections only: send DDL with
@@ -59,34 +62,37 @@ impl Tx {
         self.server().backend()
     }
 
-    /// Which attempt of its run this is; the first is 1.
+    /// The number of this attempt in its run; the first is 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.shared.before.attempt
     }
 
-    /// Whether an earlier attempt of this run ended unknown and nothing has been found out about it yet.
+    /// Whether an earlier attempt of this run ended unknown and is not settled.
     #[must_use]
     pub fn earlier_unknown(&self) -> bool {
         self.shared.before.unknown
     }
 
-    /// Whether an earlier attempt of this run ended by a unique violation. An idempotent body can so write its id by a plain
-    /// INSERT, which costs the server less than one with ON CONFLICT, and look at the id only where this is true.
+    /// Whether an earlier attempt of this run ended by a unique violation. An idempotent body can
+    /// write its id by a plain INSERT, which costs the server less than one with ON CONFLICT, and
+    /// look the id up only if this is true.
     #[must_use]
     pub fn key_taken(&self) -> bool {
         self.shared.before.key_taken
     }
 
-    /// States that the id of this run is in the database: an earlier attempt, or an earlier run, has applied the
-    /// transaction, and this attempt changes nothing. Only in a body that keeps the contract of
-    /// [`Runner::run_idempotent`](crate::Runner::run_idempotent); in any other the run is refused.
+    /// States that the id of this run is in the database: an earlier attempt, or an earlier run,
+    /// has applied the transaction, and this attempt changes nothing. Only in a body that keeps the
+    /// contract of [`Runner::run_idempotent`](crate::Runner::run_idempotent); in any other the run
+    /// is refused.
     pub fn proved_applied(&self) {
         self.prove(Proof::Applied);
     }
 
-    /// States that no earlier attempt of this run is applied, and none ever will be: the id has just been written, or a row
-    /// that every attempt writes is locked and the id is absent. Only in a body that keeps the contract of
+    /// States that no earlier attempt of this run is applied, and none ever will be: the id has
+    /// just been written, or a row that every attempt writes is locked and the id is absent. Only
+    /// in a body that keeps the contract of
     /// [`Runner::run_idempotent`](crate::Runner::run_idempotent); in any other the run is refused.
     pub fn proved_not_applied(&self) {
         self.prove(Proof::NotApplied);
@@ -103,26 +109,27 @@ impl Tx {
         }
     }
 
-    /// An error to return from the body, after which the transaction is rolled back and tried again like after a conflict.
+    /// An error to return from the body, after which the transaction is rolled back and tried again
+    /// like after a conflict.
     #[must_use]
     pub fn again(&self, why: &str) -> DbErr {
         self.shared.record().fail((DbErr::Custom(why.to_owned()), Class::Conflict))
     }
 
-    /// The error that has ended this transaction, if one has. It is repeated for every further statement.
+    /// The error that has ended this transaction, if any. Every further statement returns it.
     #[must_use]
     pub fn failure(&self) -> Option<DbErr> {
         self.shared.record().failure.as_ref().map(|(error, _)| error.clone())
     }
 
-    /// Adds rows by `COPY … FROM STDIN`, in the transaction like any other statement; returns their number. `rows` is all of
-    /// them, in the format that the statement names.
+    /// Adds rows by `COPY … FROM STDIN`, in the transaction like any other statement; returns their
+    /// number. `rows` is all of them, in the format that the statement names.
     ///
     /// # Errors
     ///
     /// The database's. SQLite has no COPY.
     pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
-        // The statement itself is not judged: the protocol takes nothing but COPY.
+        // The text needs no check: the protocol accepts nothing but COPY.
         let mut link = self.shared.open(self.savepoint).await?;
         let answer = link.ask(&(statement, rows), |session, (sql, rows)| session.copy_in(sql, rows)).await;
         self.shared.record().answered(self.savepoint, answer)

@@ -14,33 +14,33 @@ use crate::{Ended, Id, Runner, Session, Sessions, Tx};
 /// How long an idle worker keeps its connection.
 const IDLE_MAX: Duration = Duration::from_millis(200);
 
-/// How long a busy one does: others wait for it no longer than that. So no ping is needed in between.
+/// How long a busy worker keeps its connection, and so how long others wait for it.
 const KEPT_MAX: Duration = Duration::from_secs(2);
 
-/// A pool, and a place for one of its connections.
-struct Keeping {
+/// A pool, and the one connection of it that the worker keeps.
+struct WorkerSessions {
     pool: Arc<dyn Sessions>,
-    place: Arc<Mutex<Place>>,
+    slot: Arc<Mutex<Slot>>,
 }
 
 #[derive(Default)]
-struct Place {
-    /// Between two runs.
+struct Slot {
+    /// The connection, between two runs.
     session: Option<Box<dyn Session>>,
     /// When it was taken from the pool.
     since: Option<Instant>,
     /// When it was put here.
     idle_since: Option<Instant>,
-    /// Whether a task watches for it to idle.
+    /// Whether a task waits for it to idle.
     watched: bool,
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
-impl Sessions for Keeping {
+impl Sessions for WorkerSessions {
     fn version(&self) -> Option<Version> {
         self.pool.version()
     }
@@ -50,12 +50,12 @@ impl Sessions for Keeping {
     }
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        let kept = lock(&self.place).session.take();
+        let kept = lock(&self.slot).session.take();
         if let Some(session) = kept {
             return Ok(session);
         }
         let session = self.pool.acquire(unnamed).await?;
-        lock(&self.place).since = Some(Instant::now());
+        lock(&self.slot).since = Some(Instant::now());
         Ok(session)
     }
 
@@ -64,38 +64,38 @@ impl Sessions for Keeping {
     }
 
     fn release(&self, session: Box<dyn Session>, close: bool) {
-        let mut place = lock(&self.place);
+        let mut slot = lock(&self.slot);
         let runtime = tokio::runtime::Handle::try_current().ok();
-        let old = place.since.is_none_or(|since| since.elapsed() >= KEPT_MAX);
-        let Some(runtime) = runtime.filter(|_| !close && !old && place.session.is_none()) else {
-            drop(place);
+        let old = slot.since.is_none_or(|since| since.elapsed() >= KEPT_MAX);
+        let Some(runtime) = runtime.filter(|_| !close && !old && slot.session.is_none()) else {
+            drop(slot);
             return session.release(close);
         };
-        place.session = Some(session);
-        place.idle_since = Some(Instant::now());
-        if !std::mem::replace(&mut place.watched, true) {
-            runtime.spawn(watch(Arc::downgrade(&self.place)));
+        slot.session = Some(session);
+        slot.idle_since = Some(Instant::now());
+        if !std::mem::replace(&mut slot.watched, true) {
+            runtime.spawn(watch(Arc::downgrade(&self.slot)));
         }
     }
 }
 
-/// Gives the connection back once it idles.
-async fn watch(place: Weak<Mutex<Place>>) {
+/// Releases the connection once it idles.
+async fn watch(slot: Weak<Mutex<Slot>>) {
     loop {
         tokio::time::sleep(IDLE_MAX).await;
-        let Some(place) = place.upgrade() else { return };
-        let mut place = lock(&place);
-        let idles = place.idle_since.is_none_or(|since| since.elapsed() >= IDLE_MAX);
-        if place.session.is_none() || idles {
-            place.watched = false;
-            let idle = place.session.take();
-            drop(place);
+        let Some(slot) = slot.upgrade() else { return };
+        let mut slot = lock(&slot);
+        let idles = slot.idle_since.is_none_or(|since| since.elapsed() >= IDLE_MAX);
+        if slot.session.is_none() || idles {
+            slot.watched = false;
+            let idle = slot.session.take();
+            drop(slot);
             return idle.map_or((), |session| session.release(false));
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             session.release(false);
@@ -103,9 +103,9 @@ impl Drop for Place {
     }
 }
 
-/// Runs one transaction after the other and keeps its connection in between, which avoids the pool's ping on release.
+/// Runs transactions back to back on one connection, which avoids the pool's ping on release.
 ///
-/// It gives the connection back after 200 ms without a run, and after 2 s in any case, so that others wait no longer. It can be
+/// It releases the connection after 200 ms without a run, and after 2 s in any case. It can be
 /// dropped anywhere. Made by [`Runner::worker`].
 pub struct Worker {
     runner: Runner,
@@ -113,7 +113,7 @@ pub struct Worker {
 
 impl Worker {
     pub(crate) fn new(runner: &Runner) -> Self {
-        let sessions = Keeping { pool: runner.sessions.clone(), place: Arc::default() };
+        let sessions = WorkerSessions { pool: runner.sessions.clone(), slot: Arc::default() };
         Self { runner: Runner { sessions: Arc::new(sessions), ..runner.clone() } }
     }
 
@@ -156,7 +156,8 @@ impl Worker {
         self.runner.read(name, body).await
     }
 
-    /// The worker's own runner, for everything else. Of runs at the same time one has the kept connection.
+    /// The worker's own runner, for everything else. Of runs at the same time one has the kept
+    /// connection.
     pub fn runner(&mut self) -> &Runner {
         &self.runner
     }

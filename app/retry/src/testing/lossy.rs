@@ -1,4 +1,5 @@
-//! A pool that loses the answer to a COMMIT: its connection is gone, before the server has the COMMIT or after.
+//! A pool that loses the answer to a COMMIT: its connection is gone, before the server has the
+//! COMMIT or after.
 
 use std::io;
 use std::sync::Arc;

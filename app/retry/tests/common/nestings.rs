@@ -1,4 +1,5 @@
-//! Random nestings against a model of what stays. Also run on servers, by the suites of the workspace.
+//! Random nestings against a model of what stays. Also run on servers, by the suites of the
+//! workspace.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -96,7 +97,8 @@ async fn play(tx: &Tx, steps: &[Step], model: &mut Model) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Plays steps in a run on the table `log`, which is empty, and compares what stays. Leaves it empty.
+/// Plays steps in a run on the table `log`, which is empty, and compares what stays. Leaves it
+/// empty.
 pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection, steps: &[Step]) {
     let model = Mutex::new(Model(vec![(BTreeSet::new(), false)]));
     let body = async |tx: &Tx| {

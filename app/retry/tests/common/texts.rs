@@ -49,9 +49,9 @@ pub(crate) fn text(own: &[&'static str]) -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(parts), 1..9).prop_map(|parts| parts.concat())
 }
 
-/// Sends a text in a run that is rolled back, and in one that is committed: the run's own row is there if and only if the run
-/// says so, and no transaction is left open. The table `log` is empty before and after; `clear` empties it, and
-/// `other` is another pool on it.
+/// Sends a text in a run that is rolled back, and in one that is committed: the run's own row is
+/// there if and only if the run says so, and no transaction is left open. The table `log` is empty
+/// before and after; `clear` empties it, and `other` is another pool on it.
 pub(crate) async fn leaves_no_hole(
     runner: &Runner,
     db: &DatabaseConnection,

@@ -152,7 +152,8 @@ async fn two_at_once_are_refused() {
     assert!(error.to_string().contains("do not run two at once"), "{error}");
 }
 
-/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the whole transaction, and the next statement would be applied alone.
+/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the whole transaction, and the next statement
+/// would be applied alone.
 #[tokio::test]
 async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
     let log = Log::new(1).await;

@@ -123,8 +123,8 @@ async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
     Ok(ask(tx, Request::Credit { account: row.target, amount: row.amount }).await?)
 }
 
-/// A chunk of orders after its own row: locks their accounts, looks for their ids, decides in memory, and writes what was
-/// decided. Money that arrives by one order can leave by the next.
+/// A chunk of orders after its own row: locks their accounts, looks for their ids, decides in
+/// memory, and writes what was decided. Money that arrives by one order can leave by the next.
 pub(crate) async fn chunk(tx: &Tx, id: u64, orders: &[(u64, Row)]) -> Result<Answer, Refusal> {
     let own = Row { amount: 0, ..orders[0].1 };
     if ask(tx, Request::Insert { id, row: own, strict: false }).await?.rows == 0 {

@@ -25,7 +25,8 @@ pub(crate) enum Kind {
     LockFirst,
     /// Looks, and then inserts in a way that fails where the id is there.
     InsertStrictly,
-    /// Writes its id in a nested transaction, in a way that fails where the id is there, and then looks.
+    /// Writes its id in a nested transaction, in a way that fails where the id is there, and then
+    /// looks.
     InsertNested,
     /// The same, and commits the nested transaction whatever its statement answered.
     InsertNestedBlindly,
@@ -148,8 +149,8 @@ fn chunk_id(id: u64) -> u64 {
     id + (1 << 40)
 }
 
-/// The orders of a chunk: its own, one that its client may have asked for before, and one that another client may ask for
-/// meanwhile.
+/// The orders of a chunk: its own, one that its client may have asked for before, and one that
+/// another client may ask for meanwhile.
 fn orders(order: Order) -> [(u64, Row); 3] {
     let ids = [order.id, order.id.saturating_sub(10), order.id - order.id % 10 + (order.id + 1) % 3];
     ids.map(|id| (id, row(id, order.row.run)))
@@ -223,8 +224,8 @@ pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal
     }
 }
 
-/// Guarantees 1 and 2: told applied, it is there; told failed, this run has not applied it. That nothing is there twice
-/// the server notes by itself.
+/// Guarantees 1 and 2: told applied, it is there; told failed, this run has not applied it. That
+/// nothing is there twice the server notes by itself.
 pub(crate) fn check(world: &World, order: Order, told: Told) {
     let mut world = world.lock();
     let store = &mut world.store;

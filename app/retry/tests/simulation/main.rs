@@ -3,15 +3,17 @@
 //! What is proven, for each transaction of each seed (the guarantees of the project's README):
 //!
 //! 1. A transfer id is applied at most once, whatever fails and however often it is tried.
-//! 2. Told applied: it is there. Told failed: this run has not applied it and never will, looked at again when
-//!    everything late has arrived. A body without an id is never run again once it may be applied.
+//! 2. Told applied: it is there. Told failed: this run has not applied it and never will, looked at
+//!    again when everything late has arrived. A body without an id is never run again once it may
+//!    be applied.
 //! 3. No snapshot sees balances that do not add up to the opening balances, nor a negative one.
 //!
-//! And of the runner's manners: nothing is sent after the first error, no lock is held through a pause, no connection is
-//! given back broken or with a transaction open.
+//! And of the runner's manners: nothing is sent after the first error, no lock is held through a
+//! pause, no connection is given back broken or with a transaction open.
 //!
-//! `SIMULATION_TRANSACTIONS` says how many transactions (1 000 000), `SIMULATION_SEED` the first world's seed (drawn, and
-//! printed). A world is a function of its seed: a failure prints the one that repeats it.
+//! `SIMULATION_TRANSACTIONS` says how many transactions (1 000 000), `SIMULATION_SEED` the first
+//! world's seed (drawn, and printed). A world is a function of its seed: a failure prints the one
+//! that repeats it.
 #![expect(clippy::print_stdout, reason = "the seed and the figures are printed")]
 #![allow(missing_docs, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "nested transactions of a Tx are savepoints")]

@@ -1,4 +1,5 @@
-//! What a client asks, and that as a statement and back: the text says what, the parameters with what.
+//! What a client asks, and that as a statement and back: the text says what, the parameters with
+//! what.
 
 use sea_orm::{DbBackend, Statement, Value};
 

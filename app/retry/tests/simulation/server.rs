@@ -1,8 +1,10 @@
-//! A pretended server with the states of a real one: sessions that are idle, open, failed, released or ended, row
-//! locks that others wait for, and a commit that happens once or not at all. No network: that is `wire`.
+//! A pretended server with the states of a real one: sessions that are idle, open, failed, released
+//! or ended, row locks that others wait for, and a commit that happens once or not at all. No
+//! network: that is `wire`.
 //!
-//! It does what real servers do of a client that misbehaves (COMMIT of a failed transaction answers well and applies
-//! nothing; a statement outside a transaction commits by itself), and notes what a client must never do.
+//! It does what real servers do of a client that misbehaves (COMMIT of a failed transaction answers
+//! well and applies nothing; a statement outside a transaction commits by itself), and notes what a
+//! client must never do.
 
 mod statements;
 mod transactions;
@@ -56,7 +58,8 @@ pub(crate) struct Backend {
     work: Work,
     /// What the nested transactions found.
     saved: Vec<(u32, Work)>,
-    /// A conflict came inside a nested transaction: undoing that is answered well, and so is COMMIT, which applies nothing.
+    /// A conflict came inside a nested transaction: undoing that is answered well, and so is
+    /// COMMIT, which applies nothing.
     given_up: bool,
     /// Names the transaction.
     begun: i64,
@@ -239,7 +242,8 @@ impl Store {
         self.close(who, State::Ended);
     }
 
-    /// Answers a request with an error instead of carrying it out: what that leaves of the transaction.
+    /// Answers a request with an error instead of carrying it out: what that leaves of the
+    /// transaction.
     pub(crate) fn fail(&mut self, who: usize, request: &Request) {
         match (request, self.kind) {
             (Request::Commit | Request::CommitLogged, Server::Postgres | Server::Cockroach) => {

@@ -1,5 +1,6 @@
-//! Every small world: all ways in which up to three of the first requests of one run, and up to two of two runs that share an
-//! id, meet a fault, on each pretended server. Enumerated, counted and printed.
+//! Every small world: all ways in which up to three of the first requests of one run, and up to two
+//! of two runs that share an id, meet a fault, on each pretended server. Enumerated, counted and
+//! printed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

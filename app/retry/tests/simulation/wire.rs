@@ -1,5 +1,5 @@
-//! The network between the runner and the pretended server: what is lost, late, refused or never answered, drawn from a
-//! seed or told in advance.
+//! The network between the runner and the pretended server: what is lost, late, refused or never
+//! answered, drawn from a seed or told in advance.
 
 mod session;
 
@@ -23,7 +23,8 @@ use crate::server::{Answer, Handled, State, Store};
 use session::Client;
 
 thread_local! {
-    /// The answer to the statement that has just ended: the driver's own types cannot be made by hand.
+    /// The answer to the statement that has just ended: the driver's own types cannot be made by
+    /// hand.
     static LAST: Cell<Answer> = const { Cell::new(Answer { rows: 0, value: 0 }) };
 }
 
@@ -43,7 +44,8 @@ pub(crate) struct Inner {
     trouble: u32,
     /// Fates told in advance: of the next request with this verb.
     told: VecDeque<(&'static str, Fate)>,
-    /// Fates told in advance: of the request with this number, the acquiring of connections included; the first is 0.
+    /// Fates told in advance: of the request with this number, the acquiring of connections
+    /// included; the first is 0.
     pub(crate) planned: BTreeMap<usize, Fate>,
     requests: usize,
     idle: Vec<usize>,
@@ -130,7 +132,8 @@ impl World {
         draw(&mut world.rng, kind, request)
     }
 
-    /// Carries a request out as soon as no lock stands in its way; gives up where two wait for each other.
+    /// Carries a request out as soon as no lock stands in its way; gives up where two wait for each
+    /// other.
     async fn handled(&self, who: usize, request: &Request) -> Result<Answer, &'static str> {
         let mut pause = Duration::from_millis(1);
         let mut patience = 8;

@@ -65,7 +65,8 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     assert!((Duration::from_secs(8)..Duration::from_secs(25)).contains(&took(1)), "{:?}", took(1));
 }
 
-/// Restarts from the savepoint are attempts; and the run ends with the last attempt that began in time.
+/// Restarts from the savepoint are attempts; and the run ends with the last attempt that began in
+/// time.
 #[test]
 fn attempts_and_time_bound_restarts_from_the_savepoint() {
     let ended = transfer(Cockroach, savepoints(100), Kind::Once, [("INSERT mark", CONFLICT); 9]);

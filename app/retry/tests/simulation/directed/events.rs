@@ -18,7 +18,8 @@ impl std::io::Write for Log {
     }
 }
 
-/// In a process of its own: where other tests meet the same events with nobody listening, they are switched off for all.
+/// In a process of its own: where other tests meet the same events with nobody listening, they are
+/// switched off for all.
 #[test]
 fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_lost_connection_a_warning() {
     let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))

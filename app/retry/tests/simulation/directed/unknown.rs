@@ -73,7 +73,8 @@ fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged()
     }
 }
 
-/// Runs a body that moves money at first and refuses from the second attempt on, having said what it found out.
+/// Runs a body that moves money at first and refuses from the second attempt on, having said what
+/// it found out.
 fn refuse_after_an_unknown(says: Option<Proof>) -> Ended {
     refuse_on(World::told(Postgres, [("COMMIT", Fate::CutBefore)]), says)
 }
@@ -108,8 +109,9 @@ fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
     }
 }
 
-/// Since v25.2 CockroachDB can hold writes back until COMMIT, and locks are in one node's memory. BEGIN switches that off; where
-/// it cannot, nothing is proved by a lock or an id that is rolled back.
+/// Since v25.2 CockroachDB can hold writes back until COMMIT, and locks are in one node's memory.
+/// BEGIN switches that off; where it cannot, nothing is proved by a lock or an id that is rolled
+/// back.
 #[test]
 fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
     let lost = ("COMMIT", Fate::CutBefore);
@@ -158,7 +160,8 @@ fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
     assert!(text.contains("no licence") && text.contains("SET CLUSTER SETTING"), "{text}");
 }
 
-/// Since v26.3 a statement that is prepared anew after ROLLBACK TO may fail by "read sequence number is ignored".
+/// Since v26.3 a statement that is prepared anew after ROLLBACK TO may fail by "read sequence
+/// number is ignored".
 #[test]
 fn an_inner_error_after_rollback_to_fails_the_attempt_and_applies_nothing() {
     let fates = [("INSERT strict", refused("23505")), ("SELECT look", refused("XX000"))];

@@ -1,4 +1,5 @@
-//! What the server's statements do: the locks they take, the rows they write, and the books that must balance.
+//! What the server's statements do: the locks they take, the rows they write, and the books that
+//! must balance.
 
 use sea_orm_retry::Server;
 

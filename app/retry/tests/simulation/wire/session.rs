@@ -75,7 +75,8 @@ impl Client {
         }
     }
 
-    /// The error is true: the request is not carried out; or it is, where the code leaves that open.
+    /// The error is true: the request is not carried out; or it is, where the code leaves that
+    /// open.
     async fn refused(
         &mut self,
         request: Request,
