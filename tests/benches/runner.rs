@@ -11,8 +11,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cpu_time::ThreadTime;
 use database::{Address, Database, Options, Server, connect};
+use rustix::time::{ClockId, clock_gettime};
 use sea_orm::sqlx::Executor;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use sea_orm_retry::{Policy, Runner};
@@ -77,7 +77,7 @@ fn processor_time(url: &str) {
         for _ in 0..CPU_ROUNDS {
             for (n, times) in times.iter_mut().enumerate() {
                 let server = server_time(postmaster);
-                let started = ThreadTime::now();
+                let started = thread_time();
                 for _ in 0..CPU_EACH {
                     match n {
                         0 => bare(&database).await,
@@ -87,7 +87,7 @@ fn processor_time(url: &str) {
                         _ => ours(worker.runner()).await,
                     }
                 }
-                let client = started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH);
+                let client = (thread_time() - started) / f64::from(CPU_EACH);
                 let server = server_time(postmaster).zip(server);
                 let server = server.map(|(after, before)| (after - before) / f64::from(CPU_EACH));
                 times.push((client, server.unwrap_or(f64::NAN)));
@@ -124,7 +124,14 @@ async fn postmaster(database: &Database) -> u32 {
     parent.unwrap_or_default()
 }
 
-/// The processor's time that the postmaster's children have had so far, in µs.
+/// This thread's CPU time, in µs.
+#[expect(clippy::cast_precision_loss, reason = "a thread's seconds are few")]
+fn thread_time() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
+}
+
+/// The CPU time of the postmaster's children, in µs.
 fn server_time(postmaster: u32) -> Option<f64> {
     let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).ok()?;
     let nanoseconds = |pid: &str| -> Option<f64> {

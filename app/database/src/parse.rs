@@ -1,7 +1,7 @@
 //! Parsing a database URL. No error repeats any part of it that can be a password.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+mod password;
+
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -84,9 +84,9 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
         });
     }
     let mut notes = check_parameters(&url, has_strayed)?;
-    notes.extend(unread_password_file(&url));
+    notes.extend(password::unread_file(&url));
     let mut shown = url.clone();
-    hide_secrets(&mut shown);
+    password::hide(&mut shown);
     tls::take_system_roots(&mut url)?;
     let options = driver_options(url.clone())?;
     let tls = Tls::of(&url, options.get_ssl_mode());
@@ -187,43 +187,6 @@ fn reason(error: &sqlx::Error) -> String {
         sqlx::Error::Configuration(inner) => inner.to_string(),
         _ => "it cannot be parsed".to_owned(),
     }
-}
-
-/// Takes the password out of the authority, and out of the query every value that is not known to be harmless.
-fn hide_secrets(url: &mut Url) {
-    if url.password().is_some() {
-        // A URL with a password has a host, so neither call can fail.
-        let _ = url.set_password(Some("***"));
-    }
-    if url.query_pairs().any(|(key, value)| !parameter::is_harmless(&key, &value)) {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(key, value)| {
-                let shown =
-                    if parameter::is_harmless(&key, &value) { value.into_owned() } else { "***".to_owned() };
-                (key.into_owned(), shown)
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-}
-
-/// The file of passwords, where the driver would look into it and does not, because others may read it.
-fn unread_password_file(url: &Url) -> Option<String> {
-    let is_given = url.password().is_some()
-        || url.query_pairs().any(|(key, _)| key == "password")
-        || std::env::var_os("PGPASSWORD").is_some();
-    if is_given {
-        return None;
-    }
-    let file = std::env::var_os("PGPASSFILE")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass")))?;
-    let mode = std::fs::metadata(&file).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| {
-        let file = file.display();
-        format!("the password file {file} is not used, because others may read it: run `chmod 600 {file}`")
-    })
 }
 
 #[cfg(test)]
