@@ -9,6 +9,7 @@ mod fault;
 mod frame;
 mod link;
 mod request;
+mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use fault::{Cut, Fault, Played};
 pub use request::{Kind, Request};
 
-use link::Shared;
+use shared::Shared;
 
 /// A proxy on a free port of 127.0.0.1; it ends, with its connections, when it goes out of scope.
 #[derive(Debug)]

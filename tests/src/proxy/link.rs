@@ -1,9 +1,10 @@
 //! One connection through the proxy: its requests one by one, each answered before the next is looked at.
 
+mod forged;
+
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -13,49 +14,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
-use tokio_util::sync::CancellationToken;
 
 use super::fault::{Cut, Fault, Played, is_fatal};
 use super::frame::{self, READY_FOR_QUERY};
 use super::request::{Kind, Request};
+use super::shared::{Late, Shared};
+use forged::FORGED;
 
-type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
-type Play = Box<dyn FnMut(&Request) -> Option<Played> + Send>;
-
-/// What a forged error says.
-const FORGED: &str = "forged by the fault proxy";
 type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
-
-/// What the links of a proxy have in common.
-#[derive(Default)]
-pub(super) struct Shared {
-    plan: Mutex<Option<Plan>>,
-    play: Mutex<Option<Play>>,
-    connections: AtomicU64,
-    transactions: AtomicU64,
-    /// How many requests are on their way late.
-    pub(super) late: watch::Sender<usize>,
-    /// How often the idle connections were cut.
-    pub(super) cut_idle: watch::Sender<u64>,
-    /// When connections that have gone silent are closed.
-    pub(super) settled: CancellationToken,
-}
-
-impl Shared {
-    pub(super) fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn play(&self) -> MutexGuard<'_, Option<Play>> {
-        self.play.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("connections", &self.connections).finish_non_exhaustive()
-    }
-}
 
 /// Ends when either side does, or a fault has ended it.
 pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
@@ -133,22 +99,6 @@ struct Link {
     shared: Arc<Shared>,
 }
 
-/// Counts one request as late while it lives.
-struct Late(Arc<Shared>);
-
-impl Late {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.late.send_modify(|late| *late += 1);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Late {
-    fn drop(&mut self) {
-        self.0.late.send_modify(|late| *late -= 1);
-    }
-}
-
 impl Link {
     async fn request(&mut self) -> Option<Request> {
         let mut request = Request::new(self.number, 0);
@@ -200,14 +150,7 @@ impl Link {
                 let answer = self.answer().await?;
                 self.to_client.write_all(&answer[..answer.len() / 2]).await.ok()?;
             }
-            Some(Fault::Late(delay)) => {
-                let _late = Late::new(&self.shared);
-                let Self { from_client, to_client, mut from_server, mut to_server, .. } = self;
-                drop((from_client, to_client));
-                tokio::time::sleep(delay).await;
-                to_server.write_all(&request.bytes).await.ok()?;
-                collect(&mut from_server).await?;
-            }
+            Some(Fault::Late(delay)) => self.deliver_late(&request, delay).await?,
             Some(Fault::Silent { delivered }) => {
                 if delivered {
                     self.deliver(&request).await?;
@@ -239,6 +182,16 @@ impl Link {
             }
         }
         None
+    }
+
+    /// Closes the program's side, and delivers the request after `delay`.
+    async fn deliver_late(self, request: &Request, delay: Duration) -> Option<()> {
+        let _late = Late::new(&self.shared);
+        let Self { from_client, to_client, mut from_server, mut to_server, .. } = self;
+        drop((from_client, to_client));
+        tokio::time::sleep(delay).await;
+        to_server.write_all(&request.bytes).await.ok()?;
+        collect(&mut from_server).await.map(drop)
     }
 
     async fn deliver(&mut self, request: &Request) -> Option<()> {
@@ -294,41 +247,6 @@ impl Link {
             self.answer().await?
         };
         self.to_client.write_all(&answer).await.ok()
-    }
-
-    /// Ends the server's transaction and answers with an error, which so is true.
-    async fn forge(&mut self, request: &Request, code: &str, message: &str) -> Option<()> {
-        let was_open = self.status != b'I';
-        if was_open {
-            self.to_server.write_all(&frame::query("ROLLBACK")).await.ok()?;
-            self.answer().await?;
-        }
-        // A COMMIT that fails ends the transaction for the program too.
-        self.forged = was_open && !request.commits();
-        self.tell_error(code, message, if self.forged { b'E' } else { b'I' }).await
-    }
-
-    async fn tell_error(&mut self, code: &str, message: &str, status: u8) -> Option<()> {
-        let answer = [frame::error("ERROR", code, message), frame::ready(status)].concat();
-        self.to_client.write_all(&answer).await.ok()
-    }
-
-    /// Answers for the server in a transaction that it no longer has, as it would in an aborted one.
-    async fn answer_in_forged(&mut self, request: &Request) -> Option<()> {
-        let ends = request.commits() || request.text.trim().eq_ignore_ascii_case("ROLLBACK");
-        if ends {
-            self.forged = false;
-            let answer = [frame::complete("ROLLBACK"), frame::ready(b'I')].concat();
-            return self.to_client.write_all(&answer).await.ok();
-        }
-        if request.kind == Kind::Other {
-            self.deliver(request).await?;
-            let answer = self.answer().await?;
-            // What the server calls idle is an aborted transaction to the program.
-            let told = [&answer[..answer.len() - 1], b"E"].concat();
-            return self.to_client.write_all(&told).await.ok();
-        }
-        self.tell_error("25P02", FORGED, b'E').await
     }
 }
 

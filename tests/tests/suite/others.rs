@@ -1,5 +1,7 @@
 //! Tables of other programs under the bank's names, and schemas that hide the bank: nothing of theirs is taken or dropped.
 
+mod search_path;
+
 use std::fs;
 use std::process::{Command, Output};
 
@@ -8,6 +10,10 @@ use sea_orm::ConnectionTrait;
 use tests::{Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::execute;
+use search_path::{
+    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_no_matter,
+    a_schema_in_front_of_the_banks_is_named,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -238,76 +244,4 @@ async fn fresh_asks_first(server: &TestServer) {
     assert!(dropped.status.success(), "{dropped:?}");
     assert!(String::from_utf8_lossy(&dropped.stdout).contains("Dropped table theirs"));
     succeeds(&test, &["fresh", "--yes"]);
-}
-
-/// The schema that is named like the user comes first in the search path.
-fn users_schema(server: &TestServer) -> &'static str {
-    if server.server == Server::Cockroach { "root" } else { "postgres" }
-}
-
-async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer) {
-    let test = server.empty_database().await;
-    let database = test.connect_for_analysis().await;
-    test.seabank().arg("demo").assert().success();
-    let schema = users_schema(server);
-    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-    let both = [format!("\"{schema}\""), "\"public\"".to_owned(), "search_path".to_owned()];
-    let both = both.each_ref().map(String::as_str);
-    for arguments in [&["down", "-n", "1"][..], &["refresh"], &["reset"], &["fresh", "--yes"]] {
-        is_refused(&test, arguments, &both);
-    }
-    assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
-    assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
-    // The bank is found where it is.
-    test.seabank().arg("demo").assert().success();
-    test.seabank().args(["accounts"]).assert().success();
-    let examined = run(test.program("seabank"), &["doctor"]);
-    let found = String::from_utf8_lossy(&examined.stdout);
-    assert!(both.iter().all(|word| found.contains(word)), "{found}");
-    assert_eq!(count(&database, "public.accounts").await, 200);
-}
-
-async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
-    let schema = users_schema(server);
-    for made in
-        ["seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)", "accounts (id BIGINT PRIMARY KEY)"]
-    {
-        let test = server.empty_database().await;
-        let database = test.connect_for_analysis().await;
-        test.seabank().arg("demo").assert().success();
-        execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-        execute(&database, &format!("CREATE TABLE {schema}.{made}")).await;
-        let both = [format!("\"{schema}\""), "\"public\"".to_owned()];
-        let both = both.each_ref().map(String::as_str);
-        for arguments in [&["up"][..], &["down"], &["status"], &["refresh"], &["reset"]] {
-            is_refused(&test, arguments, &both);
-        }
-        for arguments in [&["accounts"][..], &["transfer"], &["seed", "--quiet"], &["audit"]] {
-            let (code, line) = one_line(&run(test.program("seabank"), arguments));
-            assert_eq!(code, Some(1), "{arguments:?}: {line}");
-            assert!(both.iter().all(|word| line.contains(word)), "{line}");
-        }
-        assert_eq!(count(&database, "public.accounts").await, 100);
-    }
-}
-
-/// The bank has a schema of its own, and another program the next one.
-async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
-    let test = server.empty_database().await;
-    let database = test.connect_for_analysis().await;
-    execute(&database, "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)").await;
-    execute(&database, "INSERT INTO seaql_migrations VALUES ('m20200101_000001_theirs', 0)").await;
-    execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;
-    let schema = users_schema(server);
-    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-    execute(
-        &database,
-        &format!("CREATE TABLE {schema}.seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)"),
-    )
-    .await;
-    test.seabank().arg("demo").assert().success();
-    assert_eq!(count(&database, &format!("{schema}.accounts")).await, 100);
-    succeeds(&test, &["reset"]);
-    assert_eq!(count(&database, "public.theirs").await, 0);
-    assert_eq!(count(&database, "public.seaql_migrations").await, 1);
 }
