@@ -1,4 +1,4 @@
-//! Looks up a name in the database's catalog. Needs no rights on the object.
+//! Looks up a name in the database's catalog, which needs no rights on the object.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// For PostgreSQL and CockroachDB. Types are included because a table creates a type of its name.
+/// Includes types, because a table creates a type of its name.
 const RELATION: &str = "SELECT CAST(c.relkind AS text) AS kind, a.attname::text AS name, \
        format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null, \
        EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'p' \
@@ -48,7 +48,6 @@ const RELATION: &str = "SELECT CAST(c.relkind AS text) AS kind, a.attname::text 
      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
      WHERE n.nspname = current_schema() AND t.typname = $1 AND t.typrelid = 0";
 
-/// The columns of the indexes of a name, with their tables.
 const INDEX: &str = "SELECT t.relname::text AS indexed, a.attname::text AS name \
      FROM pg_catalog.pg_index AS i \
      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid \
@@ -57,7 +56,6 @@ const INDEX: &str = "SELECT t.relname::text AS indexed, a.attname::text AS name 
      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey) \
      WHERE n.nspname = current_schema() AND c.relname = $1 ORDER BY a.attnum";
 
-/// SQLite compares names without case.
 const SQLITE_OBJECT: &str = "SELECT m.type AS kind, i.name AS name, lower(i.type) AS type, \
        i.\"notnull\" AS not_null, i.pk > 0 AS key \
      FROM sqlite_master AS m LEFT JOIN pragma_table_xinfo(m.name) AS i ON m.type IN ('table', 'view') \
@@ -66,7 +64,7 @@ const SQLITE_OBJECT: &str = "SELECT m.type AS kind, i.name AS name, lower(i.type
 const SQLITE_INDEX: &str = "SELECT m.tbl_name AS indexed, i.name FROM sqlite_master AS m, pragma_index_info(m.name) AS i \
      WHERE m.type = 'index' AND lower(m.name) = lower($1) ORDER BY i.seqno";
 
-/// The object with a table's name; `None` if the name is free.
+/// The object with this name; `None` if the name is free.
 pub(crate) async fn find(
     connection: &impl ConnectionTrait,
     server: Server,
@@ -89,15 +87,15 @@ pub(crate) async fn find(
     Ok(found)
 }
 
-/// The object with the name of an index on `table`; `None` if the name is free.
+/// The object with an index's name; `None` if the name is free.
 pub(crate) async fn find_index(
     connection: &impl ConnectionTrait,
     server: Server,
     name: &str,
     table: &str,
 ) -> Result<Option<Existing>, DbErr> {
-    // Elsewhere indexes and tables share one namespace. This query runs first: an index that another
-    // migrator creates between the two queries is found by the second, with its columns.
+    // Elsewhere indexes share a namespace with tables. Queried first, so that an index created
+    // concurrently is found by the second query, with its columns.
     if server != Server::Cockroach {
         match find(connection, server, name).await? {
             Some(Existing::Other(kind)) if kind == AN_INDEX => {}
@@ -122,7 +120,6 @@ pub(crate) async fn find_index(
 
 const AN_INDEX: &str = "an index";
 
-/// The column of a row; `None` for an object without columns.
 fn column(row: &QueryResult) -> Result<Option<Column>, DbErr> {
     let Some(name) = row.try_get::<Option<String>>("", "name")? else { return Ok(None) };
     Ok(Some(Column {
@@ -133,7 +130,6 @@ fn column(row: &QueryResult) -> Result<Option<Column>, DbErr> {
     }))
 }
 
-/// Describes a catalog's kind of object other than a table.
 fn describe(kind: &str) -> &str {
     match kind {
         "v" | "view" => "a view",

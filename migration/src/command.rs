@@ -1,4 +1,4 @@
-//! A migration command: what it changes, and one attempt at it with the lock held.
+//! A migration command, and one attempt at it with the lock held.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub enum Command {
     Up(Option<u32>),
     /// Roll back the newest applied migrations, at most this many.
     Down(Option<u32>),
-    /// Drop all tables, whoever created them, then apply all migrations.
+    /// Drop all tables, then apply all migrations.
     Fresh,
     /// Roll back all applied migrations, then apply all.
     Refresh,
@@ -48,7 +48,7 @@ pub struct Report {
     pub dropped: Vec<String>,
 }
 
-/// A command and its progress: on CockroachDB the statements of a failed attempt stay committed.
+/// A command and its progress: on CockroachDB a failed attempt's statements stay committed.
 pub(crate) struct Task {
     pub(crate) command: Command,
     /// The migrations recorded when the first attempt began.
@@ -61,7 +61,6 @@ impl Task {
         Self { command, before: None, dropped: Vec::new() }
     }
 
-    /// Whether an attempt has reached the database with the lock held.
     pub(crate) fn has_begun(&self) -> bool {
         self.before.is_some()
     }

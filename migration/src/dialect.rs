@@ -4,7 +4,8 @@ use database::Server;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{DbBackend, Statement};
 
-/// A CHECK on an integer column. On SQLite a sum that overflows becomes REAL and passes a plain comparison.
+/// A CHECK on an integer column. SQLite turns an overflowing sum into a REAL, which passes a plain
+/// comparison.
 pub(crate) fn at_least(server: Server, column: &'static str, minimum: i64) -> Expr {
     let in_range = Expr::col(column).gte(minimum);
     if server == Server::Sqlite {
@@ -13,7 +14,7 @@ pub(crate) fn at_least(server: Server, column: &'static str, minimum: i64) -> Ex
     in_range
 }
 
-/// The server. A [`SchemaManager`] knows only the protocol, which PostgreSQL and CockroachDB share.
+/// Asks the server: a [`SchemaManager`] cannot tell PostgreSQL from CockroachDB.
 pub(crate) async fn server(manager: &SchemaManager<'_>) -> Result<Server, DbErr> {
     if manager.get_database_backend() == DbBackend::Sqlite {
         return Ok(Server::Sqlite);

@@ -8,7 +8,7 @@ use terminal::{CommandLine, Exit, Failure};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The user lacks a right. On PostgreSQL and SQLite nothing was applied.
+    /// A missing right. On PostgreSQL and SQLite nothing was applied.
     #[error("the database refused to change the schema: {reason}; {remedy}, then run this again")]
     Denied {
         /// The server's message.
@@ -35,7 +35,7 @@ pub enum Error {
         "the server is a hot standby, which takes no writes: give the URL of the primary, or promote this server"
     )]
     Standby,
-    /// Another session held the schema for longer than this waits.
+    /// Another session held the schema for too long.
     #[error("the schema is held by another session ({reason}): let it end, then run this again")]
     Busy {
         /// The message of the last attempt.
@@ -44,7 +44,7 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
-    /// A table is locked against schema changes (CockroachDB's `schema_locked`).
+    /// A table with CockroachDB's `schema_locked`.
     #[error(
         "the database refused to change the schema: {reason}; unlock that table (ALTER TABLE … SET (schema_locked = false)), then run this again"
     )]
@@ -55,7 +55,7 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
-    /// CockroachDB throttles transactions because it has no licence.
+    /// CockroachDB is throttled without a licence.
     #[error("the database takes no more transactions: {reason}; {UNLICENSED}")]
     Throttled {
         /// The server's message.
@@ -70,10 +70,10 @@ pub enum Error {
         names.join(", ")
     )]
     Ahead {
-        /// The applied migrations that this program does not know.
+        /// The migrations unknown to this program.
         names: Vec<String>,
     },
-    /// The bank's schema is not the first of the search path, which new tables go to.
+    /// New tables would go to another schema than the bank's.
     #[error(
         "the bank is in the schema \"{bank}\", and its new tables would go to the schema \"{current}\", which comes first in the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
     )]
@@ -83,7 +83,7 @@ pub enum Error {
         /// The first schema of the search path.
         current: String,
     },
-    /// Another program's object has a name of the bank's, or the bank is in two schemas.
+    /// Another program's object has the name, or the bank is in two schemas.
     #[error("{0}")]
     Refused(String),
     /// Any other error of the database.
@@ -119,7 +119,7 @@ impl From<Error> for Failure {
 }
 
 impl Error {
-    /// Classifies an error; queries the user's and the database's names if a right is missing.
+    /// Classifies an error; asks the server for the names in a missing grant.
     pub(crate) async fn of(database: &Database, source: DbErr) -> Self {
         if let DbErr::Migration(line) = source {
             return Self::Refused(line);
@@ -143,22 +143,21 @@ impl Error {
     }
 }
 
-/// Whether another session caused the error, so that a retry may succeed: the stock migrator, which
-/// takes no lock, an app with a table lock, CockroachDB's retry errors.
+/// Whether a retry may succeed: caused by the stock migrator, which takes no lock, by an app's
+/// table lock, or by CockroachDB's retry errors.
 fn is_contention(error: &DbErr) -> bool {
     matches!(
         sqlstate(error).as_deref(),
         Some(
-            // Created concurrently: a table, an object, a column, a row of the catalog or `seaql_migrations`.
+            // Created concurrently: a table, an object, a column, a row.
             "42P07" | "42710" | "42701" | "23505"
             // Dropped concurrently.
             | "42P01" | "42704" | "55000"
-            // Serialization failure, deadlock, lock timeout; CockroachDB: retry, statement timeout,
-            // ambiguous result.
+            // Serialization failure, deadlock, timeouts; CockroachDB: retry, ambiguous result.
             | "40001" | "40P01" | "55P03" | "CR000" | "57014" | "40003"
             // PostgreSQL: `tuple concurrently updated`.
             | "XX000"
-            // SQLite: busy and locked, with extensions; a duplicate row of `seaql_migrations`.
+            // SQLite: busy, locked, duplicate row.
             | "5" | "261" | "517" | "773" | "6" | "262" | "1555" | "2067"
         )
     )
@@ -172,12 +171,11 @@ fn is_connection(error: &DbErr) -> bool {
     }
 }
 
-/// SQLITE_READONLY and its extended codes, whose low byte is the primary code.
 fn is_read_only(server: Server, code: &str) -> bool {
     server == Server::Sqlite && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8)
 }
 
-/// The missing grant, with placeholder names if the server does not answer.
+/// The missing grant, with placeholders if the server does not answer.
 async fn grant(database: &Database) -> String {
     let query = Statement::from_string(
         DbBackend::Postgres,

@@ -1,15 +1,13 @@
 //! The schema, one change per file, and the migrator that applies it.
 //!
 //! Start with the `m2026…` files. [`up`] applies pending migrations, [`pending`] lists them without
-//! writing, [`run`] executes any command of the binary. Each can be repeated, and several may run at
-//! once: on a server the migrators take a lock (module `lock`).
+//! writing, [`run`] executes any command. Each can be repeated, and concurrent migrators take a
+//! lock.
 //!
-//! A migration changes one thing and uses `IF [NOT] EXISTS`: CockroachDB commits each schema change
-//! by itself, so a migration may run again after a crash. On SQLite and PostgreSQL one command is
-//! one transaction.
+//! A migration changes one thing and uses `IF [NOT] EXISTS`: on CockroachDB it may run again after
+//! a crash. On SQLite and PostgreSQL a command is one transaction.
 //!
-//! [`cli`] is shared by the binary `migration` and `seabank migrate`. Connecting is in crate
-//! `database`, data in crate `app`, printing in the binaries.
+//! [`cli`] is shared by the binary `migration` and `seabank migrate`.
 
 mod catalog;
 pub mod cli;
@@ -49,7 +47,7 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// The schema without foreign keys. The entities are generated from it, and the tests join on it.
+/// The schema without foreign keys, for generating the entities and for tests.
 #[derive(Debug)]
 pub struct WithoutForeignKeys;
 

@@ -1,8 +1,8 @@
 //! The schema that holds the bank.
 //!
-//! The server resolves an unqualified name to the first schema of the search path that has it, and
-//! creates new tables in the first schema. A schema in front of the bank's (such as one named after
-//! the user) can therefore hide the bank's tables, or receive its next ones.
+//! An unqualified name resolves to the first schema of the search path that has it; new tables go
+//! to the first schema. A schema in front of the bank's can hide its tables or receive its next
+//! ones.
 
 use std::collections::BTreeSet;
 
@@ -25,15 +25,15 @@ struct Schema {
 pub(crate) enum Location {
     /// No schema has the table [`RECORDS`].
     Nowhere,
-    /// In the first schema of the search path, which also receives new tables.
+    /// In the first schema of the search path.
     Current,
     /// In a later schema of the search path.
     Behind {
         bank: String,
-        /// The first schema, which would receive new tables.
+        /// The first schema, which new tables go to.
         current: String,
     },
-    /// In two schemas, each with some of its tables, in the order of the search path.
+    /// In two schemas, in the order of the search path.
     Ambiguous { first: String, second: String },
 }
 
@@ -71,14 +71,13 @@ fn tables(server: Server) -> impl Iterator<Item = String> {
     crate::migrations().into_iter().filter_map(move |each| each.object(server).table_name())
 }
 
-/// `schemas`: in the order of the search path.
 fn locate(schemas: &[Schema]) -> Location {
     let records = |schema: &Schema| schema.tables.contains(RECORDS);
     let Some(home) = schemas.iter().position(records) else { return Location::Nowhere };
     let bank = &schemas[home];
-    // Before the bank's schema, a table of the same name hides the bank's.
+    // A table of the same name before the bank's schema hides the bank's.
     let hiding = schemas[..home].iter().find(|schema| !schema.tables.is_empty());
-    // After it, a schema with a table that the bank lacks is a second bank if it has records.
+    // After it, records and a table that the bank lacks mean a second bank.
     let hidden =
         schemas[home + 1..].iter().find(|schema| records(schema) && !schema.tables.is_subset(&bank.tables));
     match (hiding, hidden) {

@@ -1,10 +1,9 @@
-//! The migration lock: one migrator at a time. sea-orm-migration takes no lock, and a concurrent drop
-//! and create can leave a migration recorded whose table is gone.
+//! The migration lock. sea-orm-migration has none, and a concurrent drop and create can leave a
+//! migration recorded whose table is gone.
 //!
-//! On SQLite and PostgreSQL one transaction is the lock and makes the command atomic. CockroachDB
-//! cannot change a schema in a transaction: the statements are autocommitted while a second session
-//! holds a row lock. The server releases the lock of a migrator that died. Waits are short, because
-//! `run` retries.
+//! On SQLite and PostgreSQL one transaction is the lock and makes the command atomic. On
+//! CockroachDB statements are autocommitted while a second session holds a row lock. The server
+//! releases a dead migrator's lock. Waits are short, because `run` retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +20,8 @@ use crate::Report;
 use crate::command::Task;
 use crate::tables::LOCK_TABLE;
 
-/// The longest wait for a rollback. The server also rolls back when its client disconnects.
 const ROLLBACK_MAX: Duration = Duration::from_secs(2);
 
-/// Takes the lock, makes one attempt, and releases the lock.
 pub(crate) async fn attempt<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, DbErr> {
     if database.server == Server::Cockroach {
         let held = answered(RowLock::take(database)).await?;
@@ -36,7 +33,7 @@ pub(crate) async fn attempt<M: MigratorTrait>(database: &Database, task: &mut Ta
     in_transaction::<M>(database, task).await
 }
 
-/// Waits without a time limit, as long as the server is still executing the work's statements.
+/// Waits without a time limit while the server executes the statements.
 async fn watched<T>(
     database: &Database,
     connection: &impl ConnectionTrait,
@@ -64,7 +61,7 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
     let transaction = answered(database.connection.begin_with_options(options)).await?;
     let attempt = async {
         if database.server == Server::Postgres {
-            // Also bounds the wait for table locks: a queued schema change blocks every later query.
+            // Also for table locks: a queued schema change blocks later queries.
             transaction.execute_unprepared("SET LOCAL lock_timeout = 5000").await?;
             // An arbitrary key: the letters of `seabank`.
             transaction.execute_unprepared("SELECT pg_advisory_xact_lock(32481091258510955)").await?;
@@ -85,19 +82,19 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
     }
 }
 
-/// A session whose open transaction has written the row of [`LOCK_TABLE`].
+/// A session with an open transaction that wrote [`LOCK_TABLE`]'s row.
 struct RowLock(PgConnection);
 
 impl RowLock {
     async fn take(database: &Database) -> Result<Self, DbErr> {
-        // From the pool, for its settings: with buffered writes the row would not be locked.
+        // With the pool's settings: buffered writes would not lock the row.
         let session = database.connection.get_postgres_connection_pool().acquire().await;
         let mut session =
             session.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?.detach();
         for statement in [
             format!("CREATE TABLE IF NOT EXISTS {LOCK_TABLE} (id INT8 PRIMARY KEY, held_at TIMESTAMPTZ)"),
-            // Milliseconds: v20.x takes no units. Set after CREATE TABLE: since v24.3 the timeout
-            // also counts the wait for the schema change's job.
+            // Milliseconds: v20.x takes no units. After CREATE TABLE, because since v24.3 the
+            // timeout covers the schema change's job.
             "SET statement_timeout = 5000".to_owned(),
             "BEGIN".to_owned(),
             format!("UPSERT INTO {LOCK_TABLE} (id, held_at) VALUES (1, now())"),

@@ -7,7 +7,7 @@ migration!(Migration, accounts);
 fn accounts(server: Server) -> Object {
     let table = Table::create()
         .table("accounts")
-        // The app chooses ids: sequential ids would send every insert to one range of CockroachDB.
+        // Chosen by the app: sequential ids would send every insert to one range of CockroachDB.
         .col(ColumnDef::new("id").big_integer().not_null().primary_key())
         .col(ColumnDef::new("balance").big_integer().not_null())
         .col(ColumnDef::new("opening_balance").big_integer().not_null())

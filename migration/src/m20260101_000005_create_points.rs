@@ -8,7 +8,7 @@ fn points(server: Server) -> Object {
     let mut id = ColumnDef::new("id");
     match server {
         Server::Sqlite | Server::Postgres => id.big_integer().auto_increment(),
-        // v20.x cannot parse IDENTITY; newer versions back it with a sequence, which is one hot row.
+        // v20.x has no IDENTITY; newer versions back it with a sequence, one hot row.
         Server::Cockroach => id.big_integer().default(Expr::cust("unique_rowid()")),
     };
     let table = Table::create()

@@ -1,8 +1,7 @@
-//! A table or an index that a migration creates, and the check that an existing object is that one.
+//! The table or index that a migration creates.
 //!
 //! `IF [NOT] EXISTS` lets a migration run again that was killed before it was recorded. Alone it
-//! would adopt, or drop, another program's table of the same name, so `create` and `drop` compare
-//! the columns first.
+//! would adopt or drop another program's table, so `create` and `drop` compare the columns first.
 
 use std::fmt;
 
@@ -21,7 +20,6 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// The name of a table; `None` for an index.
     pub(crate) fn table_name(&self) -> Option<String> {
         match self {
             Self::Table(table) => Some(name_of(table)),
@@ -30,7 +28,6 @@ impl Object {
     }
 }
 
-/// Creates the object if it does not exist.
 pub(crate) async fn create(manager: &SchemaManager<'_>, object: fn(Server) -> Object) -> Result<(), DbErr> {
     let server = server(manager).await?;
     let object = object(server);
@@ -42,8 +39,8 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, object: fn(Server) -> Ob
             manager.create_index(index).await?;
         }
     }
-    // CockroachDB v20.x hides a table without rights on it from the catalog; its creator has all
-    // rights. Since v26.1 the catalog may be cached, so read the table itself.
+    // CockroachDB v20.x hides tables without rights from the catalog, and since v26.1 the catalog
+    // may be cached, so read the table itself.
     if let (Server::Cockroach, Some(table)) = (server, object.table_name()) {
         let sql = format!("SELECT 1 FROM \"{table}\" WHERE false");
         match manager.get_connection().execute_unprepared(&sql).await {
@@ -56,7 +53,6 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, object: fn(Server) -> Ob
     Ok(())
 }
 
-/// Drops the object if it exists.
 pub(crate) async fn drop(manager: &SchemaManager<'_>, object: fn(Server) -> Object) -> Result<(), DbErr> {
     let server = server(manager).await?;
     let object = object(server);
@@ -65,7 +61,7 @@ pub(crate) async fn drop(manager: &SchemaManager<'_>, object: fn(Server) -> Obje
         Object::Table(table) => {
             manager.drop_table(Table::drop().table(name_of(&table)).if_exists().take()).await
         }
-        // CockroachDB allows indexes of the same name on several tables.
+        // On CockroachDB several tables may have an index of this name.
         Object::Index { name, table, .. } if server == Server::Cockroach => {
             let sql = format!("DROP INDEX IF EXISTS \"{table}\"@\"{name}\"");
             manager.get_connection().execute_unprepared(&sql).await.map(|_| ())
@@ -76,11 +72,7 @@ pub(crate) async fn drop(manager: &SchemaManager<'_>, object: fn(Server) -> Obje
     }
 }
 
-/// Fails if another object has the name.
-///
-/// # Errors
-///
-/// [`DbErr::Migration`] says what exists and what to do; otherwise the database's error.
+/// Fails with [`DbErr::Migration`] if another object has the name.
 pub(crate) async fn check_name(
     connection: &impl ConnectionTrait,
     server: Server,
@@ -132,7 +124,7 @@ fn difference_of_index(existing: Option<Existing>, column: &str) -> Option<Strin
     }
 }
 
-/// The columns of a table, in the notation of the server's catalog.
+/// The columns in the notation of the server's catalog.
 fn columns(table: &TableCreateStatement, server: Server) -> Vec<Column> {
     let column = |column: &ColumnDef| {
         let mut type_name = String::new();

@@ -22,8 +22,8 @@ pub(crate) trait OneObject: MigrationTrait {
     fn object(&self, server: Server) -> Object;
 }
 
-/// `migration!(Migration, object)` declares the struct `Migration`, named after its file. Its `up` creates what the
-/// function `object(Server) -> Object` returns, its `down` drops it.
+/// `migration!(Migration, object)` declares a migration named after its file that creates what
+/// `object(Server) -> Object` returns.
 macro_rules! migration {
     ($name:ident, $object:ident) => {
         #[derive(DeriveMigrationName)]
@@ -37,7 +37,7 @@ macro_rules! migration {
 
         #[sea_orm_migration::async_trait::async_trait]
         impl MigrationTrait for $name {
-            // CockroachDB has no schema changes in a transaction; on the others the command has one already.
+            // The command has a transaction where the server allows one.
             fn use_transaction(&self) -> Option<bool> {
                 Some(false)
             }

@@ -1,4 +1,4 @@
-//! Executes one command: takes the lock, repeats the command while another session is in the way.
+//! Executes a command, and repeats it while another session is in the way.
 
 use std::time::{Duration, Instant};
 
@@ -46,14 +46,14 @@ pub async fn run<M: MigratorTrait>(database: &Database, command: Command) -> Res
     unreachable!("the loop ends with its last attempt")
 }
 
-/// Checks the database before anything is changed, then takes the lock.
+/// Checks the database, then takes the lock.
 async fn attempt_once<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, Error> {
     if !task.has_begun() {
         // `fresh` also drops tables that no migration knows.
         if task.command != Command::Fresh {
             let selected = task.command.selected(state::status_of::<M>(database).await?);
             if selected.is_empty() && task.command != Command::Refresh {
-                // Nothing to write: needs neither the lock nor the right to create.
+                // Needs neither the lock nor the right to create.
                 return Ok(Report::default());
             }
             refuse_standby(database)?;
@@ -73,7 +73,7 @@ fn refuse_standby(database: &Database) -> Result<(), Error> {
     if database.is_standby { Err(Error::Standby) } else { Ok(()) }
 }
 
-/// The tables that [`Command::Fresh`] would drop, whoever created them.
+/// The tables that [`Command::Fresh`] would drop.
 ///
 /// # Errors
 ///

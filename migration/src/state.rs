@@ -1,4 +1,4 @@
-//! The applied migrations, read without writing: needs no right but SELECT.
+//! The applied migrations. Reading them needs no right but SELECT.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub fn total() -> usize {
     Migrator::migrations().len()
 }
 
-/// Every migration in order, none applied: the [`status`] of a database that does not exist.
+/// The [`status`] of a database that does not exist.
 #[must_use]
 pub fn unapplied() -> Vec<(String, bool)> {
     Migrator::migrations().iter().map(|each| (each.name().to_owned(), false)).collect()
@@ -56,8 +56,8 @@ pub(crate) async fn status_of<M: MigratorTrait>(database: &Database) -> Result<V
 async fn recorded(database: &Database) -> Result<BTreeSet<String>, DbErr> {
     let connection = &database.connection;
     match answered(location::find(connection, database.server)).await? {
-        // SQLite has no error code for a missing table. A server is asked below: on CockroachDB v20.2
-        // the table may exist and be hidden from this user's catalog.
+        // SQLite has no error code for a missing table. A server is asked below: CockroachDB v20.2
+        // may hide the table from the catalog.
         Location::Nowhere if database.server == Server::Sqlite => return Ok(BTreeSet::new()),
         Location::Nowhere | Location::Current | Location::Behind { .. } => {}
         Location::Ambiguous { first, second } => return Err(DbErr::Migration(ambiguous(&first, &second))),
@@ -74,7 +74,7 @@ fn ambiguous(first: &str, second: &str) -> String {
     )
 }
 
-/// Fails with [`Error::Elsewhere`] if new tables would not go to the bank's schema.
+/// Fails if new tables would not go to the bank's schema.
 pub(crate) async fn check_search_path(database: &Database) -> Result<(), Error> {
     match answered(location::find(&database.connection, database.server)).await {
         Ok(Location::Behind { bank, current }) => Err(Error::Elsewhere { bank, current }),
@@ -83,8 +83,8 @@ pub(crate) async fn check_search_path(database: &Database) -> Result<(), Error> 
     }
 }
 
-/// Checks that each applied migration's object exists as the migration creates it, and that new
-/// tables would go to the bank's schema.
+/// Checks that applied migrations' objects are the bank's, and that new tables would go to its
+/// schema.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ pub(crate) async fn check_names(database: &Database, migrations: &[String]) -> R
     Ok(())
 }
 
-/// The names of the applied migrations. The table must exist.
+/// The applied migrations, if the table exists.
 pub(crate) async fn names<C: ConnectionTrait>(connection: &C) -> Result<BTreeSet<String>, DbErr> {
     let rows = seaql_migrations::Entity::find().all(connection).await?;
     Ok(rows.into_iter().map(|row| row.version).collect())

@@ -1,4 +1,4 @@
-//! Parameters of a URL: those that are used, those of libpq that need not be, and what is meant by others.
+//! URL parameters: those that are used, those of libpq that are ignored, and advice for the rest.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,12 @@ use sqlx::postgres::PgSslMode;
 
 use crate::ConnectError;
 
-/// What becomes of a parameter.
 pub(crate) enum Parameter {
-    /// It is the driver's, or ours.
+    /// The driver uses it.
     Used,
-    /// One of libpq's without which the session is what was asked for.
+    /// A libpq parameter that can be ignored: the session is as requested without it.
     Unused,
-    /// It would change something, and cannot; with what was meant.
+    /// A parameter that cannot be honoured, with advice.
     Refused(String),
 }
 
@@ -37,7 +36,7 @@ const USED: [&str; 18] = [
     "user",
 ];
 
-/// Those of libpq that are not used: which values are harmless, none named for all.
+/// Ignored libpq parameters, with the values that can be ignored; an empty list for all values.
 const UNUSED: [(&str, &[&str]); 22] = [
     ("channel_binding", &["disable", "prefer"]),
     ("client_encoding", &["auto", "utf8", "utf-8", "unicode"]),
@@ -63,8 +62,8 @@ const UNUSED: [(&str, &[&str]); 22] = [
     ("tcp_user_timeout", &[]),
 ];
 
-/// What stands for parameters that there are elsewhere, or that cannot be had.
-const MEANT: [(&str, &str); 30] = [
+/// Advice for parameters that other drivers have, or that cannot be honoured.
+const ADVICE: [(&str, &str); 30] = [
     ("channel_binding", "the driver binds no channel: leave it out and give sslmode=verify-full"),
     ("connection_limit", "give --pool N to the command"),
     ("currentschema", SEARCH_PATH),
@@ -103,7 +102,6 @@ const MEANT: [(&str, &str); 30] = [
 const SEARCH_PATH: &str = "write options=-c%20search_path=NAME";
 const NO_GSS: &str = "the driver has no GSSAPI: leave it out and give sslmode=verify-full";
 
-/// What becomes of a parameter of a server's URL.
 pub(crate) fn of(key: &str, value: &str) -> Parameter {
     if USED.contains(&key) || is_option(key) {
         return Parameter::Used;
@@ -114,11 +112,11 @@ pub(crate) fn of(key: &str, value: &str) -> Parameter {
         return Parameter::Unused;
     }
     let names =
-        USED.iter().chain(UNUSED.iter().map(|(name, _)| name)).chain(MEANT.iter().map(|(name, _)| name));
+        USED.iter().chain(UNUSED.iter().map(|(name, _)| name)).chain(ADVICE.iter().map(|(name, _)| name));
     Parameter::Refused(refusal(key, names.copied()))
 }
 
-/// Refuses a value that the driver would refuse without naming its parameter, or would repeat.
+/// Refuses a value for which the driver's error would omit the parameter or repeat the value.
 pub(crate) fn check_value(key: &str, value: &str) -> Result<(), ConnectError> {
     let (is_good, what) = match key {
         "sslmode" | "ssl-mode" => (
@@ -133,7 +131,6 @@ pub(crate) fn check_value(key: &str, value: &str) -> Result<(), ConnectError> {
     if is_good { Ok(()) } else { Err(ConnectError::bad_url(format!("its parameter `{key}` {what}"))) }
 }
 
-/// Refuses a parameter that a SQLite file's URL does not have.
 pub(crate) fn check_sqlite(key: &str) -> Result<(), ConnectError> {
     const SQLITE: [&str; 4] = ["cache", "immutable", "mode", "vfs"];
     if SQLITE.contains(&key) {
@@ -142,14 +139,14 @@ pub(crate) fn check_sqlite(key: &str) -> Result<(), ConnectError> {
     Err(ConnectError::bad_url(refusal(key, SQLITE.into_iter())))
 }
 
-/// In which words a parameter is refused: those of the name that is nearest.
+/// The refusal, with the advice for the most similar name.
 fn refusal<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
     let bare = |name: &str| name.to_lowercase().replace(['-', '_'], "");
     let asked = bare(key);
     let distance = |name: &&str| strsim::damerau_levenshtein(&bare(name), &asked);
-    // A longer name may be further from what was written. Of those that are as near the first counts.
+    // Among equals the first wins.
     let near = names.min_by_key(distance).filter(|name| distance(name) <= name.len() / 4);
-    let advice = near.map(|name| match MEANT.iter().find(|(it, _)| *it == name) {
+    let advice = near.map(|name| match ADVICE.iter().find(|(it, _)| *it == name) {
         Some((_, advice)) => (*advice).to_owned(),
         None if name == key => "leave it out".to_owned(),
         None => format!("write {name}"),
@@ -163,7 +160,7 @@ fn refusal<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
     format!("its parameter `{}` {what}: {advice}", shortened(key))
 }
 
-/// A name may be anything: as much of it as a name has, and only what a name is made of.
+/// The key, shortened and stripped: it may be part of a password.
 fn shortened(key: &str) -> String {
     key.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.[]".contains(*c)).take(40).collect()
 }
@@ -172,7 +169,6 @@ fn is_option(key: &str) -> bool {
     key.starts_with("options[") && key.ends_with(']')
 }
 
-/// Settings of a session that tell nothing secret.
 const HARMLESS_OPTIONS: [&str; 8] = [
     "cluster",
     "default_transaction_isolation",
@@ -188,7 +184,7 @@ const HARMLESS_OPTIONS: [&str; 8] = [
 pub(crate) fn is_harmless(key: &str, value: &str) -> bool {
     match key {
         "password" => false,
-        // The material may stand here itself.
+        // The value may be the key itself, not a file.
         "sslkey" | "ssl-key" | "sslcert" | "ssl-cert" | "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
             !value.contains("-----BEGIN")
         }

@@ -1,4 +1,4 @@
-//! Parsing a database URL. No error repeats any part of it that can be a password.
+//! Parses a database URL. No error repeats a part that may be a password.
 
 mod password;
 
@@ -17,10 +17,9 @@ const SCHEMES: &str = "sqlite://, cockroachdb://, postgres:// or postgresql://";
 
 const ENCODE: &str = "in a user or a password write / ? # @ % percent-encoded, as in %2F for /";
 
-/// A URL as it was understood.
+/// A parsed URL.
 pub(crate) struct Parsed {
     pub(crate) target: Target,
-    /// The URL without its secrets.
     pub(crate) shown: String,
     pub(crate) notes: Vec<String>,
 }
@@ -29,7 +28,6 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, ConnectError> {
     Err(ConnectError::bad_url(reason))
 }
 
-/// Parses a URL of any scheme that is known.
 pub(crate) fn address(url: &str) -> Result<Parsed, ConnectError> {
     let url = url.trim();
     if url.is_empty() {
@@ -74,7 +72,7 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
     check_text(text)?;
     let mut url = Url::parse(text)
         .map_err(|error| ConnectError::bad_url(format!("it cannot be parsed ({error}); {ENCODE}")))?;
-    // Then what was meant for the user and the password may be anywhere.
+    // Then the user and the password may be in any part.
     let has_strayed = !authority(text).contains('@') && text.contains('@');
     if url.path().trim_matches('/').is_empty() {
         return bad(if has_strayed {
@@ -93,13 +91,12 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
     Ok(Parsed { target: Target::Wire { options, tls }, shown: shown.into(), notes })
 }
 
-/// What stands between `//` and the first of `/`, `?`, `#`.
 fn authority(text: &str) -> &str {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// Refuses what the parser would take for something else: the rest of a password for a path, two hosts for one.
+/// Refuses text that the parser would misread: a password's rest as a path, two hosts as one.
 fn check_text(text: &str) -> Result<(), ConnectError> {
     let Some((_, rest)) = text.split_once("://") else {
         return bad("two slashes follow its scheme, as in postgres://user@host:5432/bank");
@@ -129,8 +126,8 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
 const SEVERAL_HOSTS: &str =
     "it names several hosts, and one is taken: name one, or a load balancer in front of them";
 
-/// Refuses parameters that are unknown; returns what to say of those that are not used. `may_be_password`: whether a
-/// parameter can be the rest of a password.
+/// Refuses unknown parameters; returns warnings for ignored ones. `may_be_password`: a parameter
+/// may be part of a password.
 fn check_parameters(url: &Url, may_be_password: bool) -> Result<Vec<String>, ConnectError> {
     let mut unused = Vec::new();
     for (key, value) in url.query_pairs() {
@@ -152,8 +149,8 @@ fn check_parameters(url: &Url, may_be_password: bool) -> Result<Vec<String>, Con
     })
 }
 
-/// The URL as the driver understands it: it knows no CockroachDB, which speaks PostgreSQL's protocol, no brackets around
-/// an address of IPv6, and warns of what it does not use.
+/// The URL for the driver, which does not know the scheme `cockroachdb` or brackets around an IPv6
+/// address, and logs a warning for each parameter that it ignores.
 fn driver_options(mut url: Url) -> Result<PgConnectOptions, ConnectError> {
     let mut pairs: Vec<(String, String)> = url
         .query_pairs()
@@ -181,7 +178,7 @@ fn driver_options(mut url: Url) -> Result<PgConnectOptions, ConnectError> {
         .map_err(|error| ConnectError::bad_url(reason(&error)))
 }
 
-/// A configuration error's own words: they name the parameter, never the URL.
+/// A configuration error's text, which names the parameter but not the URL.
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(inner) => inner.to_string(),

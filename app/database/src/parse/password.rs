@@ -1,4 +1,4 @@
-//! Passwords: hidden in the URL that is shown, and the password file that libpq would ignore.
+//! Hides passwords in the displayed URL, and warns of an unreadable password file.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -7,10 +7,9 @@ use url::Url;
 
 use crate::parameter;
 
-/// Takes the password out of the authority, and out of the query every value that is not known to be harmless.
+/// Replaces the password, and every parameter value not known to be harmless.
 pub(super) fn hide(url: &mut Url) {
     if url.password().is_some() {
-        // A URL with a password has a host, so neither call can fail.
         let _ = url.set_password(Some("***"));
     }
     if url.query_pairs().any(|(key, value)| !parameter::is_harmless(&key, &value)) {
@@ -26,7 +25,7 @@ pub(super) fn hide(url: &mut Url) {
     }
 }
 
-/// The file of passwords, where the driver would look into it and does not, because others may read it.
+/// A warning if the driver ignores the password file because others may read it.
 pub(super) fn unread_file(url: &Url) -> Option<String> {
     let is_given = url.password().is_some()
         || url.query_pairs().any(|(key, _)| key == "password")
