@@ -1,4 +1,4 @@
-//! One connection through the proxy: its requests one by one, each answered before the next is looked at.
+//! One connection through the proxy. Each request is answered before the next is read.
 
 mod forged;
 
@@ -23,7 +23,7 @@ use forged::FORGED;
 
 type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
-/// Ends when either side does, or a fault has ended it.
+/// Runs until a side or a fault closes the connection.
 pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -64,7 +64,7 @@ pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shar
     }
 }
 
-/// The first message that is not about encryption, which is refused: what passes has to be readable.
+/// Reads the startup message, and refuses encryption, which could not be parsed.
 async fn startup(
     from_client: OwnedReadHalf,
     mut to_client: OwnedWriteHalf,
@@ -79,21 +79,21 @@ async fn startup(
     }
 }
 
-/// Every method that answers with `None` has ended the link.
+/// A method that returns `None` has closed the link.
 struct Link {
     number: u64,
     from_client: Frames,
     to_client: OwnedWriteHalf,
     from_server: Frames,
     to_server: OwnedWriteHalf,
-    /// Messages of the program that came before their turn.
+    /// The program's messages that arrived early.
     ahead: VecDeque<BytesMut>,
     prepared: HashMap<String, String>,
     transaction: u64,
-    /// The server's, as it last said: idle, in a transaction, in an aborted one.
+    /// The server's last transaction status.
     status: u8,
-    /// The program was told of an error in a transaction, and believes it is still in that transaction, aborted; the
-    /// server has none.
+    /// The program was told of an error and believes in an aborted transaction that the server does
+    /// not have.
     forged: bool,
     cut_idle: watch::Receiver<u64>,
     shared: Arc<Shared>,
@@ -107,7 +107,7 @@ impl Link {
                 Some(frame) => frame,
                 None => tokio::select! {
                     frame = self.from_client.next() => frame?.ok()?,
-                    // The server may close an idle session: it is then told at once.
+                    // Passes on the end of an idle session.
                     frame = self.from_server.next() => {
                         self.to_client.write_all(&frame?.ok()?).await.ok()?;
                         continue;
@@ -198,22 +198,22 @@ impl Link {
         self.to_server.write_all(&request.bytes).await.ok()
     }
 
-    /// The whole answer, kept from the program.
+    /// The whole answer, not passed on.
     async fn answer(&mut self) -> Option<BytesMut> {
         let answer = collect(&mut self.from_server).await?;
         self.status = answer.last().copied().unwrap_or(b'I');
         Some(answer)
     }
 
-    /// Passes the answer on as it comes; what the program sends meanwhile waits, unless it belongs to the same
-    /// request: a password, the data of a COPY.
+    /// Passes on the answer. Queues the program's messages, unless they belong to this request (a
+    /// password, COPY data).
     async fn pass_answer(&mut self) -> Option<()> {
         loop {
             tokio::select! {
                 frame = self.from_server.next() => {
                     let mut came = frame?.ok()?;
                     let mut last = came.first().copied();
-                    // What came together goes together.
+                    // Messages that arrived together are passed on together.
                     while last != Some(READY_FOR_QUERY)
                         && let Some(Some(frame)) = self.from_server.next().now_or_never()
                     {
@@ -238,7 +238,7 @@ impl Link {
         }
     }
 
-    /// Holds the request, then lets it and its answer go, to whoever is still there.
+    /// Delays the request, then passes on its answer.
     async fn stall(&mut self, request: &Request, delay: Duration) -> Option<()> {
         let answer = {
             let _late = Late::new(&self.shared);

@@ -13,18 +13,17 @@ use super::request::Request;
 type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 type Play = Box<dyn FnMut(&Request) -> Option<Played> + Send>;
 
-/// What the links of a proxy have in common.
 #[derive(Default)]
 pub(super) struct Shared {
     plan: Mutex<Option<Plan>>,
     play: Mutex<Option<Play>>,
     pub(super) connections: AtomicU64,
     pub(super) transactions: AtomicU64,
-    /// How many requests are on their way late.
+    /// The number of requests being delivered late.
     pub(super) late: watch::Sender<usize>,
-    /// How often the idle connections were cut.
+    /// How often idle connections were cut.
     pub(super) cut_idle: watch::Sender<u64>,
-    /// When connections that have gone silent are closed.
+    /// Closes the silent connections.
     pub(super) settled: CancellationToken,
 }
 
@@ -44,7 +43,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Counts one request as late while it lives.
+/// Counts a late request until dropped.
 pub(super) struct Late(Arc<Shared>);
 
 impl Late {

@@ -1,4 +1,4 @@
-//! Errors that the proxy answers in the server's place.
+//! Errors that the proxy answers in place of the server.
 
 use tokio::io::AsyncWriteExt;
 
@@ -6,18 +6,17 @@ use super::super::frame;
 use super::super::request::{Kind, Request};
 use super::Link;
 
-/// The message of a forged error.
 pub(super) const FORGED: &str = "forged by the fault proxy";
 
 impl Link {
-    /// Ends the server's transaction and answers with an error, which so is true.
+    /// Aborts the server's transaction, then answers with an error, which is thus true.
     pub(super) async fn forge(&mut self, request: &Request, code: &str, message: &str) -> Option<()> {
         let was_open = self.status != b'I';
         if was_open {
             self.to_server.write_all(&frame::query("ROLLBACK")).await.ok()?;
             self.answer().await?;
         }
-        // A COMMIT that fails ends the transaction for the program too.
+        // A failed COMMIT also ends the transaction for the program.
         self.forged = was_open && !request.commits();
         self.tell_error(code, message, if self.forged { b'E' } else { b'I' }).await
     }
@@ -27,7 +26,7 @@ impl Link {
         self.to_client.write_all(&answer).await.ok()
     }
 
-    /// Answers for the server in a transaction that it no longer has, as it would in an aborted one.
+    /// Answers like a server in an aborted transaction, which the server no longer has.
     pub(super) async fn answer_in_forged(&mut self, request: &Request) -> Option<()> {
         let ends = request.commits() || request.text.trim().eq_ignore_ascii_case("ROLLBACK");
         if ends {
@@ -38,7 +37,7 @@ impl Link {
         if request.kind == Kind::Other {
             self.deliver(request).await?;
             let answer = self.answer().await?;
-            // What the server calls idle is an aborted transaction to the program.
+            // Idle to the server, aborted to the program.
             let told = [&answer[..answer.len() - 1], b"E"].concat();
             return self.to_client.write_all(&told).await.ok();
         }
