@@ -27,8 +27,8 @@ impl FaultyDisk {
         Self { file, variables: Vec::new() }
     }
 
-    /// `count` calls of `fsync` fail with EIO, starting with the `first` (from 1); `None` for all
-    /// later ones.
+    /// From the `first` call of `fsync` on (counted from 1), `count` calls fail with EIO; without
+    /// `count`, all.
     #[must_use]
     pub fn failing_to_sync(self, first: u32, count: Option<u32>) -> Self {
         self.with("FAULTY_DISK_SYNC", format!("{first}:{}", count.unwrap_or(0)))

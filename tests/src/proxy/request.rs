@@ -44,7 +44,7 @@ impl Request {
         Self { connection, transaction, kind, text, parameters, bytes }
     }
 
-    /// Whether it is a COMMIT, alone or followed by a write to the log.
+    /// Whether it commits, alone or at the end of a message.
     #[must_use]
     pub fn commits(&self) -> bool {
         self.starts_with("COMMIT") || self.text.ends_with("; COMMIT")

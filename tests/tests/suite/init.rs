@@ -1,4 +1,4 @@
-//! The database and its user, made by an administrator: what the user may do then, and what is told.
+//! `init`: the database, its user, the user's rights, refusals.
 
 mod password;
 mod rights;
@@ -41,7 +41,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A database and a user that nobody else has, and the administrator's own database beside them.
 struct Fresh {
     admin: TestDatabase,
     name: String,
@@ -54,7 +53,7 @@ impl Fresh {
         Self { admin, name }
     }
 
-    /// `init` as the administrator, or as another URL says.
+    /// Runs `init`.
     fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
         let mut init = command("seabank");
         init.args(["init", "--format", "json"]).args(more);
@@ -73,7 +72,7 @@ impl Fresh {
         scalar(&self.admin.connect().await, &sql).await == 1
     }
 
-    /// Takes both away again: servers that were there before stay.
+    /// Drops both: an existing server stays.
     async fn drop(self) {
         let database = self.admin.connect().await;
         let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
@@ -82,7 +81,7 @@ impl Fresh {
     }
 }
 
-/// A command that has ended.
+/// A finished command.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -138,11 +137,11 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Its tables come after the grants, and belong to somebody else.
+    // Tables created after the grants, by somebody else.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
-    // And those that were there before.
+    // And tables created before.
     let again = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     fresh.drop().await;
@@ -191,7 +190,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
     assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
 }
 
-/// Names that only quotes make good, in a server that is thrown away: they are not the run's own.
+/// Names that need quotes, on its own server: they are not unique.
 async fn words_of_sql_are_good_names(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let admin = own.bank().await;

@@ -1,4 +1,4 @@
-//! The schema: applied, rolled back, applied by several at once, and refused in one line.
+//! Migrations: applied, rolled back, concurrent, refused.
 
 mod refused;
 
@@ -48,7 +48,7 @@ fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a command that fails; gives its one line.
+/// Runs a failing command; returns its one line.
 fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
     let started = Instant::now();
     let output = test.migration().args(arguments).output().expect("it runs");
@@ -137,7 +137,7 @@ async fn every_command_restores_the_schema(server: &TestServer) {
     is_complete(&test).await;
 }
 
-/// What `sea-orm-cli migrate` passes on, in its order.
+/// As `sea-orm-cli migrate` passes them.
 async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     let test = server.empty_database().await;
     migrate(&test, &["up", "-n", "2", "-s", "public"]);
@@ -188,7 +188,7 @@ async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
         let test = server.empty_database().await;
         let mut killed = test.spawn("migration", &["up"]);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        // It may have ended by itself.
+        // It may have finished.
         let _ = killed.kill();
         killed.wait().expect("it ends");
         migrate(&test, &["up"]);
@@ -196,7 +196,7 @@ async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
     }
 }
 
-/// On CockroachDB a change is committed before it is recorded.
+/// CockroachDB commits a change before it is recorded.
 async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
@@ -220,7 +220,7 @@ async fn what_may_not_be_is_refused_by_the_schema(server: &TestServer) {
     for refused in [
         "UPDATE accounts SET balance = -1 WHERE id = 1".to_owned(),
         "UPDATE accounts SET opening_balance = -1 WHERE id = 1".to_owned(),
-        // On SQLite this would become a REAL that is larger than any balance.
+        // SQLite would store a huge REAL.
         "UPDATE accounts SET balance = 9223372036854775807 + balance WHERE id = 1".to_owned(),
         "UPDATE accounts SET balance = 'much' WHERE id = 1".to_owned(),
         "INSERT INTO accounts (id, balance, opening_balance) VALUES (1, 0, 0)".to_owned(),
@@ -246,11 +246,11 @@ async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
     let database = test.connect_for_analysis().await;
     migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
     insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
-    // It is the same schema under the same names, as far as the app looks.
+    // The same schema and names, to the app.
     assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
 }
 
-/// The driver would warn of it, in colour.
+/// The driver would log a warning.
 async fn a_slow_statement_is_not_logged(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;

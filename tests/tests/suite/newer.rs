@@ -1,5 +1,5 @@
-//! Newer versions of CockroachDB than there are here, played: their documented answers on the wire in the place of the real
-//! server's. `docs/compatibility.md` refers to these tests by name.
+//! Newer versions of CockroachDB, played: a proxy sends their documented answers.
+//! `docs/compatibility.md` refers to these tests by name.
 
 mod limits;
 mod schema;
@@ -50,7 +50,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Settings that only newer servers know.
+/// Settings of newer servers only.
 const NEWER: [&str; 5] = [
     "allow_unsafe_internals",
     "autocommit_before_ddl",
@@ -59,11 +59,11 @@ const NEWER: [&str; 5] = [
     "plan_cache_mode",
 ];
 
-/// The v26.2 that the real server is played as.
+/// The version played.
 const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
 
-/// A proxy before a database's server, and its URL there: it says that it is v26.2, takes that version's settings, and answers
-/// as `answer` says where that says anything.
+/// A proxy that plays v26.2, and its URL. It accepts v26.2's settings, and answers as `answer`
+/// says.
 pub(crate) async fn newer(
     test: &TestDatabase,
     mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
@@ -101,7 +101,7 @@ fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value
     (output, answer)
 }
 
-/// The one line of a command that fails with this code.
+/// The error line.
 fn line(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -116,7 +116,7 @@ fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
 
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
 
-/// v26.1: whoever does not ask for them is refused the internals, root too.
+/// v26.1 denies `crdb_internal` unless the session asks, even to root.
 async fn internals_that_are_closed_are_opened(server: &TestServer) {
     let test = server.database().await;
     let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
@@ -138,13 +138,13 @@ async fn internals_that_are_closed_are_opened(server: &TestServer) {
         let found = answer["checks"].as_array().and_then(|all| all.iter().find(|it| it["check"] == check));
         assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
     }
-    // The harness' own sessions open them, too.
+    // So do the harness's sessions.
     let options = Options { internals: true, ..Options::default() };
     let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
-/// The setting is refused, or undone on the way: no administrator sees more.
+/// The setting is refused or reset.
 async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
@@ -159,7 +159,7 @@ async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
     assert!(!told.contains("look once as an administrator"), "{told}");
 }
 
-/// v23.1 keeps 4 h, where those before keep 25; here it is ten minutes.
+/// v23.1 keeps 4 h of history, earlier versions 25 h; here 10 min.
 async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -174,7 +174,7 @@ async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     }
 }
 
-/// v25.2 makes generic plans. The played server's is that of a scan.
+/// v25.2 has generic plans. Here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
     assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
@@ -198,7 +198,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     assert!(scans(Server::Cockroach, &plan) && forced.load(Ordering::Relaxed), "{plan:?}");
 }
 
-/// v26.1: one statistics job a table, the server's own included.
+/// v26.1: one statistics job per table, automatic ones included.
 async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     let test = server.database().await;
     let sent = Arc::new(AtomicUsize::new(0));
@@ -220,7 +220,7 @@ async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     assert_eq!(sent.load(Ordering::Relaxed), 7);
 }
 
-/// A server that does not know a setting is asked by the probe, and by no other session.
+/// Only the probe tries it.
 async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     let test = server.database().await;
     let offered = Arc::new(AtomicUsize::new(0));
@@ -241,6 +241,6 @@ async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     for _ in 0..4 {
         sessions.push(pool.acquire().await.expect("a session"));
     }
-    // With all others, and alone.
+    // With the others, and alone.
     assert_eq!(offered.load(Ordering::Relaxed), 2);
 }

@@ -1,4 +1,5 @@
-//! Tables of other programs under the bank's names, and schemas that hide the bank: nothing of theirs is taken or dropped.
+//! Other programs' objects with the bank's names, and schemas that hide the bank: nothing foreign
+//! is used or dropped.
 
 mod search_path;
 
@@ -31,7 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// How a command ended, and what it said in one line.
+/// A command's exit code and its one line.
 fn one_line(output: &Output) -> (Option<i32>, String) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -52,7 +53,6 @@ fn succeeds(test: &TestDatabase, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// It is refused with exit code 1 and a line that has these words in it.
 fn is_refused(test: &TestDatabase, arguments: &[&str], words: &[&str]) {
     let (code, line) = one_line(&migration(test, arguments));
     assert_eq!(code, Some(1), "{arguments:?}: {line}");
@@ -65,7 +65,7 @@ async fn count(database: &Database, table: &str) -> i64 {
     scalar(database, &format!("SELECT count(*) FROM {table}")).await
 }
 
-/// The bank's tables that are there, whoever made them.
+/// The existing tables with the bank's names.
 async fn tables(database: &Database) -> Vec<&'static str> {
     let mut there = Vec::new();
     for table in ["accounts", "transfers", "points", "batches"] {
@@ -76,7 +76,7 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
-/// A session on a database that another program has made: SQLite's file is in the mode that it comes in.
+/// Another program's database, with SQLite's default journal mode.
 async fn theirs(test: &TestDatabase) -> Database {
     if test.server == Server::Sqlite {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
@@ -87,7 +87,7 @@ async fn theirs(test: &TestDatabase) -> Database {
     test.connect_for_analysis().await
 }
 
-/// The bytes of the file, on SQLite.
+/// The SQLite file's bytes.
 fn whole_file(test: &TestDatabase) -> Vec<u8> {
     if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
 }
@@ -126,7 +126,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
         assert_eq!(tables(&database).await, [table], "nothing else was made");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
-            // Nothing is recorded, so nothing is rolled back; what `refresh` applies is refused.
+            // Nothing is recorded to roll back.
             assert_eq!(
                 migration(&test, arguments).status.success(),
                 arguments[0] != "refresh",
@@ -147,7 +147,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// CockroachDB v20.x shows nobody a table that they have no right on.
+/// CockroachDB v20.x hides tables without rights.
 async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
@@ -189,7 +189,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
     execute(&database, "CREATE TABLE theirs (source_id BIGINT)").await;
     execute(&database, "CREATE INDEX transfers_source_id_idx ON theirs (source_id)").await;
     if server.server == Server::Cockroach {
-        // An index's name is its table's there.
+        // There, index names are unique per table only.
         succeeds(&test, &["up"]);
         succeeds(&test, &["reset"]);
         execute(&database, "SELECT 1 FROM theirs@transfers_source_id_idx").await;
@@ -199,7 +199,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// As an older version of this program has recorded it, or somebody has made it since.
+/// As recorded by an older version.
 async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;

@@ -1,4 +1,4 @@
-//! `sea-orm-retry` on pools as SeaORM makes them, with settings that nobody chose for it.
+//! `sea-orm-retry` on SeaORM's pools with default settings.
 #![allow(clippy::disallowed_methods, reason = "a nested begin of a Tx is a savepoint")]
 
 mod ddl;
@@ -55,7 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// A database with `log (id, note)` and a pool on it as SeaORM makes it.
+/// A table `log (id, note)` and SeaORM's pool.
 pub(crate) struct Log {
     pub(crate) test: TestDatabase,
     pub(crate) db: DatabaseConnection,
@@ -79,7 +79,7 @@ impl Log {
     }
 }
 
-/// A pool by SeaORM's own means.
+/// SeaORM's pool.
 pub(crate) async fn open(url: &str, connections: u32) -> DatabaseConnection {
     let url = url.replacen("cockroachdb://", "postgres://", 1);
     let mut options = ConnectOptions::new(url);
@@ -115,7 +115,7 @@ async fn a_pool_conforms(server: &TestServer) {
     sea_orm_retry::testing::conformance(&log.db, &log.runner).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// That the suite can fail: below SERIALIZABLE there is write skew.
+/// Shows that the suite can fail.
 async fn a_weaker_isolation_does_not_conform(server: &TestServer) {
     let log = Log::new(server, 4).await;
     let weak = log.runner.under(Policy { isolation: Isolation::ReadCommitted, ..Policy::default() });
@@ -141,7 +141,7 @@ async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) 
     }
 }
 
-/// Each reads what the other writes: one must be tried again, or both would see a log without the other's entry.
+/// Each transaction reads what the other writes, so one must be retried.
 async fn write_skew_is_tried_again(server: &TestServer) {
     let log = Log::new(server, 4).await;
     let both_have_read = Barrier::new(2);
@@ -182,7 +182,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
                     Err(error) => return Err(error),
                 }
                 let found = scalar(tx, &format!("SELECT id FROM tag WHERE name = {name}")).await;
-                // Younger than the snapshot: it is there, and not to be seen.
+                // Newer than the snapshot: it exists and is invisible.
                 let tag = found.map_err(|error| match error {
                     DbErr::RecordNotFound(_) => tx.again("the tag is not visible yet"),
                     error => error,
@@ -202,7 +202,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
     }
 }
 
-/// An error that the server gives whenever it is asked to.
+/// A statement that fails with a serialization failure.
 fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -220,7 +220,7 @@ async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &Test
         insert(tx, 1).await?;
         let nested = tx.begin().await?;
         if tx.attempt() < 4 {
-            // The body swallows it, and all of it begins anew nevertheless.
+            // The whole attempt is retried although the body ignores the error.
             let _ = nested.execute_unprepared(serialization_failure(server.server)).await;
             let _ = nested.rollback().await;
         } else {

@@ -1,4 +1,4 @@
-//! The closure on real servers: what it promises of errors, cancellation, connections and lost answers.
+//! The retrying closure on real servers.
 
 mod connection;
 
@@ -46,9 +46,9 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A database with `log (id)`, and a runner on it.
+/// A table `log (id)`, and a runner.
 pub(crate) struct Log {
-    // Dropped with its database when the test ends.
+    // Dropped with its database.
     _bank: TestDatabase,
     pub(crate) database: Database,
     pub(crate) runner: Runner,
@@ -145,7 +145,7 @@ async fn transaction_control_in_raw_text_is_refused(server: &TestServer) {
             })
             .await
             .expect_err(sql);
-        // Several statements in one text are the server's own to refuse, but on SQLite.
+        // SQLite does not refuse several statements in one prepared text.
         let by_server = matches!(&error, Error::Database { error, .. }
             if matches!(database::sqlstate(error).as_deref(), Some("42601" | "42P14")));
         assert_eq!(by_server, sql.contains(';') && server.server != Server::Sqlite, "{error}");
@@ -181,7 +181,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
                 let slow = tx.execute_unprepared(slow);
                 assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err(), "too fast");
             }
-            // The body knows of no error, and yet the first attempt cannot be believed.
+            // The body does not know of the error, but the attempt must fail.
             Ok::<_, DbErr>(())
         })
         .await
@@ -214,7 +214,7 @@ async fn a_body_runs_in_a_task_with_captured_references(server: &TestServer) {
     assert_eq!(log.count().await, 8);
 }
 
-/// An error that the server gives whenever it is asked to.
+/// A statement that fails with a serialization failure.
 pub(crate) fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -241,7 +241,7 @@ async fn attempts_are_bounded(server: &TestServer) {
     assert_eq!(log.runner.counts().retries_by_sqlstate["40001"], 2);
 }
 
-/// Each reads what the other writes: one must be tried again, or both would see a log without the other's entry.
+/// Each transaction reads what the other writes, so one must be retried.
 async fn write_skew_is_tried_again(server: &TestServer) {
     let log = Log::new(server).await;
     let both_have_read = Barrier::new(2);

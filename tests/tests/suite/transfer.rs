@@ -1,4 +1,4 @@
-//! Transfers: every outcome in both styles, each id applied at most once.
+//! Transfers: every outcome in each style; each id is applied at most once.
 #![expect(clippy::print_stdout, reason = "the retries of many at once are to be seen")]
 
 mod lost;
@@ -42,7 +42,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const ID: Uuid = Uuid::from_u128(1);
 
-/// A bank with accounts 1 (100), 2 (50), 3 (1) and 4 (as much as there can be).
+/// Accounts 1 (100), 2 (50), 3 (1) and 4 (the maximum).
 struct Fixture {
     _test: TestDatabase,
     database: Database,
@@ -114,7 +114,7 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
         fixture.transfer(style, order(ID, 1, 2, None)).await.expect("half of 100");
         let before = everything(&fixture.database).await;
         let (source, target) = (AccountId(1), AccountId(2));
-        // What is left out agrees with whatever is recorded, even where it would be drawn otherwise now.
+        // Omitted fields match any record, even if a new draw would differ.
         for again in [
             order(ID, 1, 2, None),
             order(ID, 1, 2, Some(50)),
@@ -144,7 +144,7 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
             (order(ID, 3, 2, Some(5)), Field::Source, 1),
             (order(ID, 1, 4, Some(5)), Field::Target, 2),
             (order(ID, 1, 2, Some(6)), Field::Amount, 5),
-            // The id is looked at first.
+            // The id is checked first.
             (order(ID, 1, 1, Some(5)), Field::Target, 2),
             (order(ID, 9, 2, Some(5)), Field::Source, 1),
             (order(ID, 1, 2, Some(i64::MAX)), Field::Amount, 5),
@@ -158,7 +158,6 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
 
 async fn every_refusal_changes_nothing(server: &TestServer) {
     every_refusal_leaves(server, Fixture::new).await;
-    // Then nothing but the transfer itself sees that an account is missing.
     let without = async |server: &TestServer| Fixture::on(server.database_without_foreign_keys().await).await;
     every_refusal_leaves(server, without).await;
 }
@@ -198,13 +197,13 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
             (order(ID, 9, 9, Some(1)), Refusal::SameAccount(AccountId(9))),
             (order(ID, 8, 9, Some(1)), Refusal::UnknownAccount(AccountId(8))),
             (order(ID, 3, 9, Some(i64::MAX)), Refusal::UnknownAccount(AccountId(9))),
-            // It has 1: half of that would be nothing.
+            // Half of its balance, 1, rounds to 0.
             (order(ID, 3, 9, None), Refusal::UnknownAccount(AccountId(9))),
             (
                 order(ID, 3, 4, Some(i64::MAX)),
                 Refusal::InsufficientFunds { account: AccountId(3), amount: too_much },
             ),
-            // It has 100: enough once, and what is left would not be enough again.
+            // Its balance, 100, is enough once only.
             (
                 order(ID, 1, 4, Some(60)),
                 Refusal::BalanceOverflow {
@@ -218,8 +217,8 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
     }
 }
 
-/// A transfer that finds an account locked waits in the server's queue, and is not refused by what the one before it wrote. EXPLAIN
-/// does not tell: v22.1 shows the lock, and leaves it out where nobody asks for the balance that it would read.
+/// A transfer waits in the server's lock queue, and does not fail on the previous one's write.
+/// EXPLAIN does not show the lock: v22.1 omits it.
 async fn a_transfer_waits_for_its_accounts_before_it_reads_anything(server: &TestServer) {
     for style in [Style::Builder, Style::Orm] {
         for (share, held) in [(Some(30), 1), (Some(30), 2), (None, 1), (None, 2)] {

@@ -1,4 +1,4 @@
-//! The new user's password: read from a file or a prompt, never shown.
+//! The new user's password is never shown.
 
 use std::fs::File;
 use std::process::Command;

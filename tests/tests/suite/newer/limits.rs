@@ -1,4 +1,4 @@
-//! Limits of newer versions: the transaction's deadline, and throttling without a licence.
+//! Limits of newer versions: COPY's timeout, and throttling without a licence.
 
 use database::Server;
 use sea_orm_retry::Policy;
@@ -9,7 +9,7 @@ use crate::books::seed;
 
 use super::{error, line, newer, seabank};
 
-/// v23.1: COPY obeys the limit of a statement.
+/// v23.1: the statement timeout covers COPY.
 pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer_copy(&test, server.server).await;
@@ -32,7 +32,7 @@ pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &T
     assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &6000.into()), "{answer}");
 }
 
-/// Six thousand rows are too many for the limit.
+/// Six thousand rows exceed the limit.
 pub(super) async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, String) {
     let answer = |request: &Request| {
         let copies = request.text.starts_with("COPY ");
@@ -50,7 +50,7 @@ pub(super) async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, S
 pub(super) const UNLICENSED: &str =
     "No license installed. The maximum number of concurrently open transactions has been reached.";
 
-/// v24.3: several nodes without a licence, seven days after they became a cluster.
+/// v24.3: several nodes without a licence, after seven days.
 pub(super) async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
     let test = server.database().await;
     let bank = Bank::new(&test.connect().await, Policy::default());
@@ -72,7 +72,7 @@ pub(super) async fn a_cluster_without_a_licence_is_told_what_to_do(server: &Test
     }
     assert!(answer["error"].as_str().is_some_and(|error| !error.contains('\n')), "{answer}");
 
-    // Where even the first question is refused.
+    // Even the first query is refused.
     let proxy = test.proxy().await;
     proxy.play(|request| (request.text == "SELECT version()").then(|| error("XXC02", UNLICENSED)).flatten());
     let (output, _) = seabank(&test, &proxy.url(test.url()), &["accounts"]);

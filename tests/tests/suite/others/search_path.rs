@@ -1,4 +1,4 @@
-//! Other schemas of the search path, before and after the bank's.
+//! Other schemas of the search path.
 
 use database::Server;
 use tests::TestServer;
@@ -6,7 +6,7 @@ use tests::TestServer;
 use super::{count, is_refused, one_line, run, succeeds};
 use crate::books::execute;
 
-/// The schema that is named like the user comes first in the search path.
+/// The first schema of the search path is named after the user.
 pub(super) fn users_schema(server: &TestServer) -> &'static str {
     if server.server == Server::Cockroach { "root" } else { "postgres" }
 }
@@ -24,7 +24,7 @@ pub(super) async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer)
     }
     assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
     assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
-    // The bank is found where it is.
+    // The bank is found.
     test.seabank().arg("demo").assert().success();
     test.seabank().args(["accounts"]).assert().success();
     let examined = run(test.program("seabank"), &["doctor"]);
@@ -57,7 +57,7 @@ pub(super) async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
     }
 }
 
-/// The bank has a schema of its own, and another program the next one.
+/// The bank's schema comes first, another program's second.
 pub(super) async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;

@@ -1,4 +1,4 @@
-//! A transaction's connection: returned after an error, lost in the body, lost during COMMIT.
+//! A transaction's connection: returned, cancelled, lost.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,8 +14,7 @@ use tokio::sync::Barrier;
 use super::{Log, insert};
 use crate::books::tapped;
 
-/// A begin that is dropped half way must not leave an open transaction in the pool: there the next borrower's
-/// autocommitted insert would be seen by nobody else.
+/// An open transaction left in the pool would hide the next borrower's autocommitted insert.
 pub(super) async fn a_cancelled_begin_leaks_nothing(server: &TestServer) {
     const TIMES: i64 = 300;
     let log = Log::new(server).await;
@@ -23,8 +22,7 @@ pub(super) async fn a_cancelled_begin_leaks_nothing(server: &TestServer) {
     let mut begun = 0;
     for id in 0..TIMES {
         let cancelled = log.runner.run("cancelled", async |_: &Tx| Ok::<_, DbErr>(()));
-        // A timer has a resolution of a millisecond, and a file is quicker: half of them are cancelled as soon as they
-        // have begun to wait.
+        // A timer's 1 ms is too long for a file: half are cancelled at the first wait.
         let patience = async {
             if id % 2 == 0 {
                 tokio::time::sleep(Duration::from_micros(u64::try_from(id).expect("small") * 10)).await;
@@ -103,7 +101,7 @@ pub(super) async fn a_connection_lost_in_the_body_is_tried_again(server: &TestSe
     assert_eq!((tries.into_inner(), log.count().await), (2, 1));
 }
 
-/// As many as a lost node leaves in a pool that has lain idle.
+/// As after a lost node.
 pub(super) async fn connections_that_broke_while_idle_cost_no_attempt(server: &TestServer) {
     const CONNECTIONS: u32 = 8;
     let test = server.empty_database().await;
@@ -126,7 +124,7 @@ pub(super) async fn connections_that_broke_while_idle_cost_no_attempt(server: &T
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(database.connection.get_postgres_connection_pool().num_idle(), CONNECTIONS as usize);
     proxy.cut_idle();
-    // It cuts when it gets to it.
+    // Lets the proxy cut.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let select = runner.run("select", async |tx| tx.execute_unprepared("SELECT 1").await.map(drop)).await;
     select.expect("a new connection does");

@@ -28,8 +28,8 @@ pub(super) async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestSe
     }
 }
 
-/// The first attempt is lost before its COMMIT; before the second, the money is gone. The second proves that the first
-/// is dead, so the refusal may be believed.
+/// Attempt 1 loses its connection before COMMIT, then the money is spent. Attempt 2 proves that
+/// attempt 1 was rolled back.
 pub(super) async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
     for style in Style::on(server.server) {
         let fixture = Fixture::new(server).await;
@@ -52,11 +52,11 @@ pub(super) async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer)
             (Err(Error::Body(Refusal::InsufficientFunds { .. })), Ok(_)) => {
                 assert_eq!(fixture.recorded().await, [(1, 2, 100)], "{style:?}");
             }
-            // The pause is drawn, and may have been none.
+            // The random pause may have been zero.
             (Ok(_), Err(Error::Body(Refusal::InsufficientFunds { .. }))) => {
                 assert_eq!(fixture.recorded().await, [(1, 2, 60)], "{style:?}");
             }
-            // A statement that is late may be carried out yet, so nothing proves that it is not.
+            // A late statement may still be executed.
             (Err(Error::Unknown { .. }), Ok(_)) if style == Style::Single => {
                 assert_eq!(fixture.recorded().await, [(1, 2, 100)]);
             }

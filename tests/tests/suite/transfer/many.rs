@@ -1,4 +1,4 @@
-//! Many transfers: random ones, concurrent ones, and a repeated run.
+//! Many transfers: random, concurrent, repeated.
 
 use ::entity::transfers;
 use database::{Options, Server};
@@ -65,7 +65,7 @@ pub(super) async fn many_concurrent_transfers(server: &TestServer, style: Style)
     assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");
     assert_eq!((count("failed"), count("unknown")), (0, 0), "{answer}");
     println!("{server}: 2000 transfers, 32 at once, 4 accounts: {answer}");
-    // SQLite's writers take turns, and on CockroachDB they queue for the locks that are taken first.
+    // SQLite's writers are serialized; on CockroachDB they queue for locks.
     if server.server == Server::Postgres {
         assert!(count("retries") > 0, "32 at once on 4 accounts never met: {answer}");
     }
