@@ -36,7 +36,7 @@ pub enum Error {
     )]
     Standby,
     /// Another session held the schema for too long.
-    #[error("the schema is held by another session ({reason}): let it end, then run this again")]
+    #[error("another session holds the schema ({reason}): wait until it ends, then run this again")]
     Busy {
         /// The message of the last attempt.
         reason: String,
@@ -56,7 +56,7 @@ pub enum Error {
         source: DbErr,
     },
     /// CockroachDB is throttled without a licence.
-    #[error("the database takes no more transactions: {reason}; {UNLICENSED}")]
+    #[error("the database throttles transactions: {reason}; {UNLICENSED}")]
     Throttled {
         /// The server's message.
         reason: String,
@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// New tables would go to another schema than the bank's.
     #[error(
-        "the bank is in the schema \"{bank}\", and its new tables would go to the schema \"{current}\", which comes first in the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
+        "the bank is in the schema \"{bank}\", but new tables would go to the schema \"{current}\", the first of the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
     )]
     Elsewhere {
         /// The bank's schema.
@@ -87,10 +87,7 @@ pub enum Error {
     #[error("{0}")]
     Refused(String),
     /// Any other error of the database.
-    #[error(
-        "the migration failed: {reason}; what was applied before it stays recorded, see `{}`",
-        CommandLine::migrate("status")
-    )]
+    #[error("the migration failed: {reason}; `{}` shows what is applied", CommandLine::migrate("status"))]
     Failed {
         /// The database's message.
         reason: String,

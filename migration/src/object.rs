@@ -45,7 +45,7 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, object: fn(Server) -> Ob
         let sql = format!("SELECT 1 FROM \"{table}\" WHERE false");
         match manager.get_connection().execute_unprepared(&sql).await {
             Err(error) if sqlstate(&error).as_deref() == Some("42501") => {
-                return Err(DbErr::Migration(belongs_to_others(&object, "this user may not see it")));
+                return Err(DbErr::Migration(belongs_to_others(&object, "this user has no rights on it")));
             }
             read => read.map(|_| ())?,
         }

@@ -33,7 +33,7 @@ pub enum ConnectError {
         address: Address,
     },
     /// An accepted connection without an answer in time.
-    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready; a cluster is once `cockroach init` has made it one, and while most of its nodes are up", seconds = after.as_secs())]
+    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready; a cluster needs `cockroach init`, and most of its nodes up", seconds = after.as_secs())]
     TimedOut {
         /// The address.
         address: Address,
@@ -68,7 +68,7 @@ pub enum ConnectError {
     },
     /// The server accepts no more connections (53300).
     #[error(
-        "the server at {address} takes no further connection: {reason}; wait until others have disconnected, or raise its limit"
+        "the server at {address} accepts no more connections: {reason}; wait until others disconnect, or raise its limit"
     )]
     Full {
         /// The address.
@@ -78,7 +78,7 @@ pub enum ConnectError {
     },
     /// The pooler changes sessions between transactions or statements.
     #[error(
-        "at {address} a pooler in transaction or statement mode answers, which gives each transaction another session: the bank needs its own; set pool_mode = session for this database in pgbouncer.ini, or give the host and port of the server itself"
+        "the pooler at {address} is in transaction or statement mode, and the bank needs session mode: set pool_mode = session for this database in pgbouncer.ini, or give the host and port of the server itself"
     )]
     Pooled {
         /// The address.
@@ -86,7 +86,7 @@ pub enum ConnectError {
     },
     /// The pooler drops the URL's `options`.
     #[error(
-        "at {address} a pooler answers that drops the URL's options (ignore_startup_parameters): leave them out and set them for the role, as in ALTER ROLE … SET search_path = …, or give the host and port of the server itself"
+        "the pooler at {address} drops the URL's options (ignore_startup_parameters): set them for the role instead (ALTER ROLE … SET search_path = …), or give the host and port of the server itself"
     )]
     OptionsLost {
         /// The address.
@@ -122,7 +122,7 @@ impl ConnectError {
         let code = database.and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
         // The low byte of an extended code is the primary one.
         let advice = match code.map(|code| code & 0xff) {
-            Some(5 | 6) => "another program keeps it locked: end that one, or run this again later",
+            Some(5 | 6) => "another program holds its lock: end that program, or run this again later",
             Some(8) => "let this user write the file and its folder, or give ?mode=ro to read it",
             Some(10) => "check the disk, and that the file system is mounted and not full",
             Some(13) => "free some space on its disk, then run this again",
@@ -142,9 +142,10 @@ impl ConnectError {
             sqlx::Error::Io(e) => match tls::error_of(e) {
                 Some(error) => tls::refusal(address, tls, error),
                 // The server may close before its TLS alert is read.
-                None if tls.has_certificate() && has_hung_up(e) => {
-                    refused(format!("it hung up ({e})"), "check that it accepts the client certificate")
-                }
+                None if tls.has_certificate() && has_hung_up(e) => refused(
+                    format!("it closed the connection ({e})"),
+                    "check that it accepts the client certificate",
+                ),
                 None if has_hung_up(e) => Self::HungUp { address: address.clone() },
                 None => Self::NoServer { address: address.clone(), reason: e.to_string() },
             },
@@ -167,7 +168,7 @@ impl ConnectError {
                 Some(error) => tls::refusal(address, tls, error),
                 None => refused(e.to_string(), NO_TLS),
             },
-            other => refused(other.to_string(), ANOTHER),
+            other => refused(other.to_string(), OTHER_PROTOCOL),
         }
     }
 }
@@ -178,23 +179,22 @@ fn has_hung_up(error: &io::Error) -> bool {
 }
 
 /// The advice for XXC02: since v24.3 CockroachDB throttles a cluster of several nodes after 7 days.
-pub const UNLICENSED: &str = "without a valid licence a cluster of several nodes has five open transactions at most: install one (SET CLUSTER SETTING enterprise.license = '…'), or give --concurrency 4 at most; a single node needs none";
+pub const UNLICENSED: &str = "without a licence a cluster of several nodes allows at most five open transactions: install one (SET CLUSTER SETTING enterprise.license = '…'), or give at most --concurrency 4; a single node needs none";
 
-const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
+const OTHER_PROTOCOL: &str = "check that PostgreSQL or CockroachDB listens at this host and port";
 const IGNORE: &str =
     "name it in ignore_startup_parameters of pgbouncer.ini, or leave it out of the URL and the environment";
-const NO_TLS: &str =
-    "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
+const NO_TLS: &str = "enable TLS on the server, or give sslmode=disable if you trust the network";
 
 /// The advice for an SQLSTATE.
 fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
     match sqlstate {
         "28P01" => {
-            "check the user and the password of the URL; one that has expired (VALID UNTIL) is refused in the same words"
+            "check the user and the password of the URL; an expired password (VALID UNTIL) gives the same error"
         }
-        "42501" => "have an administrator let this user connect",
+        "42501" => "ask an administrator for the right to connect",
         "0A000" => {
-            "on a hot standby the role's own default may not be serializable: ALTER ROLE … RESET default_transaction_isolation"
+            "a hot standby refuses a role whose default isolation is serializable: ALTER ROLE … RESET default_transaction_isolation"
         }
         "57P03" => "wait until it is ready",
         "XXC02" => UNLICENSED,

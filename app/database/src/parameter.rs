@@ -64,7 +64,7 @@ const UNUSED: [(&str, &[&str]); 22] = [
 
 /// Advice for parameters that other drivers have, or that cannot be honoured.
 const ADVICE: [(&str, &str); 30] = [
-    ("channel_binding", "the driver binds no channel: leave it out and give sslmode=verify-full"),
+    ("channel_binding", "the driver has no channel binding: leave it out and give sslmode=verify-full"),
     ("connection_limit", "give --pool N to the command"),
     ("currentschema", SEARCH_PATH),
     ("database", "write dbname, or end the URL in /bank"),
@@ -80,21 +80,18 @@ const ADVICE: [(&str, &str); 30] = [
     ("pool_timeout", "give --retry-for SECONDS to the command"),
     ("prepare_threshold", "leave it out, or write statement-cache-capacity"),
     ("replication", "leave it out: the bank needs an ordinary session"),
-    ("require_auth", "the driver cannot: leave it out and give sslmode=verify-full"),
-    ("requirepeer", "the driver cannot: leave it out"),
+    ("require_auth", "the driver does not support it: leave it out and give sslmode=verify-full"),
+    ("requirepeer", "the driver does not support it: leave it out"),
     ("schema", SEARCH_PATH),
     ("search_path", SEARCH_PATH),
-    ("service", "give what the service's file says in the URL itself"),
-    ("servicefile", "give what the service's file says in the URL itself"),
-    ("sslcrl", "the driver reads no list of revoked certificates: leave it out"),
-    ("sslcrldir", "the driver reads no list of revoked certificates: leave it out"),
-    ("sslpassword", "the driver opens no locked key: give an sslkey=FILE without a passphrase"),
+    ("service", "write the service file's settings in the URL"),
+    ("servicefile", "write the service file's settings in the URL"),
+    ("sslcrl", "the driver has no certificate revocation lists: leave it out"),
+    ("sslcrldir", "the driver has no certificate revocation lists: leave it out"),
+    ("sslpassword", "the driver cannot decrypt a key: give an sslkey=FILE without a passphrase"),
     ("ssl", "write sslmode=verify-full, or sslmode=disable"),
     ("statement_timeout", "write options=-c%20statement_timeout=MILLISECONDS"),
-    (
-        "target_session_attrs",
-        "the driver looks at no more than one server: leave it out and name the one that takes writes",
-    ),
+    ("target_session_attrs", "the driver connects to one server only: leave it out and name the primary"),
     ("tls", "write sslmode=verify-full, or sslmode=disable"),
     ("username", "write user"),
 ];
@@ -121,11 +118,11 @@ pub(crate) fn check_value(key: &str, value: &str) -> Result<(), ConnectError> {
     let (is_good, what) = match key {
         "sslmode" | "ssl-mode" => (
             value.parse::<PgSslMode>().is_ok(),
-            "is none of disable, allow, prefer, require, verify-ca and verify-full",
+            "must be one of disable, allow, prefer, require, verify-ca and verify-full",
         ),
-        "port" => (value.parse::<u16>().is_ok(), "is no port: a number from 1 to 65535"),
-        "hostaddr" => (value.parse::<IpAddr>().is_ok(), "is no address: for a name write host"),
-        "statement-cache-capacity" => (value.parse::<usize>().is_ok(), "is no number"),
+        "port" => (value.parse::<u16>().is_ok(), "is not a port: write a number from 1 to 65535"),
+        "hostaddr" => (value.parse::<IpAddr>().is_ok(), "is not an IP address: for a name write host"),
+        "statement-cache-capacity" => (value.parse::<usize>().is_ok(), "is not a number"),
         _ => return Ok(()),
     };
     if is_good { Ok(()) } else { Err(ConnectError::bad_url(format!("its parameter `{key}` {what}"))) }

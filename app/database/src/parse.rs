@@ -15,7 +15,7 @@ use crate::tls::{self, Tls};
 
 const SCHEMES: &str = "sqlite://, cockroachdb://, postgres:// or postgresql://";
 
-const ENCODE: &str = "in a user or a password write / ? # @ % percent-encoded, as in %2F for /";
+const ENCODE: &str = "write / ? # @ % in a user or a password percent-encoded, as in %2F for /";
 
 /// A parsed URL.
 pub(crate) struct Parsed {
@@ -36,7 +36,7 @@ pub(crate) fn address(url: &str) -> Result<Parsed, ConnectError> {
         ));
     }
     if url.starts_with(['"', '\'', '`']) {
-        return bad("it stands in quotes, which `docker run --env-file` keeps: leave the quotes out");
+        return bad("it is in quotes, which `docker run --env-file` keeps: remove the quotes");
     }
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => sqlite(url),
@@ -55,7 +55,7 @@ fn sqlite(url: &str) -> Result<Parsed, ConnectError> {
     let (path, query) = file.split_once('?').unwrap_or((file, ""));
     if path.is_empty() || path == ":memory:" || query.contains("mode=memory") {
         return bad(
-            "a database in memory is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
+            "an in-memory database is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
         );
     }
     for (key, _) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -99,7 +99,7 @@ fn authority(text: &str) -> &str {
 /// Refuses text that the parser would misread: a password's rest as a path, two hosts as one.
 fn check_text(text: &str) -> Result<(), ConnectError> {
     let Some((_, rest)) = text.split_once("://") else {
-        return bad("two slashes follow its scheme, as in postgres://user@host:5432/bank");
+        return bad("its scheme needs two slashes, as in postgres://user@host:5432/bank");
     };
     let authority = authority(text);
     let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -114,7 +114,7 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
     }
     if rest[authority.len()..].contains(';') {
         return bad(
-            "its parameters follow a ? and stand between &, as in ?sslmode=disable&user=bank: a ; is written %3B",
+            "its parameters follow ? and are separated by &, as in ?sslmode=disable&user=bank; write ; as %3B",
         );
     }
     if hosts.contains(',') {
@@ -123,8 +123,7 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-const SEVERAL_HOSTS: &str =
-    "it names several hosts, and one is taken: name one, or a load balancer in front of them";
+const SEVERAL_HOSTS: &str = "it names several hosts: name one, or a load balancer in front of them";
 
 /// Refuses unknown parameters; returns warnings for ignored ones. `may_be_password`: a parameter
 /// may be part of a password.

@@ -49,7 +49,7 @@ pub(crate) fn take_system_roots(url: &mut Url) -> Result<(), ConnectError> {
     match pairs.iter().find(|(key, _)| key == "sslmode" || key == "ssl-mode") {
         Some((_, mode)) if mode != "verify-full" => {
             return Err(ConnectError::bad_url(
-                "sslrootcert=system checks nothing with this sslmode: give sslmode=verify-full with it",
+                "sslrootcert=system verifies nothing with this sslmode: give sslmode=verify-full",
             ));
         }
         Some(_) => {}
@@ -104,7 +104,8 @@ impl NamedFile {
 }
 
 const NO_CERTIFICATE: &str = "holds no certificate: name a file in PEM format (BEGIN CERTIFICATE)";
-const NO_KEY: &str = "holds no private key that can be read: name a file in PEM format (BEGIN PRIVATE KEY), without a passphrase";
+const NO_KEY: &str =
+    "holds no readable private key: name a file in PEM format (BEGIN PRIVATE KEY), without a passphrase";
 
 /// TLS options of the URL, or of the environment.
 #[derive(Clone)]
@@ -148,8 +149,8 @@ impl Tls {
         match (&self.certificate, &self.key) {
             (None, None) => Ok(()),
             (Some(certificate), Some(key)) => check_key_pair(certificate, key),
-            (Some(alone), None) => Err(alone.bad("lacks its private key: name that, too (sslkey=FILE)")),
-            (None, Some(alone)) => Err(alone.bad("lacks its certificate: name that, too (sslcert=FILE)")),
+            (Some(alone), None) => Err(alone.bad("has no private key: give sslkey=FILE too")),
+            (None, Some(alone)) => Err(alone.bad("has no certificate: give sslcert=FILE too")),
         }
     }
 }
@@ -160,7 +161,7 @@ fn check_key_pair(certificate: &NamedFile, key: &NamedFile) -> Result<(), Connec
     match CertifiedKey::from_der(chain, private, &ring::default_provider()) {
         Ok(_) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(key.bad(&format!("is not the private key of {certificate}: name the one it was made with")))
+            Err(key.bad(&format!("is not the private key of {certificate}: give the matching key")))
         }
         Err(error) => Err(key.bad(&format!("cannot be used with {certificate} ({error})"))),
     }
@@ -184,12 +185,12 @@ pub(crate) fn refusal(address: &Address, tls: &Tls, error: &rustls::Error) -> Co
                 Some(it) => format!("it does not accept the client certificate {it} (TLS alert {alert:?})"),
                 None => format!("it asks for a client certificate (TLS alert {alert:?})"),
             },
-            advice: "name one that is signed by an authority it trusts and has not expired: sslcert=FILE&sslkey=FILE",
+            advice: "give a valid one, signed by an authority that it trusts: sslcert=FILE&sslkey=FILE",
         },
         error => ConnectError::Refused {
             address,
-            reason: format!("no TLS with it ({error})"),
-            advice: "check that it speaks TLS 1.2 or 1.3",
+            reason: format!("the TLS handshake failed ({error})"),
+            advice: "check that it supports TLS 1.2 or 1.3",
         },
     }
 }
@@ -216,20 +217,20 @@ fn untrusted(tls: &Tls, error: &CertificateError) -> (String, String) {
         Wrong::NotValidForNameContext { expected, presented } => {
             let asked = expected.to_str();
             let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-            let names = if names.is_empty() { "no host at all".to_owned() } else { names.join(", ") };
+            let names = if names.is_empty() { "no host".to_owned() } else { names.join(", ") };
             (
                 format!("its certificate is for {names}, not for {asked}"),
-                format!("connect by a name that it is for, or have {asked} added to its subjectAltName"),
+                format!("connect by one of its names, or add {asked} to its subjectAltName"),
             )
         }
         Wrong::UnknownIssuer => match &tls.root {
             Some(root) => (
                 format!("its certificate is not signed by the authority of {root}"),
-                "name the certificate of the authority that signed it".to_owned(),
+                "give the certificate of the authority that signed it".to_owned(),
             ),
             None => (
-                "its certificate is signed by an authority that is not known here".to_owned(),
-                "name that authority's certificate: sslrootcert=FILE".to_owned(),
+                "its certificate is signed by an unknown authority".to_owned(),
+                "give that authority's certificate: sslrootcert=FILE".to_owned(),
             ),
         },
         Wrong::ExpiredContext { time, not_after } => {
@@ -241,17 +242,18 @@ fn untrusted(tls: &Tls, error: &CertificateError) -> (String, String) {
             ("its certificate is not valid yet".to_owned(), RENEW.to_owned())
         }
         Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
-            ("its certificate is not one for servers".to_owned(), REMAKE.to_owned())
+            ("its certificate is not a server certificate".to_owned(), REMAKE.to_owned())
         }
         Wrong::Other(error) => {
-            (format!("its certificate is not one for servers ({error})"), REMAKE.to_owned())
+            (format!("its certificate is not a server certificate ({error})"), REMAKE.to_owned())
         }
         other => (format!("its certificate cannot be checked ({other})"), REMAKE.to_owned()),
     }
 }
 
-const RENEW: &str = "give the server a new one, or set this machine's clock right if that is wrong";
-const REMAKE: &str = "give the server one of version 3 with its host in subjectAltName, signed by an authority and not by itself";
+const RENEW: &str = "give the server a new one, or correct this machine's clock";
+const REMAKE: &str =
+    "give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
 /// Strips the type that rustls prints around a name, as in `DnsName("localhost")`.
 fn bare(name: &str) -> &str {

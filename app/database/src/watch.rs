@@ -91,7 +91,7 @@ impl Database {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            () = self.until_lost(session) => Err(lost("its session no longer answers".to_owned())),
+            () = self.until_lost(session) => Err(lost("its session is no longer active".to_owned())),
         }
     }
 

@@ -157,15 +157,15 @@ async fn the_mode_says_what_is_verified(run: &TestServer) {
     );
 }
 
-const UNKNOWN: &str = "is not trusted: its certificate is signed by an authority that is not known here; \
-    name that authority's certificate: sslrootcert=FILE";
+const UNKNOWN: &str = "is not trusted: its certificate is signed by an unknown authority; \
+    give that authority's certificate: sslrootcert=FILE";
 const UNSIGNED: &str = "is not trusted: its certificate is not signed by the authority of sslrootcert={other.crt}; \
-    name the certificate of the authority that signed it";
+    give the certificate of the authority that signed it";
 const OTHER_HOST: &str = "is not trusted: its certificate is for localhost, not for 127.0.0.1; \
-    connect by a name that it is for, or have 127.0.0.1 added to its subjectAltName";
-const RENEW: &str = "days ago; give the server a new one, or set this machine's clock right if that is wrong";
-const SELFISH: &str = "is not trusted: its certificate is not one for servers (CaUsedAsEndEntity); \
-    give the server one of version 3 with its host in subjectAltName, signed by an authority and not by itself";
+    connect by one of its names, or add 127.0.0.1 to its subjectAltName";
+const RENEW: &str = "days ago; give the server a new one, or correct this machine's clock";
+const SELFISH: &str = "is not trusted: its certificate is not a server certificate (CaUsedAsEndEntity); \
+    give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
 async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
     let (mut secure, bank) = Secure::open(run).await;
@@ -202,20 +202,17 @@ async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
             "sslrootcert={noise.crt}",
             "sslrootcert={noise.crt} holds no certificate: name a file in PEM format",
         ),
-        ("sslcert={client.crt}", "sslcert={client.crt} lacks its private key: name that, too (sslkey=FILE)"),
-        ("sslkey={client.key}", "sslkey={client.key} lacks its certificate: name that, too (sslcert=FILE)"),
+        ("sslcert={client.crt}", "sslcert={client.crt} has no private key: give sslkey=FILE too"),
+        ("sslkey={client.key}", "sslkey={client.key} has no certificate: give sslcert=FILE too"),
         (
             "sslcert={client.crt}&sslkey={server.key}",
-            "sslkey={server.key} is not the private key of sslcert={client.crt}: name the one it was made with",
+            "sslkey={server.key} is not the private key of sslcert={client.crt}: give the matching key",
         ),
         (
             "sslcert={ca.key}&sslkey={ca.key}",
             "sslcert={ca.key} holds no certificate: name a file in PEM format",
         ),
-        (
-            "sslcert={ca.crt}&sslkey={ca.crt}",
-            "sslkey={ca.crt} holds no private key that can be read: name a file",
-        ),
+        ("sslcert={ca.crt}&sslkey={ca.crt}", "sslkey={ca.crt} holds no readable private key: name a file"),
     ] {
         bank.is_refused(&format!("carrier@localhost?sslmode=verify-full&{query}"), 2, line);
     }
@@ -253,7 +250,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
 async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let line = "password authentication failed for user \"teller\"; check the user and the password of the URL; \
-        one that has expired (VALID UNTIL) is refused in the same words";
+        an expired password (VALID UNTIL) gives the same error";
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=require&password=s3cret2", 5, line);
     bank.execute("ALTER ROLE teller VALID UNTIL '2020-01-01'").await;
@@ -264,8 +261,8 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
     let test = run.database().await;
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = test.url().replace("sslmode=disable", &format!("sslmode={mode}"));
-        let line = "server does not support TLS; switch TLS on there, \
-            or give sslmode=disable if nobody can listen in or answer in its place";
+        let line = "server does not support TLS; enable TLS on the server, \
+            or give sslmode=disable if you trust the network";
         fails(&test, &["audit", "--database-url", &url], 5, &[line]);
     }
 }
