@@ -1,43 +1,40 @@
-//! What a database has under a name, as its catalog says. Rights on the object are not needed to see it.
+//! Looks up a name in the database's catalog, which needs no rights on the object.
 
 use std::fmt;
 
 use database::Server;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 
-/// What has a name.
+/// The object that has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// A table with its columns.
+pub(crate) enum Existing {
     Table(Vec<Column>),
-    /// An index, with the names of the columns that it is on.
+    /// The names of the indexed columns.
     Index(Vec<String>),
-    /// Something else, in words.
+    /// A description, such as `a view`.
     Other(String),
 }
 
-/// A column, in the catalog's words.
+/// A column, in the catalog's notation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// Its type.
-    pub(crate) kind: String,
+    pub(crate) type_name: String,
     pub(crate) not_null: bool,
-    /// Whether it is a part of the primary key.
+    /// Whether it is part of the primary key.
     pub(crate) key: bool,
 }
 
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, kind, not_null, key } = self;
-        write!(f, "{name} {kind}")?;
+        let Self { name, type_name, not_null, key } = self;
+        write!(f, "{name} {type_name}")?;
         f.write_str(if *not_null { " NOT NULL" } else { "" })?;
         f.write_str(if *key { " PRIMARY KEY" } else { "" })
     }
 }
 
-/// PostgreSQL's catalogs, which CockroachDB has too. What has no schema in its name is created in the current one, where
-/// a table takes the name of a type, too.
+/// Includes types, because a table creates a type of its name.
 const RELATION: &str = "SELECT CAST(c.relkind AS text) AS kind, a.attname::text AS name, \
        format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null, \
        EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'p' \
@@ -51,7 +48,6 @@ const RELATION: &str = "SELECT CAST(c.relkind AS text) AS kind, a.attname::text 
      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
      WHERE n.nspname = current_schema() AND t.typname = $1 AND t.typrelid = 0";
 
-/// The columns of indexes of a name, with their tables.
 const INDEX: &str = "SELECT t.relname::text AS indexed, a.attname::text AS name \
      FROM pg_catalog.pg_index AS i \
      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid \
@@ -60,7 +56,6 @@ const INDEX: &str = "SELECT t.relname::text AS indexed, a.attname::text AS name 
      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey) \
      WHERE n.nspname = current_schema() AND c.relname = $1 ORDER BY a.attnum";
 
-/// SQLite's names are the same in upper and lower case.
 const SQLITE_OBJECT: &str = "SELECT m.type AS kind, i.name AS name, lower(i.type) AS type, \
        i.\"notnull\" AS not_null, i.pk > 0 AS key \
      FROM sqlite_master AS m LEFT JOIN pragma_table_xinfo(m.name) AS i ON m.type IN ('table', 'view') \
@@ -69,42 +64,44 @@ const SQLITE_OBJECT: &str = "SELECT m.type AS kind, i.name AS name, lower(i.type
 const SQLITE_INDEX: &str = "SELECT m.tbl_name AS indexed, i.name FROM sqlite_master AS m, pragma_index_info(m.name) AS i \
      WHERE m.type = 'index' AND lower(m.name) = lower($1) ORDER BY i.seqno";
 
-/// What has the name that a table is to have; `None` where it is free.
+/// The object with this name; `None` if the name is free.
 pub(crate) async fn find(
     connection: &impl ConnectionTrait,
     server: Server,
     name: &str,
-) -> Result<Option<Found>, DbErr> {
+) -> Result<Option<Existing>, DbErr> {
     let sql = if server == Server::Sqlite { SQLITE_OBJECT } else { RELATION };
     let mut found = None;
     for row in rows(connection, sql, name).await? {
         let kind: String = row.try_get("", "kind")?;
         match (kind.as_str(), server) {
-            ("table" | "r" | "p", _) => match found.get_or_insert(Found::Table(Vec::new())) {
-                Found::Table(columns) => columns.extend(column(&row)?),
-                Found::Index(_) | Found::Other(_) => {}
+            ("table" | "r" | "p", _) => match found.get_or_insert(Existing::Table(Vec::new())) {
+                Existing::Table(columns) => columns.extend(column(&row)?),
+                Existing::Index(_) | Existing::Other(_) => {}
             },
-            // On CockroachDB only the indexes of one table must have different names.
+            // CockroachDB requires unique index names per table only.
             ("i", Server::Cockroach) => {}
-            (kind, _) => found = Some(Found::Other(words(kind).to_owned())),
+            (kind, _) => found = Some(Existing::Other(describe(kind).to_owned())),
         }
     }
     Ok(found)
 }
 
-/// What has the name that an index of a table is to have; `None` where it is free.
+/// The object with an index's name; `None` if the name is free.
 pub(crate) async fn find_index(
     connection: &impl ConnectionTrait,
     server: Server,
     name: &str,
     table: &str,
-) -> Result<Option<Found>, DbErr> {
-    // Elsewhere an index shares its names with tables. This question comes first: an index that another migrator creates
-    // between the two questions is then found by the second, with its columns.
+) -> Result<Option<Existing>, DbErr> {
+    // Elsewhere indexes share a namespace with tables. Queried first, so that an index created
+    // concurrently is found by the second query, with its columns.
     if server != Server::Cockroach {
         match find(connection, server, name).await? {
-            Some(Found::Other(kind)) if kind == AN_INDEX => {}
-            Some(Found::Table(_) | Found::Index(_)) => return Ok(Some(Found::Other("a table".to_owned()))),
+            Some(Existing::Other(kind)) if kind == AN_INDEX => {}
+            Some(Existing::Table(_) | Existing::Index(_)) => {
+                return Ok(Some(Existing::Other("a table".to_owned())));
+            }
             other => return Ok(other),
         }
     }
@@ -115,27 +112,25 @@ pub(crate) async fn find_index(
         if of == table {
             columns.push(row.try_get("", "name")?);
         } else if server != Server::Cockroach {
-            return Ok(Some(Found::Other(format!("{AN_INDEX} of the table {of}"))));
+            return Ok(Some(Existing::Other(format!("{AN_INDEX} of the table {of}"))));
         }
     }
-    Ok((!columns.is_empty()).then_some(Found::Index(columns)))
+    Ok((!columns.is_empty()).then_some(Existing::Index(columns)))
 }
 
 const AN_INDEX: &str = "an index";
 
-/// The column of a row; `None` where its table has none.
 fn column(row: &QueryResult) -> Result<Option<Column>, DbErr> {
     let Some(name) = row.try_get::<Option<String>>("", "name")? else { return Ok(None) };
     Ok(Some(Column {
         name,
-        kind: row.try_get("", "type")?,
+        type_name: row.try_get("", "type")?,
         not_null: row.try_get("", "not_null")?,
         key: row.try_get("", "key")?,
     }))
 }
 
-/// The catalogs' letters and words for what is no table.
-fn words(kind: &str) -> &str {
+fn describe(kind: &str) -> &str {
     match kind {
         "v" | "view" => "a view",
         "m" => "a materialized view",

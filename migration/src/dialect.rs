@@ -1,10 +1,11 @@
-//! Where the servers differ in what a migration has to say to them.
+//! Differences between the servers' SQL.
 
 use database::Server;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{DbBackend, Statement};
 
-/// A condition on an integer column. SQLite would let a sum that overflows become REAL, past a plain comparison.
+/// A CHECK on an integer column. SQLite turns an overflowing sum into a REAL, which passes a plain
+/// comparison.
 pub(crate) fn at_least(server: Server, column: &'static str, minimum: i64) -> Expr {
     let in_range = Expr::col(column).gte(minimum);
     if server == Server::Sqlite {
@@ -13,11 +14,7 @@ pub(crate) fn at_least(server: Server, column: &'static str, minimum: i64) -> Ex
     in_range
 }
 
-/// Who answers. A [`SchemaManager`] knows the protocol only, and that is the same for two of the servers.
-///
-/// # Errors
-///
-/// What the database says to `SELECT version()`.
+/// Asks the server: a [`SchemaManager`] cannot tell PostgreSQL from CockroachDB.
 pub(crate) async fn server(manager: &SchemaManager<'_>) -> Result<Server, DbErr> {
     if manager.get_database_backend() == DbBackend::Sqlite {
         return Ok(Server::Sqlite);

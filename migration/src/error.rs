@@ -1,98 +1,95 @@
-//! Why a migration did not end well, each in one line that says what to do next.
+//! Why a migration failed: one line that says what to do next.
 
 use database::{Database, Server, UNLICENSED, reason, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use terminal::{CommandLine, Exit, Failure};
 
-/// Why the schema is not as it was asked for.
+/// Why a migration failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The user may not do it. Nothing is applied on PostgreSQL and SQLite.
+    /// A missing right. On PostgreSQL and SQLite nothing was applied.
     #[error("the database refused to change the schema: {reason}; {remedy}, then run this again")]
     Denied {
-        /// In the server's words.
+        /// The server's message.
         reason: String,
-        /// What an administrator has to run.
+        /// The statement that an administrator has to run.
         remedy: String,
         /// The server's own error.
         #[source]
         source: DbErr,
     },
-    /// The server went away, or took no further connection.
+    /// The connection was lost or refused.
     #[error(
         "the connection to the database failed: {reason}; check that the server is up, then run this again"
     )]
     Lost {
-        /// What the network or the server said.
+        /// The network's or the server's message.
         reason: String,
         /// The driver's own error.
         #[source]
         source: DbErr,
     },
-    /// A hot standby takes no writes.
+    /// The server is a hot standby.
     #[error(
-        "the server is a hot standby, which takes no writes: give the URL of the one that does, or promote it"
+        "the server is a hot standby, which takes no writes: give the URL of the primary, or promote this server"
     )]
     Standby,
-    /// Somebody else held on to the schema longer than this waits.
-    #[error("the schema is held by another session ({reason}): let it end, then run this again")]
+    /// Another session held the schema for too long.
+    #[error("another session holds the schema ({reason}): wait until it ends, then run this again")]
     Busy {
-        /// What the last attempt met.
+        /// The message of the last attempt.
         reason: String,
         /// The database's own error.
         #[source]
         source: DbErr,
     },
-    /// The table is locked against schema changes: CockroachDB's `schema_locked`.
+    /// A table with CockroachDB's `schema_locked`.
     #[error(
         "the database refused to change the schema: {reason}; unlock that table (ALTER TABLE … SET (schema_locked = false)), then run this again"
     )]
     Locked {
-        /// In the server's words, with the table's name.
+        /// The server's message, with the table's name.
         reason: String,
         /// The server's own error.
         #[source]
         source: DbErr,
     },
-    /// CockroachDB is throttled for want of a licence.
-    #[error("the database takes no more transactions: {reason}; {UNLICENSED}")]
+    /// CockroachDB is throttled without a licence.
+    #[error("the database throttles transactions: {reason}; {UNLICENSED}")]
     Throttled {
-        /// In the server's words.
+        /// The server's message.
         reason: String,
         /// The server's own error.
         #[source]
         source: DbErr,
     },
-    /// The database was migrated by a newer version of this program.
+    /// A newer version of this program migrated the database.
     #[error(
         "the database has migrations that this program does not know ({}): use the version that applied them",
         names.join(", ")
     )]
     Ahead {
-        /// The names that are recorded there and unknown here.
+        /// The migrations unknown to this program.
         names: Vec<String>,
     },
-    /// The bank is in one schema, and new tables would go to another.
+    /// New tables would go to another schema than the bank's.
     #[error(
-        "the bank is in the schema \"{bank}\", and its new tables would go to the schema \"{current}\", which comes first in the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
+        "the bank is in the schema \"{bank}\", but new tables would go to the schema \"{current}\", the first of the search path: set this user's search_path to \"{bank}\", or rename the schema \"{current}\""
     )]
     Elsewhere {
         /// The bank's schema.
         bank: String,
-        /// The one that comes first.
+        /// The first schema of the search path.
         current: String,
     },
-    /// What is there is not what the migrations make: another program's table, or the bank in two schemas.
+    /// Another program's object has the name, or the bank is in two schemas.
     #[error("{0}")]
     Refused(String),
-    /// Anything else that the database refused.
-    #[error(
-        "the migration failed: {reason}; what was applied before it stays recorded, see `{}`",
-        CommandLine::migrate("status")
-    )]
+    /// Any other error of the database.
+    #[error("the migration failed: {reason}; `{}` shows what is applied", CommandLine::migrate("status"))]
     Failed {
-        /// In the database's words.
+        /// The database's message.
         reason: String,
         /// The database's own error.
         #[source]
@@ -119,7 +116,7 @@ impl From<Error> for Failure {
 }
 
 impl Error {
-    /// Sorts what the last attempt met; asks the server who we are where a grant is missing.
+    /// Classifies an error; asks the server for the names in a missing grant.
     pub(crate) async fn of(database: &Database, source: DbErr) -> Self {
         if let DbErr::Migration(line) = source {
             return Self::Refused(line);
@@ -143,23 +140,21 @@ impl Error {
     }
 }
 
-/// Whether somebody else was at the schema, so that the same again ends otherwise.
-///
-/// Our own commands take turns; this is for all the others: the stock migrator, an app that holds a lock on a
-/// table, CockroachDB's retries.
+/// Whether a retry may succeed: caused by the stock migrator, which takes no lock, by an app's
+/// table lock, or by CockroachDB's retry errors.
 fn is_contention(error: &DbErr) -> bool {
     matches!(
         sqlstate(error).as_deref(),
         Some(
-            // Somebody made it first: a table, an object, a column, a row in the catalogue or in `seaql_migrations`.
+            // Created concurrently: a table, an object, a column, a row.
             "42P07" | "42710" | "42701" | "23505"
-            // Somebody dropped it first, or is dropping it.
+            // Dropped concurrently.
             | "42P01" | "42704" | "55000"
-            // Serialization, deadlock, lock timeout; CockroachDB: retry, statement timeout, result unknown.
+            // Serialization failure, deadlock, timeouts; CockroachDB: retry, ambiguous result.
             | "40001" | "40P01" | "55P03" | "CR000" | "57014" | "40003"
             // PostgreSQL: `tuple concurrently updated`.
             | "XX000"
-            // SQLite's busy and locked, plain and extended, and a row in `seaql_migrations` that is there already.
+            // SQLite: busy, locked, duplicate row.
             | "5" | "261" | "517" | "773" | "6" | "262" | "1555" | "2067"
         )
     )
@@ -173,18 +168,17 @@ fn is_connection(error: &DbErr) -> bool {
     }
 }
 
-/// SQLite's SQLITE_READONLY with all its extensions: the low byte is the family.
 fn is_read_only(server: Server, code: &str) -> bool {
     server == Server::Sqlite && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8)
 }
 
-/// What has to be granted, to whom; made-up names where even that cannot be asked.
+/// The missing grant, with placeholders if the server does not answer.
 async fn grant(database: &Database) -> String {
-    let question = Statement::from_string(
+    let query = Statement::from_string(
         DbBackend::Postgres,
         "SELECT quote_ident(current_user), quote_ident(current_database()), quote_ident(current_schema())",
     );
-    let names = database::answered(database.connection.query_one_raw(question)).await.ok().flatten();
+    let names = database::answered(database.connection.query_one_raw(query)).await.ok().flatten();
     let name = |index: usize, otherwise: &str| {
         names
             .as_ref()

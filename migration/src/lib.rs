@@ -1,25 +1,26 @@
-//! The schema, one change per file, and what applies it.
+//! The schema, one change per file, and the migrator that applies it.
 //!
-//! Start in the `m2026…` files, in the order of their names. [`up`] brings a database up to date, [`pending`] says
-//! what is missing without writing anything, [`run`] does what the commands of the binary say. Each is safe to run
-//! again and safe beside another one: on a server they take turns (module `turn`).
+//! Start with the `m2026…` files. [`up`] applies pending migrations, [`pending`] lists them without
+//! writing, [`run`] executes any command. Each can be repeated, and concurrent migrators take a
+//! lock.
 //!
-//! A new migration changes one thing, and says `IF [NOT] EXISTS`: CockroachDB commits a schema change by itself, so
-//! what was begun may have to be done again. SQLite and PostgreSQL get all that one command does in one transaction.
+//! A migration changes one thing and uses `IF [NOT] EXISTS`: on CockroachDB it may run again after
+//! a crash. On SQLite and PostgreSQL a command is one transaction.
 //!
-//! [`cli`] is what the binary `migration` and `seabank migrate` have in common.
-//!
-//! What it leaves to others: connecting (crate `database`), data (crate `app`), printing (the binaries).
+//! [`cli`] is shared by the binary `migration` and `seabank migrate`.
 
 mod catalog;
 pub mod cli;
+mod command;
 mod dialect;
 mod error;
+mod location;
+mod lock;
 mod object;
-mod place;
+mod one_object;
 mod run;
 mod state;
-mod turn;
+mod tables;
 
 mod m20260101_000001_create_accounts;
 mod m20260101_000002_create_transfers;
@@ -28,17 +29,28 @@ mod m20260101_000004_index_transfers_target;
 mod m20260101_000005_create_points;
 mod m20260101_000006_create_batches;
 
-use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, async_trait};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait};
 
+pub use command::{Command, Report};
 pub use error::Error;
-pub use run::{Command, Report, droppable, run, up};
+use one_object::OneObject;
+pub use run::{droppable, run, up};
 pub use state::{pending, status, total, unapplied, verify};
 
-/// The same schema without its foreign keys: the entities are generated from it, and joins are tested on it.
+/// The schema.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        migrations().into_iter().map(|each| each as Box<dyn MigrationTrait>).collect()
+    }
+}
+
+/// The schema without foreign keys, for generating the entities and for tests.
 #[derive(Debug)]
 pub struct WithoutForeignKeys;
 
-#[async_trait::async_trait]
 impl MigratorTrait for WithoutForeignKeys {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         use m20260101_000002_create_transfers::WithoutForeignKeys as Transfers;
@@ -50,20 +62,14 @@ impl MigratorTrait for WithoutForeignKeys {
     }
 }
 
-/// The schema. The list stays last in this file: `sea-orm-cli migrate generate` writes into it.
-#[derive(Debug)]
-pub struct Migrator;
-
-#[async_trait::async_trait]
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20260101_000001_create_accounts::Migration),
-            Box::new(m20260101_000002_create_transfers::Migration),
-            Box::new(m20260101_000003_index_transfers_source::Migration),
-            Box::new(m20260101_000004_index_transfers_target::Migration),
-            Box::new(m20260101_000005_create_points::Migration),
-            Box::new(m20260101_000006_create_batches::Migration),
-        ]
-    }
+/// All migrations in order. Last in this file: `sea-orm-cli migrate generate` rewrites the list.
+fn migrations() -> Vec<Box<dyn OneObject>> {
+    vec![
+        Box::new(m20260101_000001_create_accounts::Migration),
+        Box::new(m20260101_000002_create_transfers::Migration),
+        Box::new(m20260101_000003_index_transfers_source::Migration),
+        Box::new(m20260101_000004_index_transfers_target::Migration),
+        Box::new(m20260101_000005_create_points::Migration),
+        Box::new(m20260101_000006_create_batches::Migration),
+    ]
 }

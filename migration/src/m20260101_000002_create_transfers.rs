@@ -1,42 +1,22 @@
-//! Transfers: one immutable row for each movement of money, under the id that its client gave it.
+//! Transfers: one immutable row per transfer, under the id that the client chose (the idempotency key).
 
-use database::Server;
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::timestamp_with_time_zone;
+use crate::one_object::prelude::*;
 
-use crate::dialect::at_least;
-use crate::object::{Makes, Object, migrate_by_object};
+migration!(Migration, with_foreign_keys);
+// Of the same name: see `crate::WithoutForeignKeys`.
+migration!(WithoutForeignKeys, without_foreign_keys);
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-/// The same table with no foreign keys, under the same name: see [`crate::WithoutForeignKeys`].
-pub(crate) struct WithoutForeignKeys;
-
-migrate_by_object!(Migration);
-migrate_by_object!(WithoutForeignKeys);
-
-impl MigrationName for WithoutForeignKeys {
-    fn name(&self) -> &str {
-        Migration.name()
-    }
+fn with_foreign_keys(server: Server) -> Object {
+    // In the same statement: SQLite cannot add a foreign key to an existing table.
+    let table = transfers(server)
+        .foreign_key(&mut to_accounts("transfers_source_id_fkey", "source_id"))
+        .foreign_key(&mut to_accounts("transfers_target_id_fkey", "target_id"))
+        .take();
+    Object::Table(Box::new(table))
 }
 
-impl Makes for Migration {
-    fn object(&self, server: Server) -> Object {
-        // In the same statement: SQLite cannot add a foreign key to a table that exists.
-        let table = transfers(server)
-            .foreign_key(&mut to_accounts("transfers_source_id_fkey", "source_id"))
-            .foreign_key(&mut to_accounts("transfers_target_id_fkey", "target_id"))
-            .take();
-        Object::Table(Box::new(table))
-    }
-}
-
-impl Makes for WithoutForeignKeys {
-    fn object(&self, server: Server) -> Object {
-        Object::Table(Box::new(transfers(server)))
-    }
+fn without_foreign_keys(server: Server) -> Object {
+    Object::Table(Box::new(transfers(server)))
 }
 
 fn transfers(server: Server) -> TableCreateStatement {
@@ -52,7 +32,7 @@ fn transfers(server: Server) -> TableCreateStatement {
         .take()
 }
 
-/// No cascade: an account with a history cannot be deleted.
+/// Without CASCADE: an account with transfers cannot be deleted.
 fn to_accounts(name: &str, column: &'static str) -> ForeignKeyCreateStatement {
     ForeignKey::create().name(name).from("transfers", column).to("accounts", "id").take()
 }

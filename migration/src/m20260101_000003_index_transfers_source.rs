@@ -1,17 +1,9 @@
-//! An account's outgoing transfers without a scan; the foreign key on its own brings no index.
+//! Index for an account's outgoing transfers: a foreign key alone has no index.
 
-use database::Server;
-use sea_orm_migration::prelude::*;
+use crate::one_object::prelude::*;
 
-use crate::object::{Makes, Object, migrate_by_object};
+migration!(Migration, index);
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-migrate_by_object!(Migration);
-
-impl Makes for Migration {
-    fn object(&self, _: Server) -> Object {
-        Object::Index { name: "transfers_source_id_idx", table: "transfers", column: "source_id" }
-    }
+fn index(_: Server) -> Object {
+    Object::Index { name: "transfers_source_id_idx", table: "transfers", column: "source_id" }
 }

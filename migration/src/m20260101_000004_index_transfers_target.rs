@@ -1,17 +1,9 @@
-//! An account's incoming transfers without a scan.
+//! Index for an account's incoming transfers.
 
-use database::Server;
-use sea_orm_migration::prelude::*;
+use crate::one_object::prelude::*;
 
-use crate::object::{Makes, Object, migrate_by_object};
+migration!(Migration, index);
 
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-migrate_by_object!(Migration);
-
-impl Makes for Migration {
-    fn object(&self, _: Server) -> Object {
-        Object::Index { name: "transfers_target_id_idx", table: "transfers", column: "target_id" }
-    }
+fn index(_: Server) -> Object {
+    Object::Index { name: "transfers_target_id_idx", table: "transfers", column: "target_id" }
 }

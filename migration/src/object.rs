@@ -1,7 +1,7 @@
-//! What a migration makes, a table or an index, and whether what has its name is that.
+//! The table or index that a migration creates.
 //!
-//! `CREATE … IF NOT EXISTS` is there for a migration that was applied and then killed before it was recorded. By itself it
-//! takes whatever has the name, another program's table too, and `DROP … IF EXISTS` drops it. So both look first.
+//! `IF [NOT] EXISTS` lets a migration run again that was killed before it was recorded. Alone it
+//! would adopt or drop another program's table, so `create` and `drop` compare the columns first.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_migration::sea_query::{PostgresQueryBuilder, SqliteQueryBuilder, TableBuilder};
 
-use crate::catalog::{self, Column, Found};
+use crate::catalog::{self, Column, Existing};
 use crate::dialect::server;
 
 /// A table or an index.
@@ -20,8 +20,7 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// Its name, where it is a table.
-    pub(crate) fn table(&self) -> Option<String> {
+    pub(crate) fn table_name(&self) -> Option<String> {
         match self {
             Self::Table(table) => Some(name_of(table)),
             Self::Index { .. } => None,
@@ -29,53 +28,10 @@ impl Object {
     }
 }
 
-/// A migration that makes one object, and nothing else.
-pub(crate) trait Makes: Sync {
-    /// What it makes on a server.
-    fn object(&self, server: Server) -> Object;
-}
-
-/// Implements a migration by what it [`Makes`].
-macro_rules! migrate_by_object {
-    ($migration:ty) => {
-        #[sea_orm_migration::async_trait::async_trait]
-        impl sea_orm_migration::MigrationTrait for $migration {
-            fn use_transaction(&self) -> Option<bool> {
-                Some(false)
-            }
-
-            async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-                $crate::object::create(manager, self).await
-            }
-
-            async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-                $crate::object::drop(manager, self).await
-            }
-        }
-    };
-}
-pub(crate) use migrate_by_object;
-
-/// The migrations that make an object, by name and in order.
-pub(crate) fn made_here(server: Server) -> [(String, Object); 6] {
-    fn made(migration: &(impl Makes + MigrationName), server: Server) -> (String, Object) {
-        (migration.name().to_owned(), migration.object(server))
-    }
-    [
-        made(&crate::m20260101_000001_create_accounts::Migration, server),
-        made(&crate::m20260101_000002_create_transfers::Migration, server),
-        made(&crate::m20260101_000003_index_transfers_source::Migration, server),
-        made(&crate::m20260101_000004_index_transfers_target::Migration, server),
-        made(&crate::m20260101_000005_create_points::Migration, server),
-        made(&crate::m20260101_000006_create_batches::Migration, server),
-    ]
-}
-
-/// Creates the object, unless it is there already.
-pub(crate) async fn create(manager: &SchemaManager<'_>, migration: &dyn Makes) -> Result<(), DbErr> {
+pub(crate) async fn create(manager: &SchemaManager<'_>, object: fn(Server) -> Object) -> Result<(), DbErr> {
     let server = server(manager).await?;
-    let object = migration.object(server);
-    refuse_others(manager.get_connection(), server, &object).await?;
+    let object = object(server);
+    check_name(manager.get_connection(), server, &object).await?;
     match &object {
         Object::Table(table) => manager.create_table(table.clone().if_not_exists().take()).await?,
         Object::Index { name, table, column } => {
@@ -83,13 +39,13 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, migration: &dyn Makes) -
             manager.create_index(index).await?;
         }
     }
-    // CockroachDB v20.x shows nobody a table that they have no right on, and whoever has created one has all. It is read, for
-    // the catalog may answer from a cache since v26.1.
-    if let (Server::Cockroach, Some(table)) = (server, object.table()) {
+    // CockroachDB v20.x hides tables without rights from the catalog, and since v26.1 the catalog
+    // may be cached, so read the table itself.
+    if let (Server::Cockroach, Some(table)) = (server, object.table_name()) {
         let sql = format!("SELECT 1 FROM \"{table}\" WHERE false");
         match manager.get_connection().execute_unprepared(&sql).await {
             Err(error) if sqlstate(&error).as_deref() == Some("42501") => {
-                return Err(DbErr::Migration(belongs_to_others(&object, "this user may not see it")));
+                return Err(DbErr::Migration(belongs_to_others(&object, "this user has no rights on it")));
             }
             read => read.map(|_| ())?,
         }
@@ -97,16 +53,15 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, migration: &dyn Makes) -
     Ok(())
 }
 
-/// Drops the object, where it is there.
-pub(crate) async fn drop(manager: &SchemaManager<'_>, migration: &dyn Makes) -> Result<(), DbErr> {
+pub(crate) async fn drop(manager: &SchemaManager<'_>, object: fn(Server) -> Object) -> Result<(), DbErr> {
     let server = server(manager).await?;
-    let object = migration.object(server);
-    refuse_others(manager.get_connection(), server, &object).await?;
+    let object = object(server);
+    check_name(manager.get_connection(), server, &object).await?;
     match object {
         Object::Table(table) => {
             manager.drop_table(Table::drop().table(name_of(&table)).if_exists().take()).await
         }
-        // Several tables may have an index of this name there.
+        // On CockroachDB several tables may have an index of this name.
         Object::Index { name, table, .. } if server == Server::Cockroach => {
             let sql = format!("DROP INDEX IF EXISTS \"{table}\"@\"{name}\"");
             manager.get_connection().execute_unprepared(&sql).await.map(|_| ())
@@ -117,24 +72,20 @@ pub(crate) async fn drop(manager: &SchemaManager<'_>, migration: &dyn Makes) -> 
     }
 }
 
-/// Fails where something else has the object's name: nothing is changed then.
-///
-/// # Errors
-///
-/// [`DbErr::Migration`] says what is there and what to do; else the database's.
-pub(crate) async fn refuse_others(
+/// Fails with [`DbErr::Migration`] if another object has the name.
+pub(crate) async fn check_name(
     connection: &impl ConnectionTrait,
     server: Server,
     object: &Object,
 ) -> Result<(), DbErr> {
     let difference = match object {
         Object::Table(table) => {
-            let found = catalog::find(connection, server, &name_of(table)).await?;
-            difference_of_table(found, &columns(table, server))
+            let existing = catalog::find(connection, server, &name_of(table)).await?;
+            difference_of_table(existing, &columns(table, server))
         }
         Object::Index { name, table, column } => {
-            let found = catalog::find_index(connection, server, name, table).await?;
-            difference_of_index(found, column)
+            let existing = catalog::find_index(connection, server, name, table).await?;
+            difference_of_index(existing, column)
         }
     };
     difference.map_or(Ok(()), |difference| Err(DbErr::Migration(belongs_to_others(object, &difference))))
@@ -146,11 +97,11 @@ fn belongs_to_others(object: &Object, difference: &str) -> String {
     )
 }
 
-fn difference_of_table(found: Option<Found>, expected: &[Column]) -> Option<String> {
-    let columns = match found? {
-        Found::Table(columns) => columns,
-        Found::Index(_) => return Some("it is an index".to_owned()),
-        Found::Other(kind) => return Some(format!("it is {kind}")),
+fn difference_of_table(existing: Option<Existing>, expected: &[Column]) -> Option<String> {
+    let columns = match existing? {
+        Existing::Table(columns) => columns,
+        Existing::Index(_) => return Some("it is an index".to_owned()),
+        Existing::Other(kind) => return Some(format!("it is {kind}")),
     };
     let of = |columns: &[Column], name: &str| columns.iter().find(|column| column.name == name).cloned();
     for column in expected {
@@ -164,31 +115,31 @@ fn difference_of_table(found: Option<Found>, expected: &[Column]) -> Option<Stri
     Some(format!("the bank's has no column {}", more.name))
 }
 
-fn difference_of_index(found: Option<Found>, column: &str) -> Option<String> {
-    match found? {
-        Found::Index(columns) if columns == [column] => None,
-        Found::Index(columns) => Some(format!("it is on {}, not on {column}", columns.join(", "))),
-        Found::Table(_) => Some("it is a table".to_owned()),
-        Found::Other(kind) => Some(format!("it is {kind}")),
+fn difference_of_index(existing: Option<Existing>, column: &str) -> Option<String> {
+    match existing? {
+        Existing::Index(columns) if columns == [column] => None,
+        Existing::Index(columns) => Some(format!("it is on {}, not on {column}", columns.join(", "))),
+        Existing::Table(_) => Some("it is a table".to_owned()),
+        Existing::Other(kind) => Some(format!("it is {kind}")),
     }
 }
 
-/// The columns of a table, in the words of the server's catalog.
+/// The columns in the notation of the server's catalog.
 fn columns(table: &TableCreateStatement, server: Server) -> Vec<Column> {
     let column = |column: &ColumnDef| {
-        let mut kind = String::new();
+        let mut type_name = String::new();
         if let Some(of) = column.get_column_type() {
             match server {
-                Server::Sqlite => SqliteQueryBuilder.prepare_column_type(of, &mut kind),
+                Server::Sqlite => SqliteQueryBuilder.prepare_column_type(of, &mut type_name),
                 Server::Postgres | Server::Cockroach => {
-                    PostgresQueryBuilder.prepare_column_type(of, &mut kind)
+                    PostgresQueryBuilder.prepare_column_type(of, &mut type_name)
                 }
             }
         }
         let spec = column.get_column_spec();
         Column {
             name: column.get_column_name(),
-            kind,
+            type_name,
             not_null: spec.nullable == Some(false),
             key: spec.primary_key,
         }
@@ -209,19 +160,5 @@ impl fmt::Display for Object {
             Self::Table(table) => f.write_str(&name_of(table)),
             Self::Index { name, .. } => f.write_str(name),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sea_orm_migration::MigratorTrait;
-
-    use super::*;
-
-    #[test]
-    fn what_every_migration_makes_is_known() {
-        let names: Vec<String> =
-            crate::Migrator::migrations().iter().map(|it| it.name().to_owned()).collect();
-        assert_eq!(made_here(Server::Postgres).map(|(name, _)| name).as_slice(), names);
     }
 }

@@ -1,4 +1,4 @@
-//! What is recorded in a database, read without writing: no migration table is made, no right but SELECT is needed.
+//! The applied migrations. Reading them needs no right but SELECT.
 
 use std::collections::BTreeSet;
 
@@ -6,27 +6,26 @@ use database::{Database, Server, answered, sqlstate};
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr, EntityTrait};
 use sea_orm_migration::{MigratorTrait, seaql_migrations};
 
-use crate::object::{self, made_here};
-use crate::place::{self, Place};
-use crate::{Error, Migrator};
+use crate::location::{self, Location};
+use crate::{Error, Migrator, object};
 
-/// How many migrations there are.
+/// The number of migrations.
 #[must_use]
 pub fn total() -> usize {
     Migrator::migrations().len()
 }
 
-/// Every migration in order, with none applied: the [`status`] of a database that is not there.
+/// The [`status`] of a database that does not exist.
 #[must_use]
 pub fn unapplied() -> Vec<(String, bool)> {
     Migrator::migrations().iter().map(|each| (each.name().to_owned(), false)).collect()
 }
 
-/// The names of the migrations that the database lacks, in the order in which they would be applied.
+/// The names of the pending migrations, in order.
 ///
 /// # Errors
 ///
-/// [`Error::Ahead`] where the database is newer than this program, and what the database refused.
+/// [`Error::Ahead`] if the database is newer than this program; otherwise the database's error.
 pub async fn pending(database: &Database) -> Result<Vec<String>, Error> {
     let all = status(database).await?;
     Ok(all.into_iter().filter(|(_, applied)| !applied).map(|(name, _)| name).collect())
@@ -56,12 +55,12 @@ pub(crate) async fn status_of<M: MigratorTrait>(database: &Database) -> Result<V
 
 async fn recorded(database: &Database) -> Result<BTreeSet<String>, DbErr> {
     let connection = &database.connection;
-    match answered(place::find(connection, database.server)).await? {
-        // SQLite has no code for a missing table, and the others know one that this user may not see in the catalog
-        // (CockroachDB v20.2).
-        Place::Nowhere if database.server == Server::Sqlite => return Ok(BTreeSet::new()),
-        Place::Nowhere | Place::Current | Place::Behind { .. } => {}
-        Place::Ambiguous { first, second } => return Err(DbErr::Migration(ambiguous(&first, &second))),
+    match answered(location::find(connection, database.server)).await? {
+        // SQLite has no error code for a missing table. A server is asked below: CockroachDB v20.2
+        // may hide the table from the catalog.
+        Location::Nowhere if database.server == Server::Sqlite => return Ok(BTreeSet::new()),
+        Location::Nowhere | Location::Current | Location::Behind { .. } => {}
+        Location::Ambiguous { first, second } => return Err(DbErr::Migration(ambiguous(&first, &second))),
     }
     match answered(names(connection)).await {
         Err(error) if sqlstate(&error).as_deref() == Some("42P01") => Ok(BTreeSet::new()),
@@ -75,38 +74,35 @@ fn ambiguous(first: &str, second: &str) -> String {
     )
 }
 
-/// Refuses to change a schema while new tables would go to another one.
-///
-/// # Errors
-///
-/// [`Error::Elsewhere`] names both.
-pub(crate) async fn refuse_elsewhere(database: &Database) -> Result<(), Error> {
-    match answered(place::find(&database.connection, database.server)).await {
-        Ok(Place::Behind { bank, current }) => Err(Error::Elsewhere { bank, current }),
-        Ok(Place::Nowhere | Place::Current | Place::Ambiguous { .. }) => Ok(()),
+/// Fails if new tables would not go to the bank's schema.
+pub(crate) async fn check_search_path(database: &Database) -> Result<(), Error> {
+    match answered(location::find(&database.connection, database.server)).await {
+        Ok(Location::Behind { bank, current }) => Err(Error::Elsewhere { bank, current }),
+        Ok(Location::Nowhere | Location::Current | Location::Ambiguous { .. }) => Ok(()),
         Err(error) => Err(Error::of(database, error).await),
     }
 }
 
-/// Fails where something that the database has recorded as made is not what the migration makes, or new tables would go
-/// to another schema.
+/// Checks that applied migrations' objects are the bank's, and that new tables would go to its
+/// schema.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`], [`Error::Elsewhere`], and what the database refused.
+/// [`Error::Refused`], [`Error::Elsewhere`], or the database's error.
 pub async fn verify(database: &Database) -> Result<(), Error> {
-    refuse_elsewhere(database).await?;
+    check_search_path(database).await?;
     let applied: Vec<String> =
         status(database).await?.into_iter().filter(|(_, applied)| *applied).map(|(name, _)| name).collect();
-    refuse_others(database, &applied).await
+    check_names(database, &applied).await
 }
 
-/// Fails where something else has the name of what these migrations make.
-pub(crate) async fn refuse_others(database: &Database, migrations: &[String]) -> Result<(), Error> {
-    for (name, object) in made_here(database.server) {
-        if migrations.contains(&name)
+/// Fails if another object has a name that these migrations use.
+pub(crate) async fn check_names(database: &Database, migrations: &[String]) -> Result<(), Error> {
+    let (connection, server) = (&database.connection, database.server);
+    for migration in crate::migrations() {
+        if migrations.iter().any(|name| name == migration.name())
             && let Err(error) =
-                answered(object::refuse_others(&database.connection, database.server, &object)).await
+                answered(object::check_name(connection, server, &migration.object(server))).await
         {
             return Err(Error::of(database, error).await);
         }
@@ -114,7 +110,7 @@ pub(crate) async fn refuse_others(database: &Database, migrations: &[String]) ->
     Ok(())
 }
 
-/// The recorded names, where the migration table is known to exist.
+/// The applied migrations, if the table exists.
 pub(crate) async fn names<C: ConnectionTrait>(connection: &C) -> Result<BTreeSet<String>, DbErr> {
     let rows = seaql_migrations::Entity::find().all(connection).await?;
     Ok(rows.into_iter().map(|row| row.version).collect())

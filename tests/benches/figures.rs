@@ -1,6 +1,5 @@
-//! Figures of several rounds, printed.
+//! Prints the figures of several rounds.
 
-/// How wide their names are.
 const NAME: usize = 44;
 
 /// One figure a round.
@@ -9,7 +8,7 @@ pub(crate) fn show(name: &str, figures: &[f64]) {
     println!("{name:<NAME$} {}", figures.join(" "));
 }
 
-/// The ratio of what ran in the same round: its median, and from where to where it goes.
+/// Their median and range.
 pub(crate) fn ratio(name: &str, ours: &[f64], theirs: &[f64]) {
     let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
     ratios.sort_unstable_by(f64::total_cmp);
@@ -17,7 +16,7 @@ pub(crate) fn ratio(name: &str, ours: &[f64], theirs: &[f64]) {
     println!("{name:<NAME$} {middle:>9.2} (from {least:.2} to {most:.2})");
 }
 
-/// A server in a few words.
+/// A server's name and version.
 pub(crate) fn name(version: &str) -> &str {
     version.split(" (").next().unwrap_or(version)
 }

@@ -1,18 +1,16 @@
-//! What the runner adds to BEGIN, the body and COMMIT, beside SeaORM's own transaction and beside the three statements
-//! sent bare: round trips, and the processor's time of both sides. `cargo bench -p tests --bench runner`
+//! The overhead of the runner over SeaORM's transaction and over three bare statements, in round
+//! trips and CPU time. `cargo bench -p tests --bench runner`
 //!
-//! The client's time is that of its one thread. The server's is that of all of the postmaster's children, background processes
-//! included, from `/proc/<pid>/schedstat`; it is not measured where there is no such file.
-//!
-//! The server is asked through a proxy that holds every answer back, so that a round trip shows as a multiple of that. All of
-//! them take turns in one run: read the ratios and the differences.
+//! The server's CPU time is that of all of the postmaster's children, from `/proc/<pid>/schedstat`.
+//! A proxy delays each answer to show the round trips. The three alternate: read the ratios and
+//! differences.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cpu_time::ThreadTime;
 use database::{Address, Database, Options, Server, connect};
+use rustix::time::{ClockId, clock_gettime};
 use sea_orm::sqlx::Executor;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use sea_orm_retry::{Policy, Runner};
@@ -63,8 +61,7 @@ async fn main() {
     std::thread::spawn(move || processor_time(&url)).join().expect("it ends");
 }
 
-/// What both sides spend on a transaction: the thread of a program that does nothing else, the pool's work included, and
-/// the server's processes.
+/// Both sides' CPU time per transaction.
 fn processor_time(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let times = runtime.block_on(async {
@@ -77,7 +74,7 @@ fn processor_time(url: &str) {
         for _ in 0..CPU_ROUNDS {
             for (n, times) in times.iter_mut().enumerate() {
                 let server = server_time(postmaster);
-                let started = ThreadTime::now();
+                let started = thread_time();
                 for _ in 0..CPU_EACH {
                     match n {
                         0 => bare(&database).await,
@@ -87,7 +84,7 @@ fn processor_time(url: &str) {
                         _ => ours(worker.runner()).await,
                     }
                 }
-                let client = started.elapsed().as_secs_f64() * 1e6 / f64::from(CPU_EACH);
+                let client = (thread_time() - started) / f64::from(CPU_EACH);
                 let server = server_time(postmaster).zip(server);
                 let server = server.map(|(after, before)| (after - before) / f64::from(CPU_EACH));
                 times.push((client, server.unwrap_or(f64::NAN)));
@@ -113,18 +110,25 @@ fn processor_time(url: &str) {
     }
 }
 
-/// The parent of the process that serves a connection.
+/// The parent of a connection's server process.
 async fn postmaster(database: &Database) -> u32 {
     let backend = "SELECT pg_backend_pid()";
     let pool = database.connection.get_postgres_connection_pool();
     let pid: i32 = sea_orm::sqlx::query_scalar(backend).fetch_one(pool).await.expect(backend);
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which can hold blanks: the state, the parent.
+    // After the name, which may contain blanks: the state, the parent.
     let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
     parent.unwrap_or_default()
 }
 
-/// The processor's time that the postmaster's children have had so far, in µs.
+/// This thread's CPU time, in µs.
+#[expect(clippy::cast_precision_loss, reason = "a thread's seconds are few")]
+fn thread_time() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
+}
+
+/// The CPU time of the postmaster's children, in µs.
 fn server_time(postmaster: u32) -> Option<f64> {
     let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).ok()?;
     let nanoseconds = |pid: &str| -> Option<f64> {
@@ -144,7 +148,7 @@ fn server_name(database: &Database) -> String {
     version.trim().to_owned()
 }
 
-/// The medians of: sent bare, SeaORM's, the runner's.
+/// The medians: bare, SeaORM's, the runner's.
 async fn measure(database: &Database) -> [Duration; 3] {
     let runner = Runner::new(&database.connection, Policy::default());
     let mut times = [const { Vec::new() }; 3];
@@ -157,7 +161,7 @@ async fn measure(database: &Database) -> [Duration; 3] {
                 _ => ours(&runner).await,
             }
             times.push(started.elapsed());
-            // The pool looks at what came back before it gives it out again.
+            // Lets the pool's ping on release finish.
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
     }
@@ -171,7 +175,7 @@ async fn bare(database: &Database) {
     let pool = database.connection.get_postgres_connection_pool();
     let mut connection = pool.acquire().await.expect("a connection");
     for sql in ["BEGIN", UPDATE, "COMMIT"] {
-        // A text alone is not prepared: one round trip each.
+        // Not prepared: one round trip each.
         connection.execute(sql).await.expect(sql);
     }
 }

@@ -1,9 +1,9 @@
-//! The servers of a benchmark: every one of a kind, one after the other.
+//! Starts a benchmark's servers, one after the other.
 
 use database::Server;
 use tests::{Found, TestServer};
 
-/// Starts each of a kind, runs `measure` on it and stops it; says of each that it cannot be had.
+/// Runs `measure` on each server of a kind.
 pub(crate) async fn each(server: Server, what: &str, measure: impl AsyncFn(TestServer)) {
     let found = match Found::all(server) {
         Ok(found) => found,

@@ -1,7 +1,7 @@
-//! A balancer of TCP connections before the nodes of a cluster, like the HAProxy of `docker-compose.yml`.
+//! A TCP load balancer for a cluster, like the HAProxy of `docker-compose.yml`.
 //!
-//! It asks each node again and again whether it is ready (`/health?ready=1`). A new connection goes to the ready node that has the fewest; one
-//! whose node breaks it, or has not been ready for two seconds, is closed. What it leaves to others: what becomes of whatever was under way.
+//! It polls each node's `/health?ready=1`. A new connection goes to the ready node with the fewest;
+//! the connections of a node that fails for two seconds are closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +20,19 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
-/// After so many checks that fail, a node is not ready.
+/// A node is down after this many failed checks.
 const FALL: u32 = 8;
 
-/// A node, as the balancer knows it.
+/// The addresses of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Backend {
     /// Where it takes sessions.
     pub address: SocketAddr,
-    /// Where it says whether it is ready.
+    /// Its health endpoint.
     pub health: SocketAddr,
 }
 
-/// A balancer on a free port of 127.0.0.1; it ends, with its connections, when it goes out of scope.
+/// A balancer on a free port of 127.0.0.1. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
@@ -44,16 +44,16 @@ pub struct Balancer {
 struct Node {
     backend: Backend,
     connections: AtomicUsize,
-    /// While it is ready: what ends its connections.
+    /// Cancels the connections; `None` while the node is down.
     ready: Mutex<Option<CancellationToken>>,
 }
 
 impl Balancer {
-    /// Stands before nodes; each is taken for ready once it has said so.
+    /// Starts a balancer. Each node is used once it is ready.
     ///
     /// # Errors
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn start(backends: Vec<Backend>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -71,27 +71,19 @@ impl Balancer {
         Ok(Self { address, nodes, _tasks: tasks })
     }
 
-    /// The node that has the most connections now, by its place.
-    ///
-    /// # Panics
-    ///
-    /// Where there are no nodes.
+    /// The index of the node with the most connections.
     #[must_use]
     pub fn busiest(&self) -> usize {
         (0..self.nodes.len()).max_by_key(|place| self.nodes[*place].connections()).expect("there are nodes")
     }
 
-    /// How many connections each has.
+    /// The number of connections per node.
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
         self.nodes.iter().map(Node::connections).collect()
     }
 
-    /// A node's URL, led through this balancer.
-    ///
-    /// # Panics
-    ///
-    /// Where it is no URL of a server.
+    /// A node's URL, through this balancer.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         led_through(self.address, url)
@@ -103,7 +95,7 @@ async fn accept(listener: TcpListener, nodes: Arc<Vec<Node>>) {
     while let Ok((client, _)) = listener.accept().await {
         while links.try_join_next().is_some() {}
         let ready = nodes.iter().enumerate().filter_map(|(place, node)| Some((place, node.ready()?)));
-        // Where none is ready the client is closed.
+        // No node is ready: closes the client.
         let Some((place, ready)) = ready.min_by_key(|(place, _)| nodes[*place].connections()) else {
             continue;
         };
@@ -151,7 +143,7 @@ impl Node {
         }
     }
 
-    /// It gets no new connections until it says that it is ready, and loses those it has.
+    /// Marks the node as down, and closes its connections.
     fn leave(&self) {
         if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
             ready.cancel();
@@ -166,7 +158,7 @@ impl Node {
     }
 }
 
-/// Whether a node takes sessions: not while it starts, nor once it drains.
+/// Whether a node accepts sessions: not while it starts or drains.
 async fn is_ready(health: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect(health).await?;
     stream.write_all(b"GET /health?ready=1 HTTP/1.0\r\n\r\n").await?;

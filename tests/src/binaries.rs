@@ -1,18 +1,14 @@
-//! The binaries as a user runs them: built once for the run, with nothing of the developer's own environment.
+//! The binaries, built once per run, without the developer's environment.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Variables of the developer that would lead a command elsewhere; and so would each of the driver's own, which begin with `PG`.
+/// Variables that would redirect a command. The driver's variables all start with `PG`.
 const PRIVATE: [&str; 5] = ["BANK_PASSWORD", "DATABASE_URL", "DATABASE_SCHEMA", "RUST_LOG", "RUST_BACKTRACE"];
 const OF_DRIVER: &str = "PG";
 
-/// A command that runs `seabank` or `migration`, in the folder of temporary files: no `.env` is found there.
-///
-/// # Panics
-///
-/// Where the binaries cannot be built.
+/// A command for `seabank` or `migration`, in the folder of temporary files, which has no `.env`.
 #[must_use]
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(folder().join(program));
@@ -25,7 +21,7 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// Where Cargo puts them. A test package has no binaries of its own, so Cargo has not built them with it.
+/// A test package has no binaries of its own, so Cargo has not built them.
 pub(crate) fn folder() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -34,8 +30,8 @@ pub(crate) fn folder() -> &'static PathBuf {
         let folder = suite.ancestors().nth(2).expect("Cargo runs it in `deps`").to_owned();
         let mut build = Command::new(env!("CARGO"));
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        // What Cargo says of this package to this run would be a change to build scripts that ask for it: ring's does, and
-        // everything on top of it would be built again, there and back.
+        // Cargo's variables of this package would trigger build scripts, such as ring's, and
+        // rebuild everything that depends on them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

@@ -1,4 +1,4 @@
-//! A browser without a window, for pages that are files.
+//! A headless browser for local pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::process::in_path;
 /// Names of Chromium in PATH.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Chromium, headless, with a new profile for each page, and none of its own traffic.
+/// Headless, with a new profile per page and no background traffic.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--no-sandbox",
@@ -21,42 +21,37 @@ const FLAGS: [&str; 11] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
-    // Pages of one folder may look into each other.
+    // Pages of one folder may read each other.
     "--allow-file-access-from-files",
-    // In milliseconds: it gives up then.
+    // In milliseconds.
     "--timeout=60000",
-    // What pages say goes to standard error.
+    // Console messages go to standard error.
     "--enable-logging=stderr",
 ];
 
-/// A browser that is installed.
+/// An installed browser.
 #[derive(Clone, Debug)]
 pub struct Browser(PathBuf);
 
-/// What became of a page.
+/// A loaded page.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The document as it stood once it was loaded and its scripts had run.
+    /// The document after its scripts have run.
     pub document: String,
-    /// What it said to the console: errors, and whatever was refused.
+    /// The console's messages, errors included.
     pub console: Vec<String>,
 }
 
 impl Browser {
-    /// How it is had where it is missing.
     pub(crate) const REMEDY: &str = "install chromium";
 
-    /// The first that is in PATH.
+    /// The first browser in PATH.
     #[must_use]
     pub fn find() -> Option<Self> {
         NAMES.into_iter().find_map(in_path).map(Self)
     }
 
-    /// Opens a page and looks at it once it is loaded.
-    ///
-    /// # Panics
-    ///
-    /// Where the browser cannot be run to its end.
+    /// Loads a page.
     #[must_use]
     pub fn open(&self, page: &Path) -> Seen {
         let profile = TempDir::with_prefix("seabank-browser-").expect("a folder can be made");

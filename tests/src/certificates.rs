@@ -1,4 +1,4 @@
-//! Certificates made for one test, in files: an authority, what it signs, and what it should not have to.
+//! Certificates for one test, valid and invalid.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// The only host that the server's certificates are for: 127.0.0.1 is a wrong one.
+/// The server certificates' only host: 127.0.0.1 does not match.
 const HOST: &str = "localhost";
 
-/// A folder of certificates, `NAME.crt`, and their private keys, `NAME.key`; it goes when this goes.
+/// A temporary folder of certificates, `NAME.crt`, and keys, `NAME.key`.
 ///
 /// | name | |
 /// |---|---|
-/// | `ca`, `other` | authorities; the first signs where nothing else is said |
-/// | `server` | of a server on localhost |
-/// | `expired` | of such a server, in 2020 |
-/// | `selfish` | of such a server, signed by itself |
-/// | `client` | of the user |
-/// | `stranger` | of the user, signed by `other` |
-/// | `late` | of the user, in 2020 |
+/// | `ca`, `other` | authorities; `ca` signs unless stated |
+/// | `server` | a server on localhost |
+/// | `expired` | the same, expired in 2020 |
+/// | `selfish` | the same, self-signed |
+/// | `client` | the user |
+/// | `stranger` | the user, signed by `other` |
+/// | `late` | the user, expired in 2020 |
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
@@ -30,11 +30,7 @@ pub struct Certificates {
 type Authority = Issuer<'static, KeyPair>;
 
 impl Certificates {
-    /// Makes them all, the clients' ones for this user.
-    ///
-    /// # Panics
-    ///
-    /// Where they cannot be made.
+    /// Creates all of them, for this user.
     #[must_use]
     pub fn make(user: &str) -> Self {
         let made = Self { folder: TempDir::with_prefix("seabank-certificates-").expect("a folder") };
@@ -45,7 +41,7 @@ impl Certificates {
         made.signed("stranger", named(user, &[]), &other);
         made.signed("late", in_2020(named(user, &[])), &ca);
         let key = new_key();
-        // As `openssl req -x509` makes it.
+        // As `openssl req -x509` does.
         let selfish = of_authority(named(HOST, &[HOST])).self_signed(&key).expect("it can be signed");
         made.write("selfish", &selfish.pem(), &key);
         made
@@ -57,11 +53,7 @@ impl Certificates {
         self.folder.path().join(file)
     }
 
-    /// What is in a file.
-    ///
-    /// # Panics
-    ///
-    /// Where there is none of that name.
+    /// The content of a file.
     #[must_use]
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).expect("a file of that name")
@@ -95,7 +87,7 @@ fn new_key() -> KeyPair {
     KeyPair::generate().expect("there is randomness")
 }
 
-/// A certificate with this common name, for these hosts.
+/// A certificate with a common name, for these hosts.
 fn named(name: &str, hosts: &[&str]) -> CertificateParams {
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let mut params = CertificateParams::new(hosts).expect("good host names");

@@ -1,4 +1,4 @@
-//! The programs that a thread has started and that have not ended. Linux lists them; elsewhere none is known.
+//! The running child processes of a thread. Empty except on Linux.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,27 +7,26 @@ use std::{fs, thread};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The child processes of one thread.
 #[derive(Debug)]
 pub(crate) struct Children {
     list: PathBuf,
 }
 
 impl Children {
-    /// Those that the calling thread starts.
+    /// Those of the calling thread.
     pub(crate) fn of_this_thread() -> Self {
         let thread = fs::read_link("/proc/thread-self").unwrap_or_default();
         Self { list: PathBuf::from("/proc").join(thread).join("children") }
     }
 
-    /// Sends all of them a signal, as `kill` names it.
+    /// Sends a signal, by its name for `kill`, to all.
     pub(crate) fn signal(&self, signal: &str) {
         for id in self.ids() {
             let _ = Command::new("kill").args(["-s", signal, &id]).status();
         }
     }
 
-    /// Sends all of them a signal, and kills those that still run after `patience`.
+    /// Sends a signal to all, and kills those still running after `patience`.
     pub(crate) fn end(&self, signal: &str, patience: Duration) {
         self.signal(signal);
         let started = Instant::now();

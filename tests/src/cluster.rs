@@ -1,7 +1,7 @@
-//! A cluster of three nodes of CockroachDB, one of which may be lost at a time: killed, drained, started again.
+//! A CockroachDB cluster of three nodes, which can be killed, drained and restarted one at a time.
 //!
-//! Every range has a copy on each, so the two that are left hold a majority of every range. What it leaves to others: whom a
-//! client speaks to ([`Balancer`](crate::Balancer)), and what it makes of a loss.
+//! Every range has a replica on each node, so two nodes keep a quorum. Clients connect through a
+//! [`Balancer`](crate::Balancer).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,43 +16,43 @@ use crate::{Backend, Balancer, StartError, TestDatabase, scalar_in};
 
 const NODES: usize = 3;
 
-/// Ranges that have not a copy on each of three nodes that are alive.
+/// Ranges without three live replicas.
 const NOT_WHOLE: &str = "SELECT count(*) FROM crdb_internal.ranges_no_leases AS r WHERE 3 > \
      (SELECT count(*) FROM crdb_internal.gossip_nodes AS n WHERE n.is_live AND n.node_id = ANY (r.replicas))";
 
-/// Nodes that have not looked at all their ranges since the last of them was started, which each does every ten seconds; and ranges that
-/// one has found then to want a copy, or a majority of them.
+/// Nodes that have not scanned their ranges since the last start (they do so every ten seconds),
+/// and ranges found underreplicated or without a quorum.
 const NOT_FOUND_WHOLE: &str = "SELECT (SELECT count(*) FROM crdb_internal.kv_node_status \
      WHERE updated_at < (SELECT max(started_at) + INTERVAL '15s' FROM crdb_internal.kv_node_status)) + \
      (SELECT sum((metrics->>'ranges.underreplicated')::DECIMAL + (metrics->>'ranges.unavailable')::DECIMAL)::INT \
      FROM crdb_internal.kv_store_status)";
 
-/// The nodes, by their place from 0 on.
+/// Three nodes, indexed from 0.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
     join: String,
-    /// What the cluster calls them.
+    /// The cluster's ids of the nodes.
     ids: Vec<i64>,
 }
 
 impl Cluster {
-    /// Starts three nodes on disk and makes one cluster of them; waits until every range has three copies.
+    /// Starts three nodes on disk as a cluster; waits until every range has three replicas.
     ///
     /// # Errors
     ///
-    /// What the operating system or a node's output says.
+    /// From the operating system, or a node's output.
     pub async fn start(program: &Path) -> Result<Self, StartError> {
         let mut cluster = Self::start_apart(program)?;
         cluster.form().await?;
         Ok(cluster)
     }
 
-    /// Starts three nodes on disk that wait to be made a cluster.
+    /// Starts three nodes on disk without initializing the cluster.
     ///
     /// # Errors
     ///
-    /// What the operating system says.
+    /// From the operating system.
     pub fn start_apart(program: &Path) -> Result<Self, StartError> {
         let nodes = (0..NODES).map(|_| Node::new(program, Store::Disk)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = nodes.iter().map(|node| node.sql().to_string()).collect();
@@ -64,11 +64,11 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes one cluster of them; waits until every range has three copies.
+    /// Initializes the cluster; waits until every range has three replicas.
     ///
     /// # Errors
     ///
-    /// What a node's output says.
+    /// A node's output.
     pub async fn form(&mut self) -> Result<(), StartError> {
         self.init().await?;
         for node in &mut self.nodes {
@@ -81,18 +81,17 @@ impl Cluster {
     }
 
     fn spawn(&mut self, node: usize) -> Result<(), StartError> {
-        // Small ones: all three share one machine.
+        // Small caches: the three nodes share one machine.
         self.nodes[node].spawn(&["start", &self.join, "--cache=64MiB", "--max-sql-memory=64MiB"])
     }
 
-    /// Once, as soon as the first node takes it.
     async fn init(&self) -> Result<(), StartError> {
         let started = Instant::now();
         loop {
             let mut command = self.nodes[0].command();
             command.args(["init", "--insecure", &format!("--host={}", self.nodes[0].sql())]);
             let answer = command.output().map_err(|error| failed(error.to_string()))?;
-            // A call whose answer was lost may have done it.
+            // An earlier call may have succeeded without an answer.
             if answer.status.success() || self.nodes[0].answers().await {
                 return Ok(());
             }
@@ -103,27 +102,23 @@ impl Cluster {
         }
     }
 
-    /// A balancer before its nodes.
+    /// A balancer for its nodes.
     ///
     /// # Errors
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn balancer(&self) -> std::io::Result<Balancer> {
         let backends = self.nodes.iter().map(|node| Backend { address: node.sql(), health: node.http() });
         Balancer::start(backends.collect()).await
     }
 
-    /// Where a database is, asked of one node.
+    /// A database's URL on one node.
     #[must_use]
     pub fn url(&self, node: usize, database: &str) -> String {
         self.nodes[node].url(database)
     }
 
-    /// A bank on it, its schema migrated, through a balancer.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be made.
+    /// A migrated bank, through a balancer.
     pub async fn bank(&self, balancer: &Balancer) -> TestDatabase {
         let admin = self.session().await.expect("a node answers");
         bank_on(&admin, balancer.url(&self.url(0, BANK))).await
@@ -134,16 +129,16 @@ impl Cluster {
         self.nodes[node].kill();
     }
 
-    /// SIGTERM: it drains, which tells its sessions 57P01, and ends; waits until it has.
+    /// Drains a node with SIGTERM, which ends its sessions with 57P01; waits until it has stopped.
     pub async fn drain(&mut self, node: usize) {
         self.nodes[node].drain().await;
     }
 
-    /// Starts those that are missing again on the stores they have, and waits until every range has three live copies.
+    /// Restarts the stopped nodes on their stores; waits until every range has three live replicas.
     ///
     /// # Errors
     ///
-    /// What a node's output says.
+    /// A node's output.
     pub async fn start_again(&mut self) -> Result<(), StartError> {
         for node in 0..NODES {
             if !self.nodes[node].runs() {
@@ -157,11 +152,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until the others take a node for dead.
-    ///
-    /// # Panics
-    ///
-    /// Where they do not.
+    /// Waits until the others consider a node dead.
     pub async fn is_missed(&self, node: usize) {
         let id = self.ids[node];
         let live =
@@ -169,11 +160,8 @@ impl Cluster {
         self.falls_to_zero(&live).await;
     }
 
-    /// Waits until a node without a majority notices: until its leases run out it answers what it can read by itself.
-    ///
-    /// # Panics
-    ///
-    /// Where it does not.
+    /// Waits until a node without a quorum stops answering: it serves reads until its leases
+    /// expire.
     pub async fn is_silent(&self, node: usize) {
         let started = Instant::now();
         while self.nodes[node].answers().await {
@@ -182,17 +170,13 @@ impl Cluster {
         }
     }
 
-    /// The node that holds the lease of the bank's accounts; of the first of their ranges, where there are several.
-    ///
-    /// # Panics
-    ///
-    /// Where that cannot be found out.
+    /// The leaseholder of the accounts' first range.
     pub async fn leaseholder(&self) -> usize {
         let session = self.session().await.expect("a node answers");
         let ranges = |details| {
             format!("SELECT lease_holder FROM [SHOW RANGES FROM TABLE {BANK}.accounts{details}] LIMIT 1")
         };
-        // Since v23.1 it says so only when it is asked for details, and before it cannot be.
+        // Since v23.1 the lease is shown WITH DETAILS only, which older versions do not know.
         let id = match scalar_in(&session.connection, &ranges(" WITH DETAILS")).await {
             Err(_) => scalar_in(&session.connection, &ranges("")).await,
             found => found,
@@ -201,7 +185,7 @@ impl Cluster {
         self.ids.iter().position(|it| *it == id).expect("it is one of them")
     }
 
-    /// Waits until every range has a copy on each node and all are alive, and the nodes themselves have found it so.
+    /// Waits until every range has three live replicas, and the nodes agree.
     async fn is_whole(&self) {
         self.falls_to_zero(NOT_WHOLE).await;
         self.falls_to_zero(NOT_FOUND_WHOLE).await;
@@ -221,12 +205,12 @@ impl Cluster {
         }
     }
 
-    /// A session on the first node that runs.
+    /// A session on the first running node.
     async fn session(&self) -> Result<Database, DbErr> {
         let node = self.nodes.iter().find(|node| node.runs()).expect("one runs");
         let session = connect_patiently(&node.url("defaultdb"), &Options::analysis()).await;
         let session = session.map_err(|error| DbErr::Custom(error.to_string()))?;
-        // Newer versions have to be asked before they tell of their insides; older ones do not know the word.
+        // Newer versions need this for `crdb_internal`; older ones do not know it.
         let _ = session.connection.execute_unprepared("SET allow_unsafe_internals = true").await;
         Ok(session)
     }

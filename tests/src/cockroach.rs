@@ -1,5 +1,4 @@
-//! A CockroachDB server: one node in memory, started for the run; one on disk, to be killed and started again; or one that
-//! is there already.
+//! A CockroachDB server: one node in memory or on disk, or an existing server.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +10,14 @@ use crate::node::{Node, Store, failed};
 use crate::patience::connect_patiently;
 use crate::process::in_path;
 
-/// A server; stopped when it goes out of scope, if it was started here.
+/// A server. Dropping it stops a node that was started here.
 #[derive(Debug)]
 pub struct Cockroach {
     node: Option<Node>,
     url: Url,
 }
 
-/// Where a server may come from.
+/// Where a server comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Program(PathBuf),
@@ -39,7 +38,7 @@ impl Cockroach {
         programs.map(Source::Program).collect()
     }
 
-    /// The program that it was started from; `None` where it was not started here.
+    /// The program of a node that was started here.
     #[must_use]
     pub fn program(&self) -> Option<&Path> {
         self.node.as_ref().map(Node::program)
@@ -52,20 +51,20 @@ impl Cockroach {
         }
     }
 
-    /// Starts one node, insecure, in memory, on free ports of 127.0.0.1.
+    /// Starts an insecure node in memory, on free ports of 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// What the operating system or the server's output says.
+    /// From the operating system, or the server's output.
     pub async fn start(program: &Path) -> Result<Self, StartError> {
         Self::start_node(program, Store::Memory).await
     }
 
-    /// Starts one node, insecure, that keeps its data on disk: it can be killed and started again.
+    /// Starts an insecure node on disk, which can be killed and restarted.
     ///
     /// # Errors
     ///
-    /// What the operating system or the server's output says.
+    /// As [`start`](Self::start).
     pub async fn start_on_disk(program: &Path) -> Result<Self, StartError> {
         Self::start_node(program, Store::Disk).await
     }
@@ -78,25 +77,25 @@ impl Cockroach {
         Ok(server)
     }
 
-    /// `kill -9` of a node that was started here.
+    /// Kills the node (`kill -9`).
     pub fn kill(&mut self) {
         if let Some(node) = &mut self.node {
             node.kill();
         }
     }
 
-    /// Starts a node that was started here again, on the ports and the store it had; waits until it answers.
+    /// Restarts the node on its ports and store; waits until it answers.
     ///
     /// # Errors
     ///
-    /// What the operating system or the server's output says.
+    /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> Result<Database, StartError> {
         let Some(node) = &mut self.node else { return Err(failed("it was not started here".to_owned())) };
         node.spawn(&["start-single-node"])?;
         node.ready().await
     }
 
-    /// A server that is there already, by the URL of one of its databases.
+    /// Connects to an existing server.
     async fn existing(url: &str) -> Result<Self, StartError> {
         let found = connect_patiently(url, &Options::default()).await;
         found.map_err(|error| failed(format!("TEST_COCKROACH_URL: {error}")))?;
@@ -104,7 +103,7 @@ impl Cockroach {
         Ok(Self { node: None, url })
     }
 
-    /// Where a database of this server is; `None` for the one of its own that it came with.
+    /// A database's URL; by default, the existing server's own.
     #[must_use]
     pub fn url(&self, database: Option<&str>) -> String {
         let mut url = self.url.clone();
@@ -114,7 +113,7 @@ impl Cockroach {
         url.into()
     }
 
-    /// Whether it ends with the run, and all its databases with it.
+    /// Whether the server was started here, so that its databases need no clean-up.
     #[must_use]
     pub fn is_throw_away(&self) -> bool {
         self.node.is_some()

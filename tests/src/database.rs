@@ -1,4 +1,4 @@
-//! A database of a test's own.
+//! A test's own database.
 #![expect(clippy::print_stderr, reason = "a database that stays behind is told")]
 
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use url::Url;
 use crate::patience::connect_patiently;
 use crate::{Proxy, command};
 
-/// A database that one test has for itself; it goes when the test ends.
+/// A database for one test, dropped with it.
 #[derive(Debug)]
 pub struct TestDatabase {
-    /// Which server it is on.
+    /// Its server.
     pub server: Server,
-    /// Its name there; the file's, on SQLite.
+    /// Its name, or the SQLite file's.
     pub name: String,
     url: String,
-    /// How to drop it, where it does not end with the run: on which server, and with what statement.
+    /// The connection and the statement that drop it, if its server outlives the run.
     drop: Option<(Database, String)>,
 }
 
@@ -35,7 +35,7 @@ impl TestDatabase {
         &self.url
     }
 
-    /// The same database on another server, which has a copy of it. It is not dropped with the test.
+    /// A copy of this database on another server, not dropped with the test.
     #[must_use]
     pub fn moved_to(&self, url: String) -> Self {
         Self::new(self.server, self.name.clone(), url, None)
@@ -48,7 +48,7 @@ impl TestDatabase {
         path.split('?').next().unwrap_or(path).into()
     }
 
-    /// A pool on it as the app has.
+    /// A pool with the app's options.
     pub async fn connect(&self) -> Database {
         self.connect_with(&Options::default()).await
     }
@@ -58,20 +58,12 @@ impl TestDatabase {
         self.connect_with(&Options::analysis()).await
     }
 
-    /// A pool on it, which waits patiently for its connections.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be had.
+    /// A pool with a longer connect timeout.
     pub async fn connect_with(&self, options: &Options) -> Database {
         connect_patiently(&self.url, options).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A proxy before its server, which passes everything on until it is told otherwise.
-    ///
-    /// # Panics
-    ///
-    /// On SQLite, which has no server, and where no port is free.
+    /// A fault proxy in front of its server. Panics on SQLite.
     pub async fn proxy(&self) -> Proxy {
         let url = Url::parse(&self.url).expect("the harness makes good URLs");
         let address =
@@ -91,11 +83,7 @@ impl TestDatabase {
         self.program("migration").into()
     }
 
-    /// `seabank` or `migration` on this database, left running. What it says is not kept.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be started.
+    /// Starts `seabank` or `migration` on this database. Discards the output.
     #[must_use]
     pub fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
         let mut command = self.program(program);
@@ -103,7 +91,7 @@ impl TestDatabase {
         command.spawn().expect("it can be started")
     }
 
-    /// `seabank` or `migration` on this database, to be prepared further.
+    /// A command for `seabank` or `migration` on this database.
     #[must_use]
     pub fn program(&self, name: &str) -> Command {
         let mut command = command(name);
@@ -115,7 +103,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         if let Some((admin, statement)) = self.drop.take() {
-            // The runtime outlives every test, and waits for what is begun on it.
+            // The runtime waits for this after the tests.
             tokio::spawn(async move {
                 if let Err(error) = admin.connection.execute_unprepared(&statement).await {
                     eprintln!("{statement}: {error}");
@@ -125,19 +113,14 @@ impl Drop for TestDatabase {
     }
 }
 
-/// The one number that a query answers with, asked again where it meets a writer: what a killed program had sent may still
-/// be on its way.
-///
-/// # Panics
-///
-/// Where it does not.
+/// A query's one number. Retries on contention: a killed program's statements may still be running.
 pub async fn scalar(database: &Database, sql: &str) -> i64 {
     let runner = Runner::new(&database.connection, Policy::default());
     let found: Result<i64, DbErr> = runner.query("scalar", async |tx: &Tx| scalar_in(tx, sql).await).await;
     found.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// The one number that a statement answers with, inside a transaction for one.
+/// A statement's one number, for use inside a transaction.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
-//! A disk that fails under one program: a file in C (`disk.c`), compiled for the run and preloaded. On Linux.
+//! Disk faults for one program, on Linux: a C library (`disk.c`), compiled for the run and
+//! preloaded.
 //!
-//! SQLite is built into `seabank` and reaches the disk by calls of the C library, and those can be stood in for. Nothing
-//! of it touches the file system itself, so it needs no rights and disturbs no other test.
+//! SQLite is built into `seabank` and calls the C library for all I/O, which can be intercepted.
+//! The file system is not touched, so other tests are not disturbed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 use crate::TestDatabase;
 use crate::binaries::folder;
 
-/// What the disk does to the files of one SQLite database, as variables of a program's environment.
+/// The faults of a SQLite database's files, as environment variables.
 #[derive(Clone, Debug)]
 pub struct FaultyDisk {
     file: PathBuf,
@@ -19,26 +20,27 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// A sound disk under a database.
+    /// A disk without faults.
     #[must_use]
     pub fn of(test: &TestDatabase) -> Self {
         let file = fs::canonicalize(test.file()).expect("the database has a file");
         Self { file, variables: Vec::new() }
     }
 
-    /// So many calls of `fsync` fail with EIO, from the `first` on (the first of all is 1); `None` for all of them.
+    /// From the `first` call of `fsync` on (counted from 1), `count` calls fail with EIO; without
+    /// `count`, all.
     #[must_use]
     pub fn failing_to_sync(self, first: u32, count: Option<u32>) -> Self {
         self.with("FAULTY_DISK_SYNC", format!("{first}:{}", count.unwrap_or(0)))
     }
 
-    /// The files may grow by so many bytes together; then the disk is full.
+    /// The disk is full after the files have grown by this many bytes.
     #[must_use]
     pub fn with_room(self, bytes: u64) -> Self {
         self.with("FAULTY_DISK_ROOM", bytes.to_string())
     }
 
-    /// What would be left of each file by a power cut is kept, for [`after_a_power_cut`](Self::after_a_power_cut).
+    /// Records what a power cut would leave, for [`after_a_power_cut`](Self::after_a_power_cut).
     #[must_use]
     pub fn keeping_what_is_durable(self) -> Self {
         self.with("FAULTY_DISK_DURABLE", "1".to_owned())
@@ -49,30 +51,26 @@ impl FaultyDisk {
         self
     }
 
-    /// Puts a program on this disk.
+    /// Runs a command on this disk.
     pub fn under(&self, command: &mut Command) {
         command.env("LD_PRELOAD", library()).env("FAULTY_DISK", &self.file);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
     }
 
-    /// Puts in place of the database's files what a power cut would have left of them. No program may have them open.
-    ///
-    /// # Panics
-    ///
-    /// Where the files cannot be moved.
+    /// Replaces the files by what a power cut would leave. No program may have them open.
     pub fn after_a_power_cut(&self) {
         let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", self.file.display()));
         for (name, durable) in
             [("", ".durable"), ("-wal", "-wal.durable")].map(|(name, kept)| (beside(name), beside(kept)))
         {
-            // The file itself was durable before, even where nothing has synced it since.
+            // The file itself was durable before.
             match (durable.exists(), name == self.file) {
                 (true, _) => fs::rename(durable, name).expect("the copy can be moved"),
                 (false, true) => {}
                 (false, false) => remove(&name),
             }
         }
-        // An index of the log, rebuilt from it.
+        // The shared-memory file is rebuilt from the log.
         remove(&beside("-shm"));
     }
 }
@@ -83,7 +81,7 @@ fn remove(file: &Path) {
     }
 }
 
-/// The compiled file, beside the program that it goes under. The compiler is the one that Rust links with.
+/// The compiled library, next to the binaries. Uses the compiler that Rust links with.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -93,7 +91,7 @@ fn library() -> &'static Path {
         compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&fresh).arg(source);
         let compiled = compiler.args(["-ldl", "-lpthread"]).status().expect("there is a C compiler");
         assert!(compiled.success(), "disk.c cannot be compiled");
-        // At once, for another run may be using it.
+        // Atomically: another run may be using it.
         let library = folder().join("faulty_disk.so");
         fs::rename(fresh, &library).expect("it can be renamed");
         library

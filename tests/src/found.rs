@@ -1,4 +1,4 @@
-//! Which servers can be had: SQLite always, PostgreSQL where it is installed, and each CockroachDB that is named.
+//! The available servers: SQLite, an installed PostgreSQL, and each CockroachDB that is named.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,16 @@ use ::database::Server;
 use crate::cockroach::Source;
 use crate::{Cockroach, Postgres};
 
-/// A server that could be started.
+/// A server that can be started.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Which one.
     pub(crate) server: Server,
-    /// What tells it from others of its kind, as `v20.2`; `None` where it is the only one.
+    /// Distinguishes several of one kind, such as `v20.2`.
     pub(crate) version: Option<String>,
     pub(crate) origin: Origin,
 }
 
-/// What a server is started from.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// Files of a folder.
@@ -30,11 +29,11 @@ pub(crate) enum Origin {
 }
 
 impl Found {
-    /// Every server of a kind; else how one could be had.
+    /// All servers of a kind.
     ///
     /// # Errors
     ///
-    /// One line.
+    /// One line that says how to get one.
     pub fn all(server: Server) -> Result<Vec<Self>, &'static str> {
         let found = |origin| Self { server, version: None, origin };
         match server {
@@ -58,7 +57,7 @@ impl Found {
         }
     }
 
-    /// How the names of its tests begin, as `postgres` or, where there are several, `cockroachdb-v20.2`.
+    /// The prefix of its tests' names, such as `postgres` or `cockroachdb-v20.2`.
     #[must_use]
     pub fn name(&self) -> String {
         let version = self.version.as_ref().map(|version| format!("-{version}")).unwrap_or_default();
@@ -74,7 +73,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// What a kind of servers is called in the names of tests and in `TEST_REQUIRE`.
+/// The name of a kind in test names and in `TEST_REQUIRE`.
 pub(crate) fn short(server: Server) -> &'static str {
     match server {
         Server::Sqlite => "sqlite",
@@ -83,7 +82,7 @@ pub(crate) fn short(server: Server) -> &'static str {
     }
 }
 
-/// What tells several from each other: their versions, and their places among those of one version.
+/// The versions, numbered where two are equal.
 fn versions(sources: &[Source]) -> Vec<Option<String>> {
     if sources.len() < 2 {
         return vec![None; sources.len()];
@@ -107,8 +106,8 @@ fn versions(sources: &[Source]) -> Vec<Option<String>> {
     versions.into_iter().map(Some).collect()
 }
 
-/// The version of a program of CockroachDB without its patch level, as `v20.2`. The program is asked, for nothing is started in order to list
-/// the tests.
+/// A program's version without the patch level, such as `v20.2`. Asks the program, because listing
+/// the tests starts no server.
 fn version(program: &Path) -> Option<String> {
     let answer = Command::new(program).arg("version").output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;

@@ -1,12 +1,11 @@
-//! The harness: throw-away servers, a database of its own for each test, and a runner that tries every test on
-//! every server that can be had.
+//! The test harness: throw-away servers, a database per test, and a runner that runs every test on
+//! every available server.
 //!
-//! SQLite is always there. PostgreSQL is started from `initdb` where that is installed, CockroachDB from
-//! `COCKROACH_BINARY` or PATH, or used where `TEST_COCKROACH_URL` says. `COCKROACH_BINARY` may name several programs, separated by `:`; the
-//! tests run on each, and the names of tests name the version. Chromium looks at pages, and PgBouncer stands before PostgreSQL, where they are installed.
-//! `TEST_REQUIRE=postgres,cockroachdb,browser,pgbouncer` makes a missing one a failure. A suite is a module with a list of its tests;
-//! those of `tests![alone: …]` run while no other does, for they say how long something may take. A test that exceeds its
-//! limit ([`LIMIT`], or what it declares) fails by its name, and the others go on:
+//! PostgreSQL is started if `initdb` is installed, CockroachDB from `COCKROACH_BINARY` (several
+//! programs, separated by `:`) or PATH, or used at `TEST_COCKROACH_URL`. Some tests need Chromium
+//! or PgBouncer. `TEST_REQUIRE=postgres,cockroachdb,browser,pgbouncer` makes a missing one a
+//! failure. A suite is a module with a list of tests; `tests![alone: …]` lists tests that measure
+//! time and run alone. A test that exceeds its [`LIMIT`] fails by its name, and the others go on:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
@@ -19,9 +18,9 @@
 //! }
 //! ```
 //!
-//! Faults of the network come from [`Proxy`]. An [`OwnServer`] is there to be crashed, and a [`Cluster`] of three nodes of CockroachDB, behind a
-//! [`Balancer`], to lose one after the other; both are started by the test that needs them, where there is a program to start. What it leaves to others:
-//! what is tested (`tests/suite`).
+//! [`Proxy`] injects network faults. An [`OwnServer`] can be crashed; a [`Cluster`] of three
+//! CockroachDB nodes behind a [`Balancer`] can lose one at a time. The suites are in `tests/suite`.
+//! The harness panics if it cannot do its work.
 
 mod balancer;
 mod binaries;
@@ -69,7 +68,7 @@ pub use server::TestServer;
 pub use tap::{Loss, Tap};
 pub use web::WebFile;
 
-/// A server that was found but cannot be used: the run fails, for a skip would hide it.
+/// An available server failed to start. Fails the run, because a skip would hide it.
 #[derive(Debug, thiserror::Error)]
 #[error("{server} was found but does not start: {reason}")]
 pub struct StartError {
@@ -77,9 +76,9 @@ pub struct StartError {
     reason: String,
 }
 
-/// The tests of a suite by name, each on every server or `on` some, and with the usual [`LIMIT`] or one of its own:
-/// `tests![one, two on &[Server::Postgres], three within 900 s, four within 900 s on &[Server::Postgres]]`. Those of
-/// `tests![alone: one, two]` run while no other does.
+/// A suite's tests, by default on every server with the usual [`LIMIT`]: `tests![one, two on
+/// &[Server::Postgres], three within 900 s, four within 900 s on &[Server::Postgres]]`.
+/// `tests![alone: one, two]` run alone.
 #[macro_export]
 macro_rules! tests {
     (@on) => { $crate::EVERY };

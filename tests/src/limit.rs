@@ -1,5 +1,4 @@
-//! The limit of a test. The body runs on a thread of its own and the deadline is kept outside it, so it also holds for a body
-//! that blocks its thread.
+//! Time limits of tests. A body runs on its own thread, so the limit also holds if it blocks.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,21 +10,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::children::Children;
 
-/// The limit of a test that declares no other: a few times what the slowest of them takes on a busy machine.
+/// The default limit: a few times the slowest test on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
-/// How long a body that is cancelled may take to drop what it holds, before its programs are killed.
+/// The time for a cancelled body to clean up, before its programs are killed.
 const DROP_MAX: Duration = Duration::from_secs(2);
 
-/// How long a body whose programs are killed may take to return.
+/// The time for a body to return after its programs were killed.
 const RETURN_MAX: Duration = Duration::from_secs(5);
 
 const KILL_EVERY: Duration = Duration::from_millis(100);
 
-/// Runs a test's body; a panic of it is the caller's.
+/// Runs a test's body, and propagates its panic.
 ///
-/// A body that exceeds its limit is dropped where it awaits something. Where it blocks its thread, the programs that it has started
-/// are killed; where that does not help either, the thread is left behind.
+/// A body over its limit is cancelled at an await point. If it blocks, its child processes are
+/// killed; if that does not help, its thread is abandoned.
 ///
 /// # Errors
 ///

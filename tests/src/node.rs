@@ -1,6 +1,5 @@
-//! One node of CockroachDB as a child process: insecure, on free ports of 127.0.0.1, killed and started again on the store it has.
-//!
-//! What it leaves to others: whether it stands alone or with others, which its first arguments say.
+//! One insecure CockroachDB node as a child process, on free ports of 127.0.0.1, alone or in a
+//! cluster.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use tempfile::TempDir;
 use crate::StartError;
 use crate::process::{Process, free_port};
 
-/// A node; stopped, and its data removed, when it goes out of scope.
+/// A node. Dropping it stops the process and deletes its data.
 #[derive(Debug)]
 pub(crate) struct Node {
-    // First: the process ends before its folder goes.
+    // First field: the process ends before its folder is deleted.
     process: Option<Process>,
     program: PathBuf,
     folder: TempDir,
@@ -25,7 +24,6 @@ pub(crate) struct Node {
     http: u16,
 }
 
-/// Where a node keeps its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
     Memory,
@@ -33,7 +31,7 @@ pub(crate) enum Store {
 }
 
 impl Node {
-    /// Has a folder and ports, and does not run.
+    /// Reserves a folder and ports; does not start the process.
     pub(crate) fn new(program: &Path, store: Store) -> Result<Self, StartError> {
         let folder = TempDir::with_prefix("seabank-cockroach-").map_err(|e| failed(e.to_string()))?;
         let (port, http) = match (free_port(), free_port()) {
@@ -43,7 +41,7 @@ impl Node {
         Ok(Self { process: None, program: program.to_owned(), folder, store, port, http })
     }
 
-    /// Starts its process, on the ports and the store it has.
+    /// Starts the process on its ports and store.
     pub(crate) fn spawn(&mut self, how: &[&str]) -> Result<(), StartError> {
         self.process = None;
         let mut command = self.command();
@@ -58,7 +56,7 @@ impl Node {
             .arg(format!("--listen-addr={}", self.sql()))
             .arg(format!("--http-addr={}", self.http()));
         let log = self.folder.path().join("log");
-        // The last two of a cluster cannot drain, and data that is removed needs no last word.
+        // Killed when dropped: the last two nodes of a cluster cannot drain.
         let process = Process::spawn(&mut command, &log, "KILL").map_err(|e| failed(e.to_string()))?;
         self.process = Some(process);
         Ok(())
@@ -71,14 +69,13 @@ impl Node {
         process.ready(&url).await.map_err(failed)
     }
 
-    /// Whether a session can be had at once.
+    /// Whether it accepts a session now.
     pub(crate) async fn answers(&self) -> bool {
         let address = Address::parse(&self.url("defaultdb")).expect("the harness makes good URLs");
         let options = Options { connect_timeout: Duration::from_secs(1), ..Options::default() };
         connect(&address, &options).await.is_ok()
     }
 
-    /// Whether its process was started and nobody here has ended it.
     pub(crate) fn runs(&self) -> bool {
         self.process.is_some()
     }
@@ -90,40 +87,38 @@ impl Node {
         }
     }
 
-    /// Asks it to drain and end, and waits until it has.
+    /// Drains it, and waits until it has stopped.
     pub(crate) async fn drain(&mut self) {
         if let Some(process) = self.process.take() {
             process.end("TERM").await;
         }
     }
 
-    /// What it is started from.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// The program, to be told something else than to be this node.
+    /// The program, for another subcommand.
     pub(crate) fn command(&self) -> Command {
         command(&self.program, self.folder.path())
     }
 
-    /// Where it takes sessions, and speaks with other nodes.
+    /// The address for SQL and other nodes.
     pub(crate) fn sql(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Where it says whether it is ready.
+    /// The address of the health endpoint.
     pub(crate) fn http(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.http))
     }
 
-    /// Where a database is, asked of this node.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("cockroachdb://root@{}/{database}?sslmode=disable", self.sql())
     }
 }
 
-/// The program, at work in a folder, with nothing to report to its makers.
+/// The program in a folder, with telemetry off.
 pub(crate) fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -1,4 +1,4 @@
-//! A server that one test has for itself, because it crashes it: nobody else's databases are on it.
+//! A server for one test, which may crash it.
 
 use ::database::{Database, Options, Server};
 use sea_orm::ConnectionTrait;
@@ -6,28 +6,23 @@ use sea_orm::ConnectionTrait;
 use crate::patience::connect_patiently;
 use crate::{Cockroach, Postgres, StartError, TestDatabase, TestServer};
 
-/// The name of the bank on such a server.
 pub(crate) const BANK: &str = "seabank_crash";
 
-/// A server with one migrated bank on it, to be crashed and started again.
+/// A server with one migrated bank.
 #[derive(Debug)]
 pub enum OwnServer {
-    /// Its data is on disk, made durable as PostgreSQL does by default.
+    /// On disk, with PostgreSQL's default durability.
     Postgres(Postgres),
-    /// One node, its store on disk.
+    /// One node, on disk.
     Cockroach(Cockroach),
 }
 
 impl OwnServer {
-    /// Starts another one like the server that the test runs on; `None` where that was not started here and belongs to others.
+    /// Starts a server like the test's; `None` if that was not started here.
     ///
     /// # Errors
     ///
-    /// What the server says.
-    ///
-    /// # Panics
-    ///
-    /// On SQLite, which has no server.
+    /// The server's.
     pub async fn start(like: &TestServer) -> Result<Option<Self>, StartError> {
         let Some(program) = like.program() else {
             assert!(like.server != Server::Sqlite, "SQLite has no server");
@@ -40,27 +35,19 @@ impl OwnServer {
         Ok(Some(own))
     }
 
-    /// A bank on it, its schema migrated.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be made.
+    /// Its migrated bank.
     pub async fn bank(&self) -> TestDatabase {
         bank_on(&self.admin().await, self.url(BANK)).await
     }
 
-    /// A session on another database of the server than the bank.
-    ///
-    /// # Panics
-    ///
-    /// Where there is none to be had.
+    /// A session on another database than the bank.
     pub async fn admin(&self) -> Database {
         let home = if matches!(self, Self::Postgres(_)) { "postgres" } else { "defaultdb" };
         let session = connect_patiently(&self.url(home), &Options::analysis()).await;
         session.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Ends it as hard as can be while its data stays usable at once: PostgreSQL's immediate stop, `kill -9` of the node.
+    /// Crashes it: PostgreSQL's immediate stop, or `kill -9` of the node.
     pub fn crash(&mut self) {
         match self {
             Self::Postgres(server) => server.stop_at_once(),
@@ -68,11 +55,11 @@ impl OwnServer {
         }
     }
 
-    /// Starts it again on what it has kept; waits until it answers.
+    /// Restarts it on its data; waits until it answers.
     ///
     /// # Errors
     ///
-    /// What the server says.
+    /// The server's.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         match self {
             Self::Postgres(server) => server.restart().await.map(drop),
@@ -88,7 +75,7 @@ impl OwnServer {
     }
 }
 
-/// Makes the bank, whose URL is given, and migrates its schema.
+/// Creates and migrates the bank at a URL.
 pub(crate) async fn bank_on(admin: &Database, url: String) -> TestDatabase {
     let create = format!("CREATE DATABASE {BANK}");
     admin.connection.execute_unprepared(&create).await.expect("a database can be made");

@@ -1,13 +1,13 @@
-//! Set-up that waits with patience: a busy machine is slow, not broken, and the app's own limits are not the harness's.
+//! Long timeouts for set-up: a busy machine is slow, not broken.
 
 use std::time::Duration;
 
 use ::database::{Address, ConnectError, Database, Options, connect};
 
-/// The longest that set-up waits for a server, a session or a lock.
+/// The longest wait for a server, a session or a lock.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A pool at `url` that waits so long for each of its connections.
+/// A pool with this timeout for each connection.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! PgBouncer before a PostgreSQL, on a free port of 127.0.0.1.
+//! PgBouncer in front of a PostgreSQL, on a free port of 127.0.0.1.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,35 +13,30 @@ use crate::process::{Process, free_port, in_path};
 use crate::proxy::led_through;
 use crate::user::User;
 
-/// A running PgBouncer; stopped when it goes out of scope.
+/// A running PgBouncer, stopped when dropped.
 #[derive(Debug)]
 pub struct PgBouncer {
-    // First: the process ends before its folder goes.
+    // First field: the process ends before its folder is deleted.
     _process: Process,
     _folder: TempDir,
     address: SocketAddr,
 }
 
 impl PgBouncer {
-    /// How it is had where it is missing.
     pub(crate) const REMEDY: &str = "install pgbouncer";
 
-    /// The program: PATH's, or where Debian puts it, which is not in everybody's PATH.
+    /// The program in PATH or in Debian's folder.
     #[must_use]
     pub fn find() -> Option<PathBuf> {
         in_path("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|it| it.is_file()))
     }
 
-    /// Starts one before the server of `url`, with `settings` of its own, each as `name = value`. Every client is the URL's
-    /// user on the server.
+    /// Starts one for the server of `url`, with `settings` as `name = value`. Every client becomes
+    /// the URL's user.
     ///
     /// # Errors
     ///
-    /// What the operating system or its output says.
-    ///
-    /// # Panics
-    ///
-    /// Where the URL is not one of a server.
+    /// From the operating system, or its output.
     pub async fn start(program: &Path, url: &str, settings: &[&str]) -> Result<Self, StartError> {
         let io = |error: std::io::Error| failed(error.to_string());
         let folder = TempDir::with_prefix("seabank-pgbouncer-").map_err(io)?;
@@ -77,11 +72,7 @@ impl PgBouncer {
         self.address
     }
 
-    /// A server's URL, led through this pooler.
-    ///
-    /// # Panics
-    ///
-    /// Where it is no URL of a server.
+    /// A server's URL, through this pooler.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         led_through(self.address, url)

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of its own: a data folder made for it, a free port, durability as it comes (later tests pull
-//! the plug). It refuses to run as root, so root runs it as somebody else.
+//! A PostgreSQL server with its own data folder and port, and default durability. Root runs it as
+//! another user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,16 +13,16 @@ use crate::StartError;
 use crate::process::{Process, free_port, in_path};
 use crate::user::User;
 
-/// A running server; stopped, and its data removed, when it goes out of scope.
+/// A running server. Dropping it deletes its data.
 #[derive(Debug)]
 pub struct Postgres {
-    // First: the process ends before its folder goes.
+    // First field: the process ends before its folder is deleted.
     process: Option<Process>,
     folder: TempDir,
     programs: PathBuf,
     user: Option<User>,
     port: u16,
-    /// What it is started with beyond what all are, as `name=value`.
+    /// Additional settings, `name=value`.
     settings: Vec<String>,
 }
 
@@ -40,11 +40,11 @@ impl Postgres {
         folders.into_iter().find(|it| it.join("initdb").is_file() && it.join("postgres").is_file())
     }
 
-    /// Makes a data folder and starts a server on it, with the programs in the folder given.
+    /// Starts a server on a new data folder.
     ///
     /// # Errors
     ///
-    /// What `initdb` or the server's log says.
+    /// From `initdb`, or the server's log.
     pub async fn start(programs: &Path) -> Result<Self, StartError> {
         let mut server = Self::without_data(programs)?;
         let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
@@ -53,11 +53,11 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Starts a hot standby of this server, which follows it until it is promoted.
+    /// Starts a hot standby of this server.
     ///
     /// # Errors
     ///
-    /// What `pg_basebackup` or the standby's log says.
+    /// From `pg_basebackup`, or the standby's log.
     pub async fn standby(&self) -> Result<Self, StartError> {
         let mut server = Self::without_data(&self.programs)?;
         let port = self.port.to_string();
@@ -78,7 +78,7 @@ impl Postgres {
         Ok(Self { process: None, folder, programs: programs.to_owned(), user, port, settings: Vec::new() })
     }
 
-    /// Makes the data folder by one of the server's programs.
+    /// Creates the data folder with one of the server's programs.
     fn make_data(&self, program: &str, options: &[&str]) -> Result<(), StartError> {
         let mut command = self.command(program);
         let made = command.args(options).arg("--pgdata").arg(self.data()).output();
@@ -89,11 +89,11 @@ impl Postgres {
         Err(failed(format!("{program}: {}", String::from_utf8_lossy(&made.stderr).trim())))
     }
 
-    /// Starts it on the data it has, after it was ended in one way or another; waits until it answers.
+    /// Restarts it on its data; waits until it answers.
     ///
     /// # Errors
     ///
-    /// What the server's log says.
+    /// The server's log.
     pub async fn restart(&mut self) -> Result<Database, StartError> {
         self.process = None;
         let mut command = self.command("postgres");
@@ -110,22 +110,18 @@ impl Postgres {
         Ok(database)
     }
 
-    /// Starts it on the data it has, now and from now on with these settings, each `name=value`. Those that name files
-    /// name what [`keep`](Self::keep) has made.
+    /// Restarts it with these settings, `name=value`, from now on. [`keep`](Self::keep) creates
+    /// files for them.
     ///
     /// # Errors
     ///
-    /// As for [`restart`](Self::restart); whoever may connect, `postgres` has to be able to.
+    /// As [`restart`](Self::restart). `postgres` must be able to connect.
     pub async fn restart_with(&mut self, settings: Vec<String>) -> Result<Database, StartError> {
         self.settings = settings;
         self.restart().await
     }
 
-    /// Makes a file that the server can read and nobody else.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be made.
+    /// Creates a file that only the server can read.
     pub fn keep(&self, name: &str, text: &str) -> PathBuf {
         let file = self.folder.path().join(name);
         fs::write(&file, text).expect("it can be written");
@@ -136,34 +132,34 @@ impl Postgres {
         file
     }
 
-    /// `kill -9` of the server: what it had not made durable is gone.
+    /// Kills the server (`kill -9`).
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Ends it without a last checkpoint (`pg_ctl stop -m immediate`), with all its sessions: what was not made durable is
-    /// gone, and the next start recovers from the log.
+    /// Ends it without a checkpoint (`pg_ctl stop -m immediate`): the next start recovers from the
+    /// log.
     pub fn stop_at_once(&mut self) {
         self.process = None;
     }
 
-    /// Ends it well, with all its sessions, which are told so by 57P01 (`pg_ctl stop -m fast`).
+    /// Ends it and its sessions, with 57P01 (`pg_ctl stop -m fast`).
     pub async fn stop_fast(&mut self) {
         if let Some(process) = self.process.take() {
             process.end("INT").await;
         }
     }
 
-    /// Where a database of this server is.
+    /// A database's URL.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        // Without the last part the developer's PGSSLMODE would count.
+        // Overrides the developer's PGSSLMODE.
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
-    /// The folder of the programs that it was started from.
+    /// The folder of its programs.
     #[must_use]
     pub fn programs(&self) -> &Path {
         &self.programs
@@ -187,7 +183,7 @@ fn failed(reason: String) -> StartError {
     StartError { server: "PostgreSQL", reason }
 }
 
-/// The `bin` folders below those of `parent` that start with `prefix`, the highest version first.
+/// The `bin` folders in `parent`'s folders that start with `prefix`, newest version first.
 fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let version = |name: &str| {
         let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());

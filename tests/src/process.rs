@@ -1,4 +1,4 @@
-//! A server as a child process: its output in a file, stopped when it goes out of scope.
+//! A server as a child process, stopped when dropped.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,23 +10,22 @@ use ::database::{Address, ConnectError, Database, Options, connect};
 
 use crate::patience::{PATIENCE, connect_patiently};
 
-/// How long the first try of a session may take; each further one twice as long.
+/// The timeout of the first connection attempt, doubled for each further one.
 const TRY_MAX: Duration = Duration::from_secs(2);
 
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// How long a server may take to end well.
 const END_MAX: Duration = Duration::from_secs(90);
 
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
-    /// What ends it quickly, as `kill` names it.
+    /// The signal that ends it quickly.
     stop: &'static str,
 }
 
 impl Process {
-    /// Its output goes to `log`, its input comes from nowhere: a daemon would keep the descriptors of the run.
+    /// Starts it. The output goes to `log`: a daemon would hold the run's descriptors open.
     pub(crate) fn spawn(command: &mut Command, log: &Path, stop: &'static str) -> io::Result<Self> {
         let output = fs::File::options().create(true).append(true).open(log)?;
         let errors = output.try_clone()?;
@@ -34,14 +33,14 @@ impl Process {
         Ok(Self { child, log: log.to_owned(), stop })
     }
 
-    /// Waits until a session can be had at `url`.
+    /// Waits until it accepts a session at `url`.
     pub(crate) async fn ready(&mut self, url: &str) -> Result<Database, String> {
         let address = Address::parse(url).map_err(|error| error.to_string())?;
         let mut options = Options { connect_timeout: TRY_MAX, ..Options::default() };
         let started = Instant::now();
         loop {
             let error = match connect(&address, &options).await {
-                // Its pool has no more patience than this try.
+                // Reconnects, because this pool has the attempt's short timeout.
                 Ok(_) => return connect_patiently(url, &Options::default()).await.map_err(|e| e.to_string()),
                 Err(error) => error,
             };
@@ -52,7 +51,7 @@ impl Process {
         }
     }
 
-    /// Waits until it takes connections at `address`.
+    /// Waits until it accepts connections at `address`.
     pub(crate) async fn listens(&mut self, address: SocketAddr) -> Result<(), String> {
         let started = Instant::now();
         while let Err(error) = tokio::net::TcpStream::connect(address).await {
@@ -61,7 +60,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for a moment before the next try; an error where it has ended, or where that takes too long.
+    /// Pauses before the next attempt. Fails if the process has ended, or after too long.
     async fn not_yet(
         &mut self,
         started: Instant,
@@ -77,14 +76,13 @@ impl Process {
         Ok(())
     }
 
-    /// Ends it without a word, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        // An error says that it has ended already.
+        // Fails only if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Ends it by a signal, as `kill` names it; waits until it has ended. One that takes too long is killed.
+    /// Ends it by a signal; waits, and kills it if that takes too long.
     pub(crate) async fn end(mut self, signal: &str) {
         self.signal(signal);
         let started = Instant::now();
@@ -109,7 +107,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Its number may be another's by now.
+        // Its pid may have been reused.
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
@@ -124,12 +122,12 @@ impl Drop for Process {
     }
 }
 
-/// A port of 127.0.0.1 that nobody uses at this moment.
+/// A free port of 127.0.0.1.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Where PATH has a program.
+/// A program's path in PATH.
 pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())

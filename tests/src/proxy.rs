@@ -1,14 +1,15 @@
-//! A proxy between a program and a server: what a network, or a failing server, does to them.
+//! A proxy between a program and a server that injects network and server faults.
 //!
-//! [`Proxy::delaying`] knows nothing of what passes. [`Proxy::faulty`] reads PostgreSQL's messages, which CockroachDB
-//! speaks too, and asks a plan for each request what is to become of it: nothing, or one [`Fault`]. It also plays a server
-//! of another version, by what that [`Played`] in the place of the real one. What it leaves to others: whether a fault makes sense where it strikes, and what the program should make of it.
+//! [`Proxy::delaying`] is agnostic of the protocol. [`Proxy::faulty`] parses PostgreSQL's protocol
+//! and asks a plan for a [`Fault`] for each request. It can also play a server of another version,
+//! with [`Played`] answers.
 
 mod delay;
 mod fault;
 mod frame;
 mod link;
 mod request;
+mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use fault::{Cut, Fault, Played};
 pub use request::{Kind, Request};
 
-use link::Shared;
+use shared::Shared;
 
-/// A proxy on a free port of 127.0.0.1; it ends, with its connections, when it goes out of scope.
+/// A proxy on a free port of 127.0.0.1. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -31,20 +32,20 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Passes everything on to `server`, and everything back `delay` later: what a round trip takes.
+    /// Delays everything from the server by `delay`: the round-trip time.
     ///
     /// # Errors
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn delaying(server: SocketAddr, delay: Duration) -> std::io::Result<Self> {
         Self::accept(server, move |client, server, _| delay::serve(client, server, delay)).await
     }
 
-    /// Passes everything on in both directions until a plan says otherwise; see [`arm`](Self::arm).
+    /// Passes everything through until [`arm`](Self::arm)ed.
     ///
     /// # Errors
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn faulty(server: SocketAddr) -> std::io::Result<Self> {
         Self::accept(server, link::serve).await
     }
@@ -68,7 +69,7 @@ impl Proxy {
                 let (serve, shared) = (Arc::clone(&serve), Arc::clone(&for_links));
                 links.spawn(async move {
                     let Ok(server) = TcpStream::connect(server).await else { return };
-                    // Held back by nothing but what is asked for.
+                    // No delay but the requested one.
                     let _ = (client.set_nodelay(true), server.set_nodelay(true));
                     serve(client, server, shared).await;
                 });
@@ -77,42 +78,38 @@ impl Proxy {
         Ok(Self { address, shared, accepting })
     }
 
-    /// Asks `plan` about every request from now on, on every connection, in the order in which they come.
+    /// Calls `plan` for every request from now on, in order.
     pub fn arm(&self, plan: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
         *self.shared.plan() = Some(Box::new(plan));
     }
 
-    /// Answers as a server of another version from now on, wherever `play` says how.
+    /// Plays another version from now on, where `play` returns an answer.
     pub fn play(&self, play: impl FnMut(&Request) -> Option<Played> + Send + 'static) {
         *self.shared.play() = Some(Box::new(play));
     }
 
-    /// Cuts every connection on which no request is under way, as a server does that restarts.
+    /// Closes every connection without a pending request, as a restarting server does.
     pub fn cut_idle(&self) {
         self.shared.cut_idle.send_modify(|times| *times += 1);
     }
 
-    /// Waits until what is to be delivered late has been, then closes the connections that had gone silent: all that
-    /// was on its way has arrived or never will.
+    /// Waits for late requests to be delivered, then closes silent connections. After this nothing
+    /// is in flight.
     pub async fn settle(&self) {
         let mut late = self.shared.late.subscribe();
-        // Its sender lives as long as this proxy.
+        // The sender lives as long as this proxy.
         let _ = late.wait_for(|late| *late == 0).await;
         self.shared.settled.cancel();
     }
 
-    /// A server's URL, led through this proxy.
-    ///
-    /// # Panics
-    ///
-    /// Where it is no URL of a server.
+    /// A server's URL, through this proxy.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         led_through(self.address, url)
     }
 }
 
-/// A server's URL, led through what listens at an address.
+/// A server's URL with another address.
 pub(crate) fn led_through(address: SocketAddr, url: &str) -> String {
     let mut url = url::Url::parse(url).expect("a server's URL");
     url.set_ip_host(address.ip()).expect("it has a host");

@@ -1,4 +1,4 @@
-//! Runs every test on every server that can be had, and says which those are, and which tools are there.
+//! Runs every test on every available server, and lists the servers and tools.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
 
 use std::fmt::Write as _;
@@ -20,43 +20,35 @@ use crate::{Browser, Found, PgBouncer, TestServer, binaries, limit};
 /// Every server there is.
 pub const EVERY: &[Server] = &[Server::Sqlite, Server::Postgres, Server::Cockroach];
 
-/// What a test does on one server.
+/// A test's body, for one server.
 pub type Body = for<'a> fn(&'a TestServer) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// A test, by a name that says what holds.
+/// A test.
 #[derive(Clone, Copy, Debug)]
 pub struct Test {
-    /// What holds, as a sentence in snake_case.
+    /// A sentence in snake_case: what holds.
     pub name: &'static str,
     /// Where it is tried.
     pub on: &'static [Server],
-    /// Whether no other may run meanwhile: for those that say how long something may take.
+    /// Whether it runs alone, because it measures time.
     pub alone: bool,
-    /// How long it may take, once it is its turn.
+    /// Its time limit.
     pub limit: Duration,
     /// What is done.
     pub body: Body,
 }
 
-/// How long servers that a test has left in use may take to end.
+/// The time for servers still in use to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the tests of all suites, with the arguments of Cargo's own harness; each is named `server::suite::test`, where
-/// `server` also says the version if there are several of a kind.
-///
-/// # Panics
-///
-/// Where no runtime can be had.
+/// Runs all suites, with the arguments of Cargo's harness. A test is named `server::suite::test`;
+/// `server` includes the version if there are several of a kind.
 #[must_use]
 pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
     run_on(EVERY, suites)
 }
 
-/// The same on some servers.
-///
-/// # Panics
-///
-/// Where no runtime can be had.
+/// The same, on these servers.
 #[must_use]
 pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     let arguments = Arguments::from_args();
@@ -70,7 +62,7 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
         let trials = trials(&servers, suites, runtime.handle(), &Slowest::default());
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    // Before the limit of the first test that needs them begins.
+    // Builds before the first test's time limit starts.
     binaries::folder();
     // This thread starts the servers.
     let processes = Children::of_this_thread();
@@ -88,18 +80,18 @@ pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
     };
     println!("{}\n{text}", slowest.text());
     let mut in_use = false;
-    // Databases that are being dropped, then the servers.
+    // First the databases being dropped, then the servers.
     for server in servers {
         match Arc::try_unwrap(server) {
             Ok(server) => runtime.block_on(server.stop()),
-            // By a test whose thread was left behind.
+            // By an abandoned thread.
             Err(_) => in_use = true,
         }
     }
     if in_use {
         processes.end("QUIT", STOP_MAX);
     }
-    // It would wait for ever for a thread that was left behind.
+    // Does not wait for an abandoned thread.
     runtime.shutdown_background();
     conclusion.exit_code()
 }
@@ -109,17 +101,16 @@ fn fail(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Which servers there are to try things on.
 struct Coverage {
     found: Vec<Found>,
     missing: Vec<(Server, &'static str)>,
     missing_tools: Vec<Tool>,
 }
 
-/// A program that some tests need beside their server.
+/// A program that some tests need.
 #[derive(Clone, Copy)]
 struct Tool {
-    /// How `TEST_REQUIRE` and the list of what is covered call it.
+    /// Its name in `TEST_REQUIRE`.
     name: &'static str,
     remedy: &'static str,
     is_there: fn() -> bool,
@@ -131,7 +122,7 @@ const TOOLS: [Tool; 2] = [
 ];
 
 impl Coverage {
-    /// Looks for each; `TEST_REQUIRE` says which may not be missing.
+    /// Finds the tools. Fails if one in `TEST_REQUIRE` is missing.
     fn find(servers: &[Server]) -> Result<Self, String> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for server in servers {
@@ -192,7 +183,7 @@ fn trials(
     slowest: &Slowest,
 ) -> Vec<Trial> {
     let mut trials = Vec::new();
-    // Held by one that runs alone, shared by all others.
+    // Exclusive for a test that runs alone.
     let floor = Arc::new(RwLock::new(()));
     for (found, started) in servers {
         for (suite, tests) in suites {

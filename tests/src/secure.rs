@@ -1,4 +1,4 @@
-//! A CockroachDB node with certificates, which its own program makes: whoever connects has one of a client's, or a password.
+//! A CockroachDB node with certificates. Clients need a certificate or a password.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,26 @@ use crate::StartError;
 use crate::node::{command, failed};
 use crate::process::{Process, free_port};
 
-/// One node in memory, for one test; stopped, and its certificates removed, when it goes out of scope.
+/// A node in memory, stopped when dropped.
 #[derive(Debug)]
 pub struct SecureCockroach {
-    // First: the process ends before its folder goes.
+    // First field: the process ends before its folder is deleted.
     _process: Process,
     folder: TempDir,
     port: u16,
 }
 
 impl SecureCockroach {
-    /// Makes the certificates and starts the node with them.
+    /// Creates the certificates and starts the node.
     ///
     /// # Errors
     ///
-    /// What the program or the server's output says.
+    /// The output of the program or the node.
     pub async fn start(program: &Path) -> Result<Self, StartError> {
         let folder = TempDir::with_prefix("seabank-secure-").map_err(|e| failed(e.to_string()))?;
         for make in [
             &["create-ca"][..],
-            // A node calls itself, too.
+            // The node also connects to itself.
             &["create-node", "localhost", "127.0.0.1"],
             &["create-client", "root"],
         ] {
@@ -51,13 +51,13 @@ impl SecureCockroach {
         Ok(Self { _process: process, folder, port })
     }
 
-    /// The root user's, by a client certificate.
+    /// The root user's URL, with a client certificate.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         admin(self.folder.path(), self.port, database)
     }
 
-    /// Where the certificates are, by the names that CockroachDB gives them.
+    /// The folder of certificates, with CockroachDB's names.
     #[must_use]
     pub fn certificates(&self) -> PathBuf {
         self.folder.path().join("certs")

@@ -1,4 +1,4 @@
-//! One server of the run, and databases on it.
+//! A server of the run, and its databases.
 
 use std::fmt;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::{Cockroach, Found, Postgres, StartError, TestDatabase};
 
 const TEMPLATE: &str = "seabank_template";
 
-/// A server that tests run on. Each asks it for a database of its own.
+/// A server for tests. Each test creates its own database.
 #[derive(Debug)]
 pub struct TestServer {
     /// Which one.
@@ -25,7 +25,7 @@ pub struct TestServer {
     pub version: String,
     found: Found,
     store: Store,
-    /// PostgreSQL copies a template for one at a time.
+    /// PostgreSQL copies a template for one session at a time.
     copying: Mutex<()>,
     made: AtomicU32,
 }
@@ -38,11 +38,11 @@ enum Store {
 }
 
 impl TestServer {
-    /// Starts one that was found.
+    /// Starts an available server.
     ///
     /// # Errors
     ///
-    /// What the server says.
+    /// The server's.
     pub async fn start(found: &Found) -> Result<Self, StartError> {
         let store = match &found.origin {
             Origin::Sqlite => {
@@ -71,13 +71,13 @@ impl TestServer {
         Ok(Self { version, ..started })
     }
 
-    /// How the names of its tests begin.
+    /// The prefix of its tests' names.
     #[must_use]
     pub fn name(&self) -> String {
         self.found.name()
     }
 
-    /// What it was started from: the program of CockroachDB, the folder of PostgreSQL's; `None` where it was not started here.
+    /// CockroachDB's program or PostgreSQL's folder; `None` for an existing server.
     #[must_use]
     pub fn program(&self) -> Option<&Path> {
         match &self.store {
@@ -87,7 +87,7 @@ impl TestServer {
         }
     }
 
-    /// Migrates the template; answers with the server's version.
+    /// Migrates the template; returns the server's version.
     async fn prepare(&self) -> Result<String, String> {
         if let Store::Cockroach { admin, .. } = &self.store {
             // No templates there.
@@ -103,12 +103,12 @@ impl TestServer {
         let template = template.map_err(|error| error.to_string())?;
         migration::up(&template).await.map_err(|error| error.to_string())?;
         let version = template.version.clone();
-        // Its last session has to go before it can be copied.
+        // A template with sessions cannot be copied.
         template.connection.close().await.map_err(|error| error.to_string())?;
         Ok(version)
     }
 
-    /// A database of its own with the whole schema.
+    /// A new, migrated database.
     pub async fn database(&self) -> TestDatabase {
         match &self.store {
             Store::Files(folder) => {
@@ -130,7 +130,7 @@ impl TestServer {
         }
     }
 
-    /// A database of its own in which nothing is migrated.
+    /// A new, empty database.
     pub async fn empty_database(&self) -> TestDatabase {
         let bank = self.new_database();
         if let Store::Postgres { admin, .. } | Store::Cockroach { admin, .. } = &self.store {
@@ -139,7 +139,7 @@ impl TestServer {
         bank
     }
 
-    /// A database of its own with the whole schema but its foreign keys.
+    /// A new database, migrated without foreign keys.
     pub async fn database_without_foreign_keys(&self) -> TestDatabase {
         let bank = self.empty_database().await;
         let database = bank.connect_for_analysis().await;
@@ -149,7 +149,6 @@ impl TestServer {
         bank
     }
 
-    /// A name that no database has yet; nothing is made.
     fn new_database(&self) -> TestDatabase {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!("seabank_test_{}_{number}", std::process::id());
@@ -158,7 +157,7 @@ impl TestServer {
             Store::Postgres { admin, .. } => {
                 Some((admin.clone(), format!("DROP DATABASE {name} WITH (FORCE)")))
             }
-            // It ends with the run, and dropping takes it longer than that.
+            // Ends with the run; DROP would take longer.
             Store::Cockroach { server, .. } if server.is_throw_away() => None,
             Store::Cockroach { admin, .. } => Some((admin.clone(), format!("DROP DATABASE {name} CASCADE"))),
         };
@@ -174,23 +173,23 @@ impl TestServer {
         }
     }
 
-    /// Waits for the databases that are being dropped, and stops the server if it was started here.
+    /// Waits for databases being dropped, and stops a server that was started here.
     pub(crate) async fn stop(self) {
         if let Store::Postgres { admin, .. } | Store::Cockroach { admin, .. } = &self.store {
-            // One connection: what is queued on it goes first.
+            // One connection: this waits for the queued statements.
             let _ = admin.connection.execute_unprepared("SELECT 1").await;
         }
     }
 }
 
-/// As in `CockroachDB v20.2`, where there are several of its kind, else as in `PostgreSQL`.
+/// Such as `PostgreSQL`, or `CockroachDB v20.2` if there are several.
 impl fmt::Display for TestServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.found.fmt(f)
     }
 }
 
-/// A session for making and dropping databases. One: PostgreSQL copies a template for one at a time.
+/// One session for creating and dropping databases.
 async fn admin(server: &'static str, url: &str) -> Result<Database, StartError> {
     connect_patiently(url, &Options::analysis()).await.map_err(|error| failed(server, error.to_string()))
 }

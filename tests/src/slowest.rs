@@ -1,4 +1,4 @@
-//! The slowest tests of a run, so that a suite that grows slow is noticed.
+//! Lists the slowest tests of a run.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How many are printed.
 const PRINTED: usize = 5;
 
-/// Collects how long each test took.
+/// Collects the tests' durations.
 #[derive(Clone, Default)]
 pub(crate) struct Slowest(Arc<Mutex<Vec<(Duration, String)>>>);
 
@@ -22,7 +22,7 @@ impl Slowest {
         result
     }
 
-    /// A line for each of the slowest tests, the slowest first.
+    /// The slowest tests, one per line.
     pub(crate) fn text(&self) -> String {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         times.iter().fold("slowest:".to_owned(), |mut text, (took, name)| {

@@ -1,5 +1,5 @@
-//! A tap on the wire between the runner and a real database: it keeps what is sent, and loses answers on purpose. It can also send
-//! another statement instead, to play a server of another version.
+//! A tap between the runner and a database: records statements, loses answers, and rewrites
+//! statements to play another version.
 
 use std::collections::VecDeque;
 use std::future::ready;
@@ -12,21 +12,21 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use sea_orm::{DbErr, ExecResult, RuntimeErr, Statement, sqlx};
 use sea_orm_retry::{Id, Policy, Pool, Rows, Runner, Session, Sessions, Version};
 
-/// What becomes of a COMMIT, or of a statement that inserts by itself, whose answer is lost.
+/// What happened to a COMMIT, or an autocommitted INSERT, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// It reached the server: the transaction is applied.
+    /// It was applied.
     AfterCommit,
-    /// It did not: the transaction is not applied.
+    /// It was not applied.
     BeforeCommit,
 }
 
-/// A database's sessions, tapped. Clones share what they keep.
+/// A tapped database. Clones share the record.
 #[derive(Clone, Debug)]
 pub struct Tap {
     database: Database,
     pool: Pool,
-    /// What it says of its version instead of its own word.
+    /// Replaces the answer of `version()`.
     version: Option<&'static str>,
     rewrite: fn(&str) -> String,
     wire: Arc<Mutex<Wire>>,
@@ -38,12 +38,12 @@ struct Wire {
     /// The texts of BEGIN.
     begun: Vec<String>,
     losses: VecDeque<Loss>,
-    /// The statement to panic at begins so.
+    /// The prefix of the statement to panic at.
     panics_at: Option<&'static str>,
 }
 
 impl Tap {
-    /// Taps a database; nothing is lost yet.
+    /// Taps a database, without faults.
     #[must_use]
     pub fn new(database: &Database) -> Self {
         Self {
@@ -55,57 +55,58 @@ impl Tap {
         }
     }
 
-    /// Sends BEGIN, and statements with parameters, as this rewrites them.
+    /// Rewrites BEGIN and statements with parameters.
     #[must_use]
     pub fn rewriting(self, rewrite: fn(&str) -> String) -> Self {
         Self { rewrite, ..self }
     }
 
-    /// Has the server say this in answer to `version()`.
+    /// Replaces the answer of `version()`.
     #[must_use]
     pub fn saying(self, version: &'static str) -> Self {
         Self { version: Some(version), ..self }
     }
 
-    /// Loses the answers of the next COMMITs and inserts outside transactions, one each.
+    /// Loses the answers of the next COMMITs and autocommitted INSERTs, one each.
     #[must_use]
     pub fn losing(self, losses: &[Loss]) -> Self {
         self.wire().losses.extend(losses);
         self
     }
 
-    /// Panics instead of sending a statement that begins so, as the driver does where it cannot decode an answer.
+    /// Panics at a statement with this prefix, as the driver does on an answer that it cannot
+    /// decode.
     #[must_use]
     pub fn panicking_at(self, verb: &'static str) -> Self {
         self.wire().panics_at = Some(verb);
         self
     }
 
-    /// Which server it is on.
+    /// Its server.
     #[must_use]
     pub fn server(&self) -> Server {
         self.database.server
     }
 
-    /// A runner whose sessions are these.
+    /// A runner on the tapped sessions.
     #[must_use]
     pub fn runner(&self, policy: Policy) -> Runner {
         Runner::on(self.clone(), policy)
     }
 
-    /// What was sent so far, BEGIN and COMMIT included.
+    /// The statements sent, BEGIN and COMMIT included.
     #[must_use]
     pub fn sent(&self) -> Vec<Statement> {
         self.wire().sent.clone()
     }
 
-    /// The texts of BEGIN so far, as they were to be sent.
+    /// The texts of BEGIN.
     #[must_use]
     pub fn begun(&self) -> Vec<String> {
         self.wire().begun.clone()
     }
 
-    /// The first words of what was sent, one a statement.
+    /// The first word of each statement.
     #[must_use]
     pub fn verbs(&self) -> Vec<String> {
         let verb = |sql: &str| sql.split([' ', ';']).next().unwrap_or_default().to_owned();
@@ -116,7 +117,7 @@ impl Tap {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a statement; answers with the one that is sent.
+    /// Records a statement; returns the one to send.
     fn pass(&self, statement: &Statement) -> Statement {
         self.keep(statement.clone());
         Statement { sql: (self.rewrite)(&statement.sql), ..statement.clone() }
@@ -130,7 +131,7 @@ impl Tap {
     fn keep(&self, statement: Statement) {
         let panics = self.wire().panics_at.is_some_and(|verb| statement.sql.starts_with(verb));
         if panics {
-            // Without the hook, which would print it.
+            // Not `panic!`, whose hook would print it.
             resume_unwind(Box::new(format!("at {}, on purpose", statement.sql)));
         }
         self.wire().sent.push(statement);
@@ -160,7 +161,6 @@ impl Sessions for Tap {
 struct TappedSession {
     session: Box<dyn Session>,
     tap: Tap,
-    /// Whether a transaction has begun.
     open: bool,
     /// The statement whose rows are being read.
     passed: Option<Statement>,
@@ -169,7 +169,7 @@ struct TappedSession {
 #[async_trait::async_trait]
 impl Session for TappedSession {
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
-        // What else is in the message of BEGIN or COMMIT does not end or begin more.
+        // Ignores what is sent together with BEGIN or COMMIT.
         let verb = match sql.trim_end_matches("; PRAGMA query_only = OFF") {
             commit if commit.ends_with("COMMIT") && !commit.starts_with("BEGIN") => "COMMIT",
             begin if begin.contains("PRIORITY HIGH") => "BEGIN PRIORITY HIGH",
@@ -233,7 +233,7 @@ impl Session for TappedSession {
     }
 }
 
-/// What the driver says when the connection breaks.
+/// The driver's error for a broken connection.
 fn lost() -> DbErr {
     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
     DbErr::Query(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(broken))))

@@ -1,4 +1,4 @@
-//! Somebody else to be for root: several servers refuse to run as root.
+//! An unprivileged user for servers that refuse to run as root.
 
 use std::io;
 use std::os::unix::fs::chown;
@@ -13,7 +13,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// For root: `postgres` where that user exists, otherwise `nobody`. `None` for everybody else.
+    /// For root: `postgres`, or else `nobody`. `None` for other users.
     pub(crate) fn unprivileged() -> Option<Self> {
         let id = |args: &[&str]| -> Option<u32> {
             let answer = Command::new("id").args(args).output().ok()?;
@@ -27,12 +27,12 @@ impl User {
             .find_map(|name| Some(Self { id: id(&["-u", name])?, group: id(&["-g", name])? }))
     }
 
-    /// Gives a file or a folder to this user.
+    /// Gives a file or folder to this user.
     pub(crate) fn owns(self, path: &Path) -> io::Result<()> {
         chown(path, Some(self.id), Some(self.group))
     }
 
-    /// Has a command run as this user.
+    /// Runs a command as this user.
     pub(crate) fn runs(self, command: &mut Command) {
         command.uid(self.id).gid(self.group);
     }

@@ -1,4 +1,4 @@
-//! A file on the web, for servers that read by themselves.
+//! A web server with one file.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// One file at any path of a free port of 127.0.0.1, until it goes out of scope.
+/// One file, at any path on a free port of 127.0.0.1, until dropped.
 #[derive(Debug)]
 pub struct WebFile {
     address: SocketAddr,
@@ -19,18 +19,18 @@ pub struct WebFile {
 #[derive(Debug)]
 struct Reading {
     text: Vec<u8>,
-    /// How often it was asked for.
+    /// The number of requests.
     asked: watch::Sender<usize>,
-    /// Who asks for it the so manieth time waits.
+    /// The number of the request to hold.
     held: watch::Sender<Option<usize>>,
 }
 
 impl WebFile {
-    /// Gives `text` to whoever asks.
+    /// Serves `text`.
     ///
     /// # Errors
     ///
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn start(text: impl Into<Vec<u8>>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -40,20 +40,20 @@ impl WebFile {
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = Arc::clone(&shared);
-                // Whoever leaves in the middle is not missed.
+                // Clients may disconnect early.
                 tokio::spawn(async move { serve(client, &shared).await.ok() });
             }
         });
         Ok(Self { address, reading, accepting })
     }
 
-    /// Where it is, by any name.
+    /// A URL with this name.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
     }
 
-    /// Whoever asks for it the so manieth time from now, the next being 1, waits until [`release`](Self::release).
+    /// Holds the `time`-th request from now, from 1, until [`release`](Self::release).
     pub fn hold(&self, time: usize) {
         let asked = *self.reading.asked.borrow();
         self.reading.held.send_replace(Some(asked + time));
@@ -62,7 +62,7 @@ impl WebFile {
     /// Waits until somebody waits.
     pub async fn is_held(&self) {
         let held = *self.reading.held.borrow();
-        // Its sender lives as long as this file.
+        // The sender lives as long as this file.
         let _ = self.reading.asked.subscribe().wait_for(|asked| Some(*asked) == held).await;
     }
 

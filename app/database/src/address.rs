@@ -1,4 +1,4 @@
-//! Where a database is. The URL is parsed before anything else sees it: SeaORM's and sqlx's own URL errors print the password.
+//! Parses database URLs, because the URL errors of SeaORM and sqlx print the password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use crate::ConnectError;
 use crate::parse::{self, Parsed};
 use crate::tls::{self, Tls};
 
-/// The database used when nothing is configured: a file in the working directory, made when it is absent.
+/// The default database: a file in the working directory, created if missing.
 pub const EMBEDDED_URL: &str = "sqlite://bank.db?mode=rwc";
 
-/// Where a database is. Its [`Display`](fmt::Display) and [`Debug`] never show a password.
+/// A database URL. Its [`Display`](fmt::Display) and [`Debug`] never show a password.
 #[derive(Clone)]
 pub struct Address {
     pub(crate) target: Arc<Target>,
@@ -31,23 +31,23 @@ pub(crate) enum Target {
 }
 
 impl Address {
-    /// Reads a URL with one of the schemes `sqlite`, `cockroachdb`, `postgres` and `postgresql`.
+    /// Parses a URL with the scheme `sqlite`, `cockroachdb`, `postgres` or `postgresql`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BadUrl`] says what is wrong with the URL, without its password.
+    /// [`ConnectError::BadUrl`], without the password.
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
         let Parsed { target, shown, notes } = parse::address(url)?;
         Ok(Self { target: Arc::new(target), shown, notes })
     }
 
-    /// What the user should know about the URL: parameters that are not used, a password file that is not read.
+    /// Warnings for the user: ignored parameters, an ignored password file.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The same, whose sessions have this name in the server's lists, unless the URL or PGAPPNAME gives another.
+    /// The same, with an `application_name`, unless the URL or PGAPPNAME gives one.
     #[must_use]
     pub fn with_application_name(&self, name: &str) -> Self {
         match &*self.target {
@@ -75,18 +75,18 @@ impl Address {
         }
     }
 
-    /// What another user's URL on the same server is, without a password.
+    /// Another user's URL on the same server, without a password.
     #[must_use]
     pub fn shown_for(&self, user: &str, database: &str) -> String {
         self.changed(|url| {
-            // A URL of a server has a host, so neither call can fail.
+            // Cannot fail: a server's URL has a host.
             let _ = url.set_password(None);
             let _ = url.set_username(user);
             url.set_path(database);
             let others: Vec<(String, String)> = url
                 .query_pairs()
                 .filter(|(key, _)| {
-                    !matches!(&**key, "user" | "password" | "dbname") && !tls::is_of_client(key)
+                    !matches!(&**key, "user" | "password" | "dbname") && !tls::is_client_certificate(key)
                 })
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect();
@@ -97,7 +97,7 @@ impl Address {
         })
     }
 
-    /// The SQLite file of this path, opened as this one is.
+    /// Another SQLite file with the same options.
     #[must_use]
     pub fn with_file(&self, path: &Path) -> Self {
         let target = match &*self.target {
@@ -115,13 +115,13 @@ impl Address {
         url.into()
     }
 
-    /// The scheme of the URL: `sqlite`, `cockroachdb`, `postgres` or `postgresql`.
+    /// The URL's scheme.
     #[must_use]
     pub fn scheme(&self) -> &str {
         self.shown.split(':').next().unwrap_or_default()
     }
 
-    /// Whether the database is on this machine, as far as its address says.
+    /// Whether the host is this machine, by its address.
     #[must_use]
     pub fn is_this_machine(&self) -> bool {
         match &*self.target {
@@ -141,7 +141,6 @@ impl Address {
         matches!(*self.target, Target::Sqlite { .. })
     }
 
-    /// Whether it is a Unix socket.
     pub(crate) fn is_socket(&self) -> bool {
         match &*self.target {
             Target::Sqlite { .. } => false,
@@ -151,7 +150,7 @@ impl Address {
         }
     }
 
-    /// The name of the database, or the path of the SQLite file.
+    /// The database's name, or the SQLite file's path.
     #[must_use]
     pub fn database(&self) -> String {
         match &*self.target {

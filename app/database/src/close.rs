@@ -1,4 +1,4 @@
-//! Closing a pool, so that nothing of a database is left outside its file.
+//! Closes a pool, and merges SQLite's log into its file.
 
 use std::time::Duration;
 
@@ -7,39 +7,37 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::{Database, Server};
 
-/// How long the connections are waited for that somebody still has. A statement that runs on is cut off then.
+/// The longest wait for connections in use.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
-/// How often SQLite's log is emptied before it is left to whoever else has the file open.
 const CHECKPOINTS: u32 = 20;
 
 impl Database {
-    /// Closes all connections of the pool. What is begun on one is rolled back.
+    /// Closes all connections. Open transactions are rolled back.
     ///
-    /// SQLite's file alone is the database afterwards, unless another process has it open: what is committed is in it,
-    /// and its log (`-wal`) is gone.
+    /// A SQLite file then holds everything committed, and its log (`-wal`) is gone, unless another
+    /// process has the file open.
     pub async fn close(&self) {
         self.close_within(CLOSE_MAX).await;
     }
 
-    /// The same, waiting no longer for a server than this: it rolls back by itself. A file is waited for as ever.
+    /// The same, with a shorter wait for a server, which rolls back by itself. Does not shorten the
+    /// wait for a file.
     pub async fn close_within(&self, max: Duration) {
         let max = if self.server == Server::Sqlite { CLOSE_MAX } else { max };
         let closing = async {
-            // The pool's own error would say that it is closed already.
             let _ = self.connection.close_by_ref().await;
             if self.server == Server::Sqlite {
                 let options = self.connection.get_sqlite_connection_pool().connect_options();
                 empty_log((*options).clone()).await;
             }
         };
-        // Where it takes longer a server rolls back by itself, and SQLite's log is still good for the next to open it.
         let _ = tokio::time::timeout(max, closing).await;
     }
 }
 
-/// The last connection of a file removes its log. One that was dropped in the middle of a statement closes by itself, and
-/// may be later than the pool.
+/// The last connection to close removes the log. A connection dropped during a statement closes in
+/// the background, perhaps after the pool.
 async fn empty_log(options: SqliteConnectOptions) {
     let mut log = options.get_filename().as_os_str().to_owned();
     log.push("-wal");

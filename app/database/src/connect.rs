@@ -1,4 +1,4 @@
-//! Connecting: the way to a pool, and what comes of it.
+//! From an address to a pool.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use crate::address::Target;
 use crate::pooler::Pooler;
 use crate::{Address, ConnectError, Server, server, sqlite};
 
-/// What the sessions of a pool are for.
+/// What the pool's sessions are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
-    /// Many short transactions, each on a few rows.
+    /// Many short transactions on a few rows.
     #[default]
     Transactions,
-    /// Few statements, each over whole tables.
+    /// Few statements over whole tables.
     Analysis,
 }
 
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The most connections the pool opens, at least 1.
+    /// The most connections, at least 1.
     pub max_connections: u32,
-    /// How long the first connection may take, from the look-up of the name to the answer of `version()`; and how long
-    /// the pool of a server may take for each one after it.
+    /// The limit for the first connection, DNS included, and for each further one to a server.
     pub connect_timeout: Duration,
-    /// After how long the server gives up one statement; `None` for never. SQLite has no such limit.
+    /// The server's limit for one statement; `None` for no limit. SQLite has none.
     pub statement_timeout: Option<Duration>,
     /// What the sessions are for.
     pub purpose: Purpose,
-    /// Whether the sessions read `crdb_internal`, which CockroachDB closes since v26.1 to those that do not ask.
+    /// Whether the sessions may read `crdb_internal`, which CockroachDB denies by default since
+    /// v26.1.
     pub internals: bool,
-    /// Whether a SQLite file that is missing may be created, where its URL says `mode=rwc`.
+    /// Whether a missing SQLite file may be created, if its URL says `mode=rwc`.
     pub create: bool,
 }
 
@@ -50,31 +50,32 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Few statements over whole tables, as long as they take: audits and schema changes.
+    /// For audits and schema changes: a few statements without a time limit.
     #[must_use]
     pub fn analysis() -> Self {
         Self { max_connections: 1, statement_timeout: None, purpose: Purpose::Analysis, ..Self::default() }
     }
 }
 
-/// A pool, and whose it is. Cloning shares the pool.
+/// A pool and its server. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// SeaORM's pool, for statements outside a transaction. Transactions go through the crate `sea-orm-retry`.
+    /// SeaORM's pool, for statements outside transactions. For transactions use the crate
+    /// `sea-orm-retry`.
     pub connection: DatabaseConnection,
-    /// Who answers.
+    /// The kind of server.
     pub server: Server,
-    /// In the server's own words, as in `CockroachDB CCL v20.2.0 …`.
+    /// The server's version string, such as `CockroachDB CCL v20.2.0 …`.
     pub version: String,
-    /// PostgreSQL: whether it was a hot standby, which takes no writes until it is promoted.
+    /// Whether the server was a hot standby (PostgreSQL), which is read-only until promoted.
     pub is_standby: bool,
-    /// What stands between the program and the server's sessions.
+    /// The pooler in front of the server.
     pub pooler: Pooler,
-    /// Why the pool is smaller than was asked for, in the server's words.
+    /// Why the pool is smaller than requested: the server's message.
     pub limited: Option<String>,
 }
 
-/// Connects, asks who answers, and sets up a pool for that server.
+/// Connects, detects the server, and sets up a pool for it.
 ///
 /// # Errors
 ///

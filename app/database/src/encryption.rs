@@ -1,4 +1,4 @@
-//! What protects the sessions of an address on their way.
+//! How the sessions of an address are encrypted.
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
@@ -7,38 +7,38 @@ use crate::address::Target;
 use crate::tls::Tls;
 use crate::{Address, ConnectError, Options};
 
-/// What protects a session between the program and the server, from nothing to everything.
+/// A session's protection on the network, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Encryption {
-    /// Everybody on the way can read and change what is sent, the password included.
+    /// None: the network can read and change everything, the password included.
     Off,
-    /// What is sent is encrypted, for whoever answers: somebody in between may be the one (`prefer`, `require`).
-    ForWhoeverAnswers,
-    /// The server's certificate is from an authority that is trusted, for whatever host (`verify-ca`).
-    ForTheAuthority,
-    /// The certificate is from such an authority, for that host (`verify-full`).
-    ForTheHost,
+    /// Encrypted, but the server is not verified (`prefer`, `require`).
+    Unverified,
+    /// A trusted authority signed the server's certificate, for any host (`verify-ca`).
+    AuthorityVerified,
+    /// A trusted authority signed the certificate for this host (`verify-full`).
+    HostVerified,
 }
 
-/// What protects the sessions of an address; `None` where nothing travels, as with SQLite and Unix sockets.
+/// The encryption of an address's sessions; `None` for SQLite and Unix sockets.
 ///
-/// Where the URL leaves it to the server (`sslmode=prefer`, the default) one more session asks it.
+/// With `sslmode=prefer`, the default, this opens one session to ask the server.
 ///
 /// # Errors
 ///
-/// A [`ConnectError`], where that session is refused for another reason.
+/// A [`ConnectError`] if that session fails.
 pub async fn encryption(address: &Address) -> Result<Option<Encryption>, ConnectError> {
     let Target::Wire { options, tls } = &*address.target else { return Ok(None) };
     if address.is_socket() {
         return Ok(None);
     }
     Ok(Some(match tls.mode {
-        // The driver's `allow` never asks for it.
+        // The driver's `allow` never requests TLS.
         PgSslMode::Disable | PgSslMode::Allow => Encryption::Off,
         PgSslMode::Prefer if !takes_tls(options, tls, address).await? => Encryption::Off,
-        PgSslMode::Prefer | PgSslMode::Require => Encryption::ForWhoeverAnswers,
-        PgSslMode::VerifyCa => Encryption::ForTheAuthority,
-        PgSslMode::VerifyFull => Encryption::ForTheHost,
+        PgSslMode::Prefer | PgSslMode::Require => Encryption::Unverified,
+        PgSslMode::VerifyCa => Encryption::AuthorityVerified,
+        PgSslMode::VerifyFull => Encryption::HostVerified,
     }))
 }
 

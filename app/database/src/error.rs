@@ -1,4 +1,4 @@
-//! What can go wrong before the first statement.
+//! Errors of connecting.
 
 use std::io;
 use std::time::Duration;
@@ -6,93 +6,94 @@ use std::time::Duration;
 use crate::Address;
 use crate::tls::{self, Tls};
 
-/// Why there is no [`Database`](crate::Database). Each is one line that says what to do next.
+/// Why connecting failed: one line that says what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL cannot be used. Wrong usage; nothing was contacted.
+    /// The URL cannot be used.
     #[error("the database URL cannot be used: {reason}")]
     BadUrl {
-        /// What is wrong with it, without its password.
+        /// What is wrong, without the password.
         reason: String,
     },
-    /// Nobody answers there.
+    /// Nothing listens at the address.
     #[error("no database server answers at {address} ({reason}): start it, or give another --database-url")]
     NoServer {
-        /// Where it was looked for.
+        /// The address.
         address: Address,
-        /// What the network said.
+        /// The network's message.
         reason: String,
     },
-    /// Somebody accepted the connection and ended it before a word: a balancer without a node, or a server that stops.
+    /// A connection closed without an answer, as by a load balancer without nodes.
     #[error(
         "the connection to {address} was closed without an answer: behind a load balancer, start a node that is ready; else see the server's log"
     )]
     HungUp {
-        /// Where it was looked for.
+        /// The address.
         address: Address,
     },
-    /// Somebody accepted the connection and then said nothing in time.
-    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready; a cluster is once `cockroach init` has made it one, and while most of its nodes are up", seconds = after.as_secs())]
+    /// An accepted connection without an answer in time.
+    #[error("the server at {address} did not answer within {seconds} s: check that it is up and ready; a cluster needs `cockroach init`, and most of its nodes up", seconds = after.as_secs())]
     TimedOut {
-        /// Where it was looked for.
+        /// The address.
         address: Address,
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
     },
-    /// The server is there, the database is not.
+    /// The database does not exist.
     #[error("there is no database \"{database}\" at {address}: create it (CREATE DATABASE {database}), or give another --database-url", database = address.database())]
     NoDatabase {
-        /// Where it was looked for.
+        /// The address.
         address: Address,
     },
-    /// The server turned the connection down: a wrong password, no rights, no TLS, too many connections.
+    /// The server refused the session.
     #[error("the server at {address} refused the connection: {reason}; {advice}")]
     Refused {
-        /// Who refused.
+        /// The address.
         address: Address,
-        /// In the server's or the driver's words.
+        /// The server's or the driver's message.
         reason: String,
         /// What to do.
         advice: &'static str,
     },
-    /// The server cannot be trusted to be the one that is meant, and was told nothing.
+    /// The server's certificate is not trusted. Nothing was sent.
     #[error("the server at {address} is not trusted: {reason}; {advice}")]
     Untrusted {
-        /// Who is not trusted.
+        /// The address.
         address: Address,
-        /// What is wrong with its certificate.
+        /// What is wrong with the certificate.
         reason: String,
         /// What to do.
         advice: String,
     },
-    /// The server takes no further connection (53300).
+    /// The server accepts no more connections (53300).
     #[error(
-        "the server at {address} takes no further connection: {reason}; wait until others have disconnected, or raise its limit"
+        "the server at {address} accepts no more connections: {reason}; wait until others disconnect, or raise its limit"
     )]
     Full {
-        /// Who refused.
+        /// The address.
         address: Address,
-        /// In the server's words.
+        /// The server's message.
         reason: String,
     },
-    /// A pooler gives each transaction, or each statement, another session of the server.
+    /// The pooler changes sessions between transactions or statements.
     #[error(
-        "at {address} a pooler in transaction or statement mode answers, which gives each transaction another session: the bank needs its own; set pool_mode = session for this database in pgbouncer.ini, or give the host and port of the server itself"
+        "the pooler at {address} is in transaction or statement mode, and the bank needs session mode: set pool_mode = session for this database in pgbouncer.ini, or give the host and port of the server itself"
     )]
     Pooled {
-        /// Where it answers.
+        /// The address.
         address: Address,
     },
-    /// A pooler drops what the URL's `options` ask for.
+    /// The pooler drops the URL's `options`.
     #[error(
-        "at {address} a pooler answers that drops the URL's options (ignore_startup_parameters): leave them out and set them for the role, as in ALTER ROLE … SET search_path = …, or give the host and port of the server itself"
+        "the pooler at {address} drops the URL's options (ignore_startup_parameters): set them for the role instead (ALTER ROLE … SET search_path = …), or give the host and port of the server itself"
     )]
     OptionsLost {
-        /// Where it answers.
+        /// The address.
         address: Address,
     },
-    /// The SQLite file is missing, and [`Options::create`](crate::Options::create) does not let it be created.
+    /// The SQLite file is missing, and [`Options::create`](crate::Options::create) forbids creating
+    /// it.
     #[error("there is no SQLite file {path}: migrate to create it, or give another --database-url")]
     MissingFile {
         /// The file.
@@ -103,7 +104,7 @@ pub enum ConnectError {
     NoFile {
         /// The file.
         path: String,
-        /// In SQLite's words.
+        /// SQLite's message.
         reason: String,
         /// What to do.
         advice: &'static str,
@@ -115,13 +116,13 @@ impl ConnectError {
         Self::BadUrl { reason: reason.into() }
     }
 
-    /// Sorts what SQLite said of a file.
+    /// Classifies SQLite's error on opening a file.
     pub(crate) fn of_file(path: String, error: &sqlx::Error) -> Self {
         let database = error.as_database_error();
         let code = database.and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
         // The low byte of an extended code is the primary one.
         let advice = match code.map(|code| code & 0xff) {
-            Some(5 | 6) => "another program keeps it locked: end that one, or run this again later",
+            Some(5 | 6) => "another program holds its lock: end that program, or run this again later",
             Some(8) => "let this user write the file and its folder, or give ?mode=ro to read it",
             Some(10) => "check the disk, and that the file system is mounted and not full",
             Some(13) => "free some space on its disk, then run this again",
@@ -134,16 +135,17 @@ impl ConnectError {
         Self::NoFile { path, reason, advice }
     }
 
-    /// Sorts what the driver said while it connected.
+    /// Classifies the driver's error on connecting.
     pub(crate) fn of(address: &Address, tls: &Tls, error: &sqlx::Error) -> Self {
         let refused = |reason: String, advice| Self::Refused { address: address.clone(), reason, advice };
         match error {
             sqlx::Error::Io(e) => match tls::error_of(e) {
                 Some(error) => tls::refusal(address, tls, error),
-                // It may be gone before its alert is read.
-                None if tls.has_certificate() && has_hung_up(e) => {
-                    refused(format!("it hung up ({e})"), "check that it accepts the client certificate")
-                }
+                // The server may close before its TLS alert is read.
+                None if tls.has_certificate() && has_hung_up(e) => refused(
+                    format!("it closed the connection ({e})"),
+                    "check that it accepts the client certificate",
+                ),
                 None if has_hung_up(e) => Self::HungUp { address: address.clone() },
                 None => Self::NoServer { address: address.clone(), reason: e.to_string() },
             },
@@ -153,7 +155,7 @@ impl ConnectError {
             sqlx::Error::Database(e) if e.code().as_deref() == Some("53300") => {
                 Self::Full { address: address.clone(), reason: e.message().to_owned() }
             }
-            // PgBouncer's, which has no code for it; CockroachDB's for much else is the same.
+            // PgBouncer's. The code alone is ambiguous: CockroachDB uses it for other errors.
             sqlx::Error::Database(e)
                 if e.code().as_deref() == Some("08P01") && e.message().contains("startup parameter") =>
             {
@@ -166,7 +168,7 @@ impl ConnectError {
                 Some(error) => tls::refusal(address, tls, error),
                 None => refused(e.to_string(), NO_TLS),
             },
-            other => refused(other.to_string(), ANOTHER),
+            other => refused(other.to_string(), OTHER_PROTOCOL),
         }
     }
 }
@@ -176,24 +178,23 @@ fn has_hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// What to do where CockroachDB answers XXC02: since v24.3 a cluster of several nodes is throttled 7 days after it was made.
-pub const UNLICENSED: &str = "without a valid licence a cluster of several nodes has five open transactions at most: install one (SET CLUSTER SETTING enterprise.license = '…'), or give --concurrency 4 at most; a single node needs none";
+/// The advice for XXC02: since v24.3 CockroachDB throttles a cluster of several nodes after 7 days.
+pub const UNLICENSED: &str = "without a licence a cluster of several nodes allows at most five open transactions: install one (SET CLUSTER SETTING enterprise.license = '…'), or give at most --concurrency 4; a single node needs none";
 
-const ANOTHER: &str = "check that PostgreSQL or CockroachDB answers at this host and port";
+const OTHER_PROTOCOL: &str = "check that PostgreSQL or CockroachDB listens at this host and port";
 const IGNORE: &str =
     "name it in ignore_startup_parameters of pgbouncer.ini, or leave it out of the URL and the environment";
-const NO_TLS: &str =
-    "switch TLS on there, or give sslmode=disable if nobody can listen in or answer in its place";
+const NO_TLS: &str = "enable TLS on the server, or give sslmode=disable if you trust the network";
 
-/// What to do where a server refuses with this SQLSTATE: few mean one thing on every version.
+/// The advice for an SQLSTATE.
 fn advice(sqlstate: &str, tls: &Tls) -> &'static str {
     match sqlstate {
         "28P01" => {
-            "check the user and the password of the URL; one that has expired (VALID UNTIL) is refused in the same words"
+            "check the user and the password of the URL; an expired password (VALID UNTIL) gives the same error"
         }
-        "42501" => "have an administrator let this user connect",
+        "42501" => "ask an administrator for the right to connect",
         "0A000" => {
-            "on a hot standby the role's own default may not be serializable: ALTER ROLE … RESET default_transaction_isolation"
+            "a hot standby refuses a role whose default isolation is serializable: ALTER ROLE … RESET default_transaction_isolation"
         }
         "57P03" => "wait until it is ready",
         "XXC02" => UNLICENSED,

@@ -1,35 +1,32 @@
-//! How long the connections of a pool live: those that were opened together do not go together.
+//! Lifetimes of pooled connections.
 //!
-//! A node that joins, or comes back, gets its share as connections are opened anew; all of them at once would be a wave of logins. The driver's
-//! pool has one age for all, and a connection carries no mark of its own, so this thins them out: once they are old enough they go
-//! one by one, a random while between two. What it leaves to others: the pool's own limit, which takes whatever is left at [`MAX`].
+//! A node that joins gets its share as connections are reopened; reopening all at once would be a
+//! wave of logins. The driver's pool has one maximum age for all, so this closes older connections
+//! one by one, at random intervals.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Younger ones stay.
 const MIN: Duration = Duration::from_secs(15 * 60);
 
-/// Older ones go, all of them.
 pub(crate) const MAX: Duration = Duration::from_secs(30 * 60);
 
-/// Decides which connection that comes back to its pool stays there.
+/// Decides which returned connection is closed.
 #[derive(Debug)]
 pub(crate) struct Lifetimes {
-    /// The longest while between two that go: so long that, as often as connections come back, as many as the pool has are gone before
-    /// the first of them reaches [`MAX`].
+    /// The longest interval between two closed connections: all are replaced before [`MAX`].
     between_max: Duration,
-    /// When the next may go; from when an old one came back first.
+    /// When the next connection may be closed; `None` until an old one is returned.
     next: Mutex<Option<Instant>>,
 }
 
 impl Lifetimes {
-    /// For a pool of at most so many connections.
     pub(crate) fn new(connections_max: u32) -> Self {
         Self { between_max: (MAX - MIN) / connections_max.max(1), next: Mutex::default() }
     }
 
-    /// Whether a connection of this age goes now. `draw` draws evenly between 0 and what it is given.
+    /// Whether to close a connection of this age. `draw`: a uniform random duration up to its
+    /// argument.
     pub(crate) fn ends(&self, age: Duration, now: Instant, draw: impl FnOnce(Duration) -> Duration) -> bool {
         if age < MIN {
             return false;
@@ -52,7 +49,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When each of so many that were opened together goes, where each comes back every second; those that are left go at [`MAX`].
+    /// When each connection is closed, if all are opened together and returned every second.
     fn ends(connections: u32, seed: u64) -> Vec<Duration> {
         let (lifetimes, opened) = (Lifetimes::new(connections), Instant::now());
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,4 +1,4 @@
-//! Parameters of a URL: those that are used, those of libpq that need not be, and what is meant by others.
+//! URL parameters: those that are used, those of libpq that are ignored, and advice for the rest.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,12 @@ use sqlx::postgres::PgSslMode;
 
 use crate::ConnectError;
 
-/// What becomes of a parameter.
 pub(crate) enum Parameter {
-    /// It is the driver's, or ours.
+    /// The driver uses it.
     Used,
-    /// One of libpq's without which the session is what was asked for.
+    /// A libpq parameter that can be ignored: the session is as requested without it.
     Unused,
-    /// It would change something, and cannot; with what was meant.
+    /// A parameter that cannot be honoured, with advice.
     Refused(String),
 }
 
@@ -37,7 +36,7 @@ const USED: [&str; 18] = [
     "user",
 ];
 
-/// Those of libpq that are not used: which values are harmless, none named for all.
+/// Ignored libpq parameters, with the values that can be ignored; an empty list for all values.
 const UNUSED: [(&str, &[&str]); 22] = [
     ("channel_binding", &["disable", "prefer"]),
     ("client_encoding", &["auto", "utf8", "utf-8", "unicode"]),
@@ -63,9 +62,9 @@ const UNUSED: [(&str, &[&str]); 22] = [
     ("tcp_user_timeout", &[]),
 ];
 
-/// What stands for parameters that there are elsewhere, or that cannot be had.
-const MEANT: [(&str, &str); 30] = [
-    ("channel_binding", "the driver binds no channel: leave it out and give sslmode=verify-full"),
+/// Advice for parameters that other drivers have, or that cannot be honoured.
+const ADVICE: [(&str, &str); 30] = [
+    ("channel_binding", "the driver has no channel binding: leave it out and give sslmode=verify-full"),
     ("connection_limit", "give --pool N to the command"),
     ("currentschema", SEARCH_PATH),
     ("database", "write dbname, or end the URL in /bank"),
@@ -81,21 +80,18 @@ const MEANT: [(&str, &str); 30] = [
     ("pool_timeout", "give --retry-for SECONDS to the command"),
     ("prepare_threshold", "leave it out, or write statement-cache-capacity"),
     ("replication", "leave it out: the bank needs an ordinary session"),
-    ("require_auth", "the driver cannot: leave it out and give sslmode=verify-full"),
-    ("requirepeer", "the driver cannot: leave it out"),
+    ("require_auth", "the driver does not support it: leave it out and give sslmode=verify-full"),
+    ("requirepeer", "the driver does not support it: leave it out"),
     ("schema", SEARCH_PATH),
     ("search_path", SEARCH_PATH),
-    ("service", "give what the service's file says in the URL itself"),
-    ("servicefile", "give what the service's file says in the URL itself"),
-    ("sslcrl", "the driver reads no list of revoked certificates: leave it out"),
-    ("sslcrldir", "the driver reads no list of revoked certificates: leave it out"),
-    ("sslpassword", "the driver opens no locked key: give an sslkey=FILE without a passphrase"),
+    ("service", "write the service file's settings in the URL"),
+    ("servicefile", "write the service file's settings in the URL"),
+    ("sslcrl", "the driver has no certificate revocation lists: leave it out"),
+    ("sslcrldir", "the driver has no certificate revocation lists: leave it out"),
+    ("sslpassword", "the driver cannot decrypt a key: give an sslkey=FILE without a passphrase"),
     ("ssl", "write sslmode=verify-full, or sslmode=disable"),
     ("statement_timeout", "write options=-c%20statement_timeout=MILLISECONDS"),
-    (
-        "target_session_attrs",
-        "the driver looks at no more than one server: leave it out and name the one that takes writes",
-    ),
+    ("target_session_attrs", "the driver connects to one server only: leave it out and name the primary"),
     ("tls", "write sslmode=verify-full, or sslmode=disable"),
     ("username", "write user"),
 ];
@@ -103,7 +99,6 @@ const MEANT: [(&str, &str); 30] = [
 const SEARCH_PATH: &str = "write options=-c%20search_path=NAME";
 const NO_GSS: &str = "the driver has no GSSAPI: leave it out and give sslmode=verify-full";
 
-/// What becomes of a parameter of a server's URL.
 pub(crate) fn of(key: &str, value: &str) -> Parameter {
     if USED.contains(&key) || is_option(key) {
         return Parameter::Used;
@@ -114,26 +109,25 @@ pub(crate) fn of(key: &str, value: &str) -> Parameter {
         return Parameter::Unused;
     }
     let names =
-        USED.iter().chain(UNUSED.iter().map(|(name, _)| name)).chain(MEANT.iter().map(|(name, _)| name));
+        USED.iter().chain(UNUSED.iter().map(|(name, _)| name)).chain(ADVICE.iter().map(|(name, _)| name));
     Parameter::Refused(refusal(key, names.copied()))
 }
 
-/// Refuses a value that the driver would refuse without naming its parameter, or would repeat.
+/// Refuses a value for which the driver's error would omit the parameter or repeat the value.
 pub(crate) fn check_value(key: &str, value: &str) -> Result<(), ConnectError> {
     let (is_good, what) = match key {
         "sslmode" | "ssl-mode" => (
             value.parse::<PgSslMode>().is_ok(),
-            "is none of disable, allow, prefer, require, verify-ca and verify-full",
+            "must be one of disable, allow, prefer, require, verify-ca and verify-full",
         ),
-        "port" => (value.parse::<u16>().is_ok(), "is no port: a number from 1 to 65535"),
-        "hostaddr" => (value.parse::<IpAddr>().is_ok(), "is no address: for a name write host"),
-        "statement-cache-capacity" => (value.parse::<usize>().is_ok(), "is no number"),
+        "port" => (value.parse::<u16>().is_ok(), "is not a port: write a number from 1 to 65535"),
+        "hostaddr" => (value.parse::<IpAddr>().is_ok(), "is not an IP address: for a name write host"),
+        "statement-cache-capacity" => (value.parse::<usize>().is_ok(), "is not a number"),
         _ => return Ok(()),
     };
     if is_good { Ok(()) } else { Err(ConnectError::bad_url(format!("its parameter `{key}` {what}"))) }
 }
 
-/// Refuses a parameter that a SQLite file's URL does not have.
 pub(crate) fn check_sqlite(key: &str) -> Result<(), ConnectError> {
     const SQLITE: [&str; 4] = ["cache", "immutable", "mode", "vfs"];
     if SQLITE.contains(&key) {
@@ -142,14 +136,14 @@ pub(crate) fn check_sqlite(key: &str) -> Result<(), ConnectError> {
     Err(ConnectError::bad_url(refusal(key, SQLITE.into_iter())))
 }
 
-/// In which words a parameter is refused: those of the name that is nearest.
+/// The refusal, with the advice for the most similar name.
 fn refusal<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
     let bare = |name: &str| name.to_lowercase().replace(['-', '_'], "");
     let asked = bare(key);
     let distance = |name: &&str| strsim::damerau_levenshtein(&bare(name), &asked);
-    // A longer name may be further from what was written. Of those that are as near the first counts.
+    // Among equals the first wins.
     let near = names.min_by_key(distance).filter(|name| distance(name) <= name.len() / 4);
-    let advice = near.map(|name| match MEANT.iter().find(|(it, _)| *it == name) {
+    let advice = near.map(|name| match ADVICE.iter().find(|(it, _)| *it == name) {
         Some((_, advice)) => (*advice).to_owned(),
         None if name == key => "leave it out".to_owned(),
         None => format!("write {name}"),
@@ -163,7 +157,7 @@ fn refusal<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
     format!("its parameter `{}` {what}: {advice}", shortened(key))
 }
 
-/// A name may be anything: as much of it as a name has, and only what a name is made of.
+/// The key, shortened and stripped: it may be part of a password.
 fn shortened(key: &str) -> String {
     key.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.[]".contains(*c)).take(40).collect()
 }
@@ -172,7 +166,6 @@ fn is_option(key: &str) -> bool {
     key.starts_with("options[") && key.ends_with(']')
 }
 
-/// Settings of a session that tell nothing secret.
 const HARMLESS_OPTIONS: [&str; 8] = [
     "cluster",
     "default_transaction_isolation",
@@ -188,7 +181,7 @@ const HARMLESS_OPTIONS: [&str; 8] = [
 pub(crate) fn is_harmless(key: &str, value: &str) -> bool {
     match key {
         "password" => false,
-        // The material may stand here itself.
+        // The value may be the key itself, not a file.
         "sslkey" | "ssl-key" | "sslcert" | "ssl-cert" | "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
             !value.contains("-----BEGIN")
         }

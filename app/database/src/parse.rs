@@ -1,7 +1,7 @@
-//! Parsing a database URL. No error repeats any part of it that can be a password.
+//! Parses a database URL. No error repeats a part that may be a password.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+mod password;
+
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -15,12 +15,11 @@ use crate::tls::{self, Tls};
 
 const SCHEMES: &str = "sqlite://, cockroachdb://, postgres:// or postgresql://";
 
-const ENCODE: &str = "in a user or a password write / ? # @ % percent-encoded, as in %2F for /";
+const ENCODE: &str = "write / ? # @ % in a user or a password percent-encoded, as in %2F for /";
 
-/// A URL as it was understood.
+/// A parsed URL.
 pub(crate) struct Parsed {
     pub(crate) target: Target,
-    /// The URL without its secrets.
     pub(crate) shown: String,
     pub(crate) notes: Vec<String>,
 }
@@ -29,7 +28,6 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, ConnectError> {
     Err(ConnectError::bad_url(reason))
 }
 
-/// Parses a URL of any scheme that is known.
 pub(crate) fn address(url: &str) -> Result<Parsed, ConnectError> {
     let url = url.trim();
     if url.is_empty() {
@@ -38,7 +36,7 @@ pub(crate) fn address(url: &str) -> Result<Parsed, ConnectError> {
         ));
     }
     if url.starts_with(['"', '\'', '`']) {
-        return bad("it stands in quotes, which `docker run --env-file` keeps: leave the quotes out");
+        return bad("it is in quotes, which `docker run --env-file` keeps: remove the quotes");
     }
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => sqlite(url),
@@ -57,7 +55,7 @@ fn sqlite(url: &str) -> Result<Parsed, ConnectError> {
     let (path, query) = file.split_once('?').unwrap_or((file, ""));
     if path.is_empty() || path == ":memory:" || query.contains("mode=memory") {
         return bad(
-            "a database in memory is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
+            "an in-memory database is lost with its first connection: name a file, as in sqlite://bank.db?mode=rwc",
         );
     }
     for (key, _) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -74,7 +72,7 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
     check_text(text)?;
     let mut url = Url::parse(text)
         .map_err(|error| ConnectError::bad_url(format!("it cannot be parsed ({error}); {ENCODE}")))?;
-    // Then what was meant for the user and the password may be anywhere.
+    // Then the user and the password may be in any part.
     let has_strayed = !authority(text).contains('@') && text.contains('@');
     if url.path().trim_matches('/').is_empty() {
         return bad(if has_strayed {
@@ -84,25 +82,24 @@ fn wire(text: &str) -> Result<Parsed, ConnectError> {
         });
     }
     let mut notes = check_parameters(&url, has_strayed)?;
-    notes.extend(unread_password_file(&url));
+    notes.extend(password::unread_file(&url));
     let mut shown = url.clone();
-    hide_secrets(&mut shown);
+    password::hide(&mut shown);
     tls::take_system_roots(&mut url)?;
     let options = driver_options(url.clone())?;
     let tls = Tls::of(&url, options.get_ssl_mode());
     Ok(Parsed { target: Target::Wire { options, tls }, shown: shown.into(), notes })
 }
 
-/// What stands between `//` and the first of `/`, `?`, `#`.
 fn authority(text: &str) -> &str {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// Refuses what the parser would take for something else: the rest of a password for a path, two hosts for one.
+/// Refuses text that the parser would misread: a password's rest as a path, two hosts as one.
 fn check_text(text: &str) -> Result<(), ConnectError> {
     let Some((_, rest)) = text.split_once("://") else {
-        return bad("two slashes follow its scheme, as in postgres://user@host:5432/bank");
+        return bad("its scheme needs two slashes, as in postgres://user@host:5432/bank");
     };
     let authority = authority(text);
     let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -117,7 +114,7 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
     }
     if rest[authority.len()..].contains(';') {
         return bad(
-            "its parameters follow a ? and stand between &, as in ?sslmode=disable&user=bank: a ; is written %3B",
+            "its parameters follow ? and are separated by &, as in ?sslmode=disable&user=bank; write ; as %3B",
         );
     }
     if hosts.contains(',') {
@@ -126,11 +123,10 @@ fn check_text(text: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-const SEVERAL_HOSTS: &str =
-    "it names several hosts, and one is taken: name one, or a load balancer in front of them";
+const SEVERAL_HOSTS: &str = "it names several hosts: name one, or a load balancer in front of them";
 
-/// Refuses parameters that are unknown; returns what to say of those that are not used. `may_be_password`: whether a
-/// parameter can be the rest of a password.
+/// Refuses unknown parameters; returns warnings for ignored ones. `may_be_password`: a parameter
+/// may be part of a password.
 fn check_parameters(url: &Url, may_be_password: bool) -> Result<Vec<String>, ConnectError> {
     let mut unused = Vec::new();
     for (key, value) in url.query_pairs() {
@@ -152,8 +148,8 @@ fn check_parameters(url: &Url, may_be_password: bool) -> Result<Vec<String>, Con
     })
 }
 
-/// The URL as the driver understands it: it knows no CockroachDB, which speaks PostgreSQL's protocol, no brackets around
-/// an address of IPv6, and warns of what it does not use.
+/// The URL for the driver, which does not know the scheme `cockroachdb` or brackets around an IPv6
+/// address, and logs a warning for each parameter that it ignores.
 fn driver_options(mut url: Url) -> Result<PgConnectOptions, ConnectError> {
     let mut pairs: Vec<(String, String)> = url
         .query_pairs()
@@ -181,49 +177,12 @@ fn driver_options(mut url: Url) -> Result<PgConnectOptions, ConnectError> {
         .map_err(|error| ConnectError::bad_url(reason(&error)))
 }
 
-/// A configuration error's own words: they name the parameter, never the URL.
+/// A configuration error's text, which names the parameter but not the URL.
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(inner) => inner.to_string(),
         _ => "it cannot be parsed".to_owned(),
     }
-}
-
-/// Takes the password out of the authority, and out of the query every value that is not known to be harmless.
-fn hide_secrets(url: &mut Url) {
-    if url.password().is_some() {
-        // A URL with a password has a host, so neither call can fail.
-        let _ = url.set_password(Some("***"));
-    }
-    if url.query_pairs().any(|(key, value)| !parameter::is_harmless(&key, &value)) {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(key, value)| {
-                let shown =
-                    if parameter::is_harmless(&key, &value) { value.into_owned() } else { "***".to_owned() };
-                (key.into_owned(), shown)
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-}
-
-/// The file of passwords, where the driver would look into it and does not, because others may read it.
-fn unread_password_file(url: &Url) -> Option<String> {
-    let is_given = url.password().is_some()
-        || url.query_pairs().any(|(key, _)| key == "password")
-        || std::env::var_os("PGPASSWORD").is_some();
-    if is_given {
-        return None;
-    }
-    let file = std::env::var_os("PGPASSFILE")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass")))?;
-    let mode = std::fs::metadata(&file).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| {
-        let file = file.display();
-        format!("the password file {file} is not used, because others may read it: run `chmod 600 {file}`")
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,5 @@
-//! Poolers between the program and its server, such as PgBouncer.
-//!
-//! In session mode a pooler gives a client one of the server's sessions for as long as it stays: all is as without one. In
-//! transaction and statement mode the next transaction, or statement, runs in another session: settings and prepared
-//! statements are left to other programs, and theirs are met here.
+//! Detects a pooler, such as PgBouncer. In transaction and statement mode the server's session may
+//! change, so settings and prepared statements leak between clients.
 
 use std::time::Duration;
 
@@ -12,25 +9,24 @@ use sqlx::{Connection, PgConnection, Row};
 use crate::Server;
 use crate::server::ask;
 
-/// What stands between a client and the server's sessions.
+/// The pooler between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooler {
-    /// Nothing: the session is the server's own.
+    /// None: the session is the server's own.
     None,
-    /// Nothing that shares a session between clients. Whether a pooler in session mode is there cannot be seen.
+    /// None, or one in session mode: the two cannot be told apart.
     Sessions,
-    /// A pooler that gives each transaction or statement another session.
+    /// One in transaction or statement mode.
     Transactions,
 }
 
-/// How long a second session is waited for. A pooler in session mode has none to give while the first one has the only one.
+/// The longest wait for a second session: a pooler in session mode may have only one.
 const SECOND_MAX: Duration = Duration::from_secs(2);
 
-/// How often both sessions are asked for the server's process: other clients may take the one that is looked for.
+/// How often to compare the sessions: other clients may take the one in question.
 const TIMES: usize = 3;
 
-/// Looks for a pooler that shares sessions: two clients that are both there meet in one session of the server, or one of
-/// them in two.
+/// Detects a shared session: two connected clients share one, or one client gets two.
 pub(crate) async fn find(
     first: &mut PgConnection,
     wire: &PgConnectOptions,
@@ -39,7 +35,8 @@ pub(crate) async fn find(
     match is_shared(first, wire, server).await {
         Ok(true) => Ok(Pooler::Transactions),
         Ok(false) => Ok(Pooler::Sessions),
-        // Statement mode: `transaction blocks not allowed`. Prepared statements of others, or none of one's own.
+        // Statement mode (`transaction blocks not allowed`), or prepared statements lost to another
+        // client.
         Err(sqlx::Error::Database(error)) if is_of_pooler(error.code().as_deref()) => {
             Ok(Pooler::Transactions)
         }
@@ -63,7 +60,7 @@ async fn is_shared(
         let mut second = PgConnection::connect_with(wire).await?;
         let mut shared = false;
         for _ in 0..TIMES {
-            // The session that was used last is the one that is given next.
+            // A pooler hands out the session that was used last.
             let of_second = session_of(&mut second, server).await?;
             shared = of_second == of_first || session_of(first, server).await? != of_first;
             if shared {
@@ -84,12 +81,10 @@ async fn ask_nothing(session: &mut PgConnection, sql: &'static str) -> Result<()
     sqlx::raw_sql(sql).execute(session).await.map(drop)
 }
 
-/// What names a session of the server.
 async fn session_of(session: &mut PgConnection, server: Server) -> Result<String, sqlx::Error> {
     ask(session, session_sql(server)).await?.try_get(0)
 }
 
-/// How a session asks for its name.
 pub(crate) fn session_sql(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SHOW session_id",

@@ -1,11 +1,9 @@
-//! What every session is told before its first statement.
+//! Session settings, applied before the first statement.
 //!
-//! Isolation is SERIALIZABLE by default, for what is autocommitted, and a COMMIT is answered when it
-//! is durable (CockroachDB has no setting for less). The timeouts bound what
-//! a transaction can hold whose client is gone: a half-open link is otherwise noticed by PostgreSQL after two hours.
-//! Servers differ in the settings they know (CockroachDB v20.1 has no idle-in-transaction timeout), so each is
-//! offered once, by the probe, and what is refused is left out of all other sessions. Those that are younger are offered
-//! where `version()` says that they are known.
+//! Autocommitted statements are SERIALIZABLE, and a COMMIT is acknowledged when durable
+//! (CockroachDB has no weaker setting). Timeouts bound the transaction of a lost client. Servers
+//! know different settings, so the probe session tries each, and refused ones are dropped; newer
+//! ones are tried only on versions that know them.
 
 use std::time::Duration;
 
@@ -13,18 +11,19 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{Options, Purpose, Server};
 
-/// Settings of newer CockroachDB, and the version since which each is known.
+/// CockroachDB settings, and the version that introduced each.
 const NEWER: [((u32, u32), &str); 2] = [
-    // Tables that are locked against schema changes would refuse IMPORT.
+    // IMPORT refuses tables that are locked against schema changes.
     ((25, 3), "SET create_table_with_schema_locked = off"),
-    // A statement that has returned holds its locks, as in every version before. v26.2 buffers writes by default.
+    // v26.2 buffers writes until COMMIT by default. Without buffering a statement holds its locks
+    // once it returns.
     ((25, 2), "SET kv_transaction_buffered_writes_enabled = off"),
 ];
 
-/// Opens `crdb_internal`, which v26.1 closes by default.
+/// Allows `crdb_internal`, which v26.1 denies by default.
 const INTERNALS: ((u32, u32), &str) = ((25, 4), "SET allow_unsafe_internals = on");
 
-/// Major and minor of CockroachDB, as its `version()` says; `None` where that is another server, or does not say.
+/// CockroachDB's major and minor version in its `version()`; `None` for other servers.
 pub(crate) fn cockroach_version(text: &str) -> Option<(u32, u32)> {
     let number = text.strip_prefix("CockroachDB ")?.split(' ').find_map(|word| word.strip_prefix('v'))?;
     let (major, rest) = number.split_once('.')?;
@@ -32,11 +31,11 @@ pub(crate) fn cockroach_version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Statements that set up one session, together one round trip. `version` is the server's own.
+/// The statements that set up a session. `version`: the server's `version()`.
 pub(crate) fn settings(server: Server, version: &str, options: &Options) -> Vec<String> {
     let mut settings = vec![
         isolation(server).to_owned(),
-        // Plain integers are milliseconds, and all that v20.x takes.
+        // Milliseconds: v20.x takes no units.
         format!("SET statement_timeout = {}", millis(options.statement_timeout)),
         "SET idle_in_transaction_session_timeout = 30000".to_owned(),
     ];
@@ -46,12 +45,12 @@ pub(crate) fn settings(server: Server, version: &str, options: &Options) -> Vec<
     settings.extend(newer.map(|(_, setting)| setting.to_owned()));
     if server == Server::Postgres {
         settings.extend([
-            // Where the database's or the user's default is to answer a COMMIT before it is durable. Whoever asks for
-            // more than `on`, a standby's answer, keeps it.
+            // If the default acknowledges a COMMIT before it is durable. Stronger settings than
+            // `on` stay.
             "SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') = 'off'"
                 .to_owned(),
-            // Seconds, seconds, a count; milliseconds; milliseconds (PostgreSQL 14).
+            // In seconds, seconds, a count, milliseconds, and milliseconds (PostgreSQL 14).
             "SET tcp_keepalives_idle = 10".to_owned(),
             "SET tcp_keepalives_interval = 5".to_owned(),
             "SET tcp_keepalives_count = 3".to_owned(),
@@ -59,16 +58,17 @@ pub(crate) fn settings(server: Server, version: &str, options: &Options) -> Vec<
             "SET client_connection_check_interval = 5000".to_owned(),
         ]);
         if options.purpose == Purpose::Transactions {
-            // On a small table the planner prefers a sequential scan, and under SERIALIZABLE that locks the whole
-            // relation: 5 retries a commit on 300 analysed accounts, against 0.06 with an index scan.
+            // On a small table the planner prefers a sequential scan, which locks the whole
+            // relation under SERIALIZABLE: 5 retries per commit on 300 analysed accounts, 0.06 with
+            // an index scan.
             settings.push("SET enable_seqscan = off".to_owned());
         }
     }
     settings
 }
 
-/// A hot standby has no serializable snapshots. Its sessions stay as they are when it is promoted, so they may write
-/// nothing: whoever does is refused (25006), and comes again in a new one.
+/// A hot standby has no serializable snapshots. Its sessions keep this setting after a promotion,
+/// so they are read-only: a write fails (25006) and is retried in a new session.
 fn isolation(server: Server) -> &'static str {
     match server {
         Server::Postgres => {
@@ -85,7 +85,7 @@ fn millis(timeout: Option<Duration>) -> u128 {
     timeout.map_or(0, |timeout| timeout.as_millis())
 }
 
-/// Offers the settings to a session; answers with one text of those it takes.
+/// Applies the settings to a session; returns those that it accepted, as one text.
 pub(crate) async fn accepted(
     session: &mut PgConnection,
     settings: Vec<String>,
@@ -108,7 +108,6 @@ pub(crate) async fn accepted(
     Ok(taken.join("; "))
 }
 
-/// Sends the settings, in one round trip.
 pub(crate) async fn apply(session: &mut PgConnection, settings: &str) -> Result<(), sqlx::Error> {
     session.execute(AssertSqlSafe(settings.to_owned())).await.map(drop)
 }

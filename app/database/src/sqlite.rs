@@ -1,4 +1,4 @@
-//! Opening a SQLite file.
+//! Opens a SQLite file.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,6 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use crate::pooler::Pooler;
 use crate::{ConnectError, Database, Options, Server};
 
-/// Opens a file, and a pool on it; its first connection says whether the file can be used.
 pub(crate) async fn open(
     file: &SqliteConnectOptions,
     read_only: bool,
@@ -23,14 +22,14 @@ pub(crate) async fn open(
     pool(file, read_only, options).await.map_err(|error| ConnectError::of_file(path(), &error))
 }
 
-/// How long a file that another process keeps for itself is waited for.
+/// The longest wait for another process's lock.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
-/// And how long by the first connection: whoever turns a new file to WAL does not take longer.
+/// The longest wait of the first connection.
 const FIRST_MAX: Duration = Duration::from_secs(3);
 
-/// Opens the file once as every connection of the pool will. Where a connection cannot be set up, the pool would try for as
-/// long as it may, and not say why.
+/// Opens the file once with the pool's options, because the pool hides the reason of a failing
+/// setup.
 async fn first_connection(
     file: &SqliteConnectOptions,
     read_only: bool,
@@ -47,7 +46,7 @@ async fn first_connection(
             Ok(connection)
         };
         match opening.await {
-            // SQLite's own waiting does not help those who want to turn the same file to WAL.
+            // SQLite's busy timeout does not cover concurrent switches to WAL.
             Err(error) if primary_code(&error) == Some(BUSY) && started.elapsed() < FIRST_MAX => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -68,18 +67,20 @@ async fn pool(
     }
     if !read_only {
         file = file.synchronous(SqliteSynchronous::Full);
-        // The mode is kept in the file. One that is another program's keeps its own: see `Database::use_wal`.
+        // The mode persists in the file. Another program's file keeps its mode: see
+        // `Database::use_wal`.
         if std::fs::metadata(file.get_filename()).map_or(0, |file| file.len()) == 0 {
             file = file.journal_mode(SqliteJournalMode::Wal);
         }
     }
     let mut connections = options.max_connections;
-    // It stays open until the pool has one: who is the last to close removes the log, and the next makes it anew.
+    // Stays open until the pool has a connection: the last one to close deletes the log.
     let mut first = None;
     match first_connection(&file, read_only).await {
         Ok(connection) => first = Some(connection),
         Err(error) if lacks_room(&error) => {
-            // On a full disk there is no room for what connections share, and a single one can do without.
+            // A full disk has no room for the shared-memory file. A single exclusive connection
+            // needs none.
             file = file.locking_mode(SqliteLockingMode::Exclusive);
             first_connection(&file, read_only).await.map_err(|_| error)?.close().await?;
             connections = 1;
@@ -112,9 +113,9 @@ fn pool_options(connections: u32, read_only: bool, options: &Options) -> SqliteP
 }
 
 impl Database {
-    /// SQLite: keeps the log of this file beside it from now on (WAL), so that readers and writers do not wait for each
-    /// other. It is the caller's to know that the file is not another program's. Does nothing on a server, nor where the
-    /// file is in use or may not be written.
+    /// SQLite: switches the file to WAL, so that readers and writers do not block each other. The
+    /// caller must know that the file is the bank's. Does nothing on a server, on a file in use, or
+    /// on a read-only file.
     pub async fn use_wal(&self) {
         if self.server != Server::Sqlite {
             return;
@@ -126,7 +127,7 @@ impl Database {
     }
 }
 
-/// SQLITE_FULL, and what comes of it where the files beside the database cannot be made or grow.
+/// SQLITE_FULL, or the files beside the database cannot be created or extended.
 fn lacks_room(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     // SQLITE_CANTOPEN; SQLITE_IOERR_WRITE, _SHMOPEN, _SHMSIZE
@@ -136,26 +137,26 @@ fn lacks_room(error: &sqlx::Error) -> bool {
 const BUSY: u32 = 5;
 const FULL: u32 = 13;
 
-/// SQLite's code, whatever its extension says of the reason.
+/// SQLite's primary error code.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
     Some(code & 0xff)
 }
 
-/// Makes durable what a connection can see, before anything is said of it. Whoever opens the file after the last to have it open
-/// recovers from the log whatever is whole in it: also a transaction whose sync has failed or never came, because its
-/// process was killed. A checkpoint begins by syncing the log, or fails.
+/// Syncs everything that this connection can read. The first process to open the file recovers all
+/// complete transactions from the log, including those whose sync failed or never ran because the
+/// writer was killed. A checkpoint first syncs the log, or fails.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for _ in 0..100 {
         let checkpoint = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(PASSIVE)");
         match checkpoint.fetch_one(&mut *connection).await {
             Ok(0) => return Ok(()),
-            // The log is synced, and there is no room to go on: all can be read.
+            // The log is synced; only copying it to the file failed.
             Err(error) if primary_code(&error) == Some(FULL) => return Ok(()),
             Ok(_) => {}
             Err(error) => return Err(error),
         }
-        // Another's checkpoint is on its way, and may fail.
+        // Another connection's checkpoint is running, and may fail.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))

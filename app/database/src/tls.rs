@@ -1,8 +1,7 @@
-//! TLS, for whoever wrote the URL: whether the files it names can be used, before anything is contacted; and who did not
-//! trust whom, why, and what to do.
+//! TLS: checks the URL's files before connecting, and explains handshake errors.
 //!
-//! What it leaves to the driver: the handshake. With `sslmode=verify-ca` and `verify-full` that trusts the authority in
-//! `sslrootcert`, and always those that browsers trust.
+//! The driver does the handshake. With `sslmode=verify-ca` and `verify-full` it trusts
+//! `sslrootcert` and the public authorities.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ use url::Url;
 
 use crate::{Address, ConnectError};
 
-/// A parameter that names a file: what the driver calls it in a URL, and in the environment where the URL has none.
+/// A parameter that names a file: its keys in a URL, and the environment variable that replaces it.
 struct Parameter {
     keys: &'static [&'static str],
     variable: &'static str,
@@ -27,16 +26,16 @@ const ROOT: Parameter =
 const CERTIFICATE: Parameter = Parameter { keys: &["sslcert", "ssl-cert"], variable: "PGSSLCERT" };
 const KEY: Parameter = Parameter { keys: &["sslkey", "ssl-key"], variable: "PGSSLKEY" };
 
-/// Whether a parameter of a URL says who the user is by a certificate.
-pub(crate) fn is_of_client(key: &str) -> bool {
+/// Whether a parameter names a client certificate or its key.
+pub(crate) fn is_client_certificate(key: &str) -> bool {
     CERTIFICATE.keys.contains(&key) || KEY.keys.contains(&key)
 }
 
-/// `sslrootcert=system`, as libpq has it: the authorities that are trusted anyway, and then only with `verify-full`.
+/// Implements libpq's `sslrootcert=system`: the public authorities, with `verify-full`.
 ///
 /// # Errors
 ///
-/// Where a weaker mode is asked for, in which nothing would be checked.
+/// With a weaker `sslmode`, which would verify nothing.
 pub(crate) fn take_system_roots(url: &mut Url) -> Result<(), ConnectError> {
     let is_root = |key: &str| ROOT.keys.contains(&key);
     if url.query_pairs().filter(|(key, _)| is_root(key)).last().is_none_or(|(_, value)| value != "system") {
@@ -50,7 +49,7 @@ pub(crate) fn take_system_roots(url: &mut Url) -> Result<(), ConnectError> {
     match pairs.iter().find(|(key, _)| key == "sslmode" || key == "ssl-mode") {
         Some((_, mode)) if mode != "verify-full" => {
             return Err(ConnectError::bad_url(
-                "sslrootcert=system checks nothing with this sslmode: give sslmode=verify-full with it",
+                "sslrootcert=system verifies nothing with this sslmode: give sslmode=verify-full",
             ));
         }
         Some(_) => {}
@@ -60,21 +59,21 @@ pub(crate) fn take_system_roots(url: &mut Url) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// A file, and what named it.
+/// A file, and the parameter or variable that names it.
 #[derive(Clone)]
-struct Named {
+struct NamedFile {
     by: &'static str,
     file: String,
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for NamedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.by, self.file)
     }
 }
 
-impl Named {
-    /// The last one of the URL counts, as it does for the driver.
+impl NamedFile {
+    /// The URL's last one counts, as for the driver.
     fn find(parameter: &Parameter, url: &Url) -> Option<Self> {
         let Parameter { keys, variable } = parameter;
         let in_url = url.query_pairs().filter(|(key, _)| keys.contains(&&**key)).last();
@@ -86,7 +85,7 @@ impl Named {
     }
 
     fn read(&self) -> Result<Vec<u8>, ConnectError> {
-        // The environment may hold what is in the file.
+        // The variable may hold the PEM text itself.
         if self.file.trim_start().starts_with("-----BEGIN") {
             return Ok(self.file.clone().into_bytes());
         }
@@ -105,38 +104,38 @@ impl Named {
 }
 
 const NO_CERTIFICATE: &str = "holds no certificate: name a file in PEM format (BEGIN CERTIFICATE)";
-const NO_KEY: &str = "holds no private key that can be read: name a file in PEM format (BEGIN PRIVATE KEY), without a passphrase";
+const NO_KEY: &str =
+    "holds no readable private key: name a file in PEM format (BEGIN PRIVATE KEY), without a passphrase";
 
-/// What a URL, and the environment where it is silent, asks of TLS.
+/// TLS options of the URL, or of the environment.
 #[derive(Clone)]
 pub(crate) struct Tls {
     pub(crate) mode: PgSslMode,
-    root: Option<Named>,
-    certificate: Option<Named>,
-    key: Option<Named>,
+    root: Option<NamedFile>,
+    certificate: Option<NamedFile>,
+    key: Option<NamedFile>,
 }
 
 impl Tls {
     pub(crate) fn of(url: &Url, mode: PgSslMode) -> Self {
-        let find = |parameter| Named::find(parameter, url);
+        let find = |parameter| NamedFile::find(parameter, url);
         Self { mode, root: find(&ROOT), certificate: find(&CERTIFICATE), key: find(&KEY) }
     }
 
-    /// Whether the user is to be known by a certificate.
+    /// Whether the client authenticates by certificate.
     pub(crate) fn has_certificate(&self) -> bool {
         self.certificate.is_some() && !self.is_off()
     }
 
-    /// Whether nothing is encrypted, whatever the server can do.
     pub(crate) fn is_off(&self) -> bool {
         matches!(self.mode, PgSslMode::Disable | PgSslMode::Allow)
     }
 
-    /// Looks into the files that the driver will read.
+    /// Checks the files that the driver will read.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BadUrl`] says which is wrong, and what it should be.
+    /// [`ConnectError::BadUrl`] names the wrong file and what it should be.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         if self.is_off() {
             return Ok(());
@@ -149,31 +148,30 @@ impl Tls {
         }
         match (&self.certificate, &self.key) {
             (None, None) => Ok(()),
-            (Some(certificate), Some(key)) => fit(certificate, key),
-            (Some(alone), None) => Err(alone.bad("lacks its private key: name that, too (sslkey=FILE)")),
-            (None, Some(alone)) => Err(alone.bad("lacks its certificate: name that, too (sslcert=FILE)")),
+            (Some(certificate), Some(key)) => check_key_pair(certificate, key),
+            (Some(alone), None) => Err(alone.bad("has no private key: give sslkey=FILE too")),
+            (None, Some(alone)) => Err(alone.bad("has no certificate: give sslcert=FILE too")),
         }
     }
 }
 
-fn fit(certificate: &Named, key: &Named) -> Result<(), ConnectError> {
+fn check_key_pair(certificate: &NamedFile, key: &NamedFile) -> Result<(), ConnectError> {
     let chain = certificate.certificates()?;
     let private = PrivateKeyDer::from_pem_slice(&key.read()?).map_err(|_| key.bad(NO_KEY))?;
     match CertifiedKey::from_der(chain, private, &ring::default_provider()) {
         Ok(_) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(key.bad(&format!("is not the private key of {certificate}: name the one it was made with")))
+            Err(key.bad(&format!("is not the private key of {certificate}: give the matching key")))
         }
         Err(error) => Err(key.bad(&format!("cannot be used with {certificate} ({error})"))),
     }
 }
 
-/// The handshake's own error, where it ended by one.
+/// The TLS error inside an I/O error.
 pub(crate) fn error_of(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Who did not trust whom in a handshake, and what is to be done.
 pub(crate) fn refusal(address: &Address, tls: &Tls, error: &rustls::Error) -> ConnectError {
     let address = address.clone();
     match error {
@@ -187,12 +185,12 @@ pub(crate) fn refusal(address: &Address, tls: &Tls, error: &rustls::Error) -> Co
                 Some(it) => format!("it does not accept the client certificate {it} (TLS alert {alert:?})"),
                 None => format!("it asks for a client certificate (TLS alert {alert:?})"),
             },
-            advice: "name one that is signed by an authority it trusts and has not expired: sslcert=FILE&sslkey=FILE",
+            advice: "give a valid one, signed by an authority that it trusts: sslcert=FILE&sslkey=FILE",
         },
         error => ConnectError::Refused {
             address,
-            reason: format!("no TLS with it ({error})"),
-            advice: "check that it speaks TLS 1.2 or 1.3",
+            reason: format!("the TLS handshake failed ({error})"),
+            advice: "check that it supports TLS 1.2 or 1.3",
         },
     }
 }
@@ -213,27 +211,26 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
     )
 }
 
-/// What is wrong with a server's certificate, and what to do about it.
 fn untrusted(tls: &Tls, error: &CertificateError) -> (String, String) {
     use CertificateError as Wrong;
     match error {
         Wrong::NotValidForNameContext { expected, presented } => {
             let asked = expected.to_str();
             let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-            let names = if names.is_empty() { "no host at all".to_owned() } else { names.join(", ") };
+            let names = if names.is_empty() { "no host".to_owned() } else { names.join(", ") };
             (
                 format!("its certificate is for {names}, not for {asked}"),
-                format!("connect by a name that it is for, or have {asked} added to its subjectAltName"),
+                format!("connect by one of its names, or add {asked} to its subjectAltName"),
             )
         }
         Wrong::UnknownIssuer => match &tls.root {
             Some(root) => (
                 format!("its certificate is not signed by the authority of {root}"),
-                "name the certificate of the authority that signed it".to_owned(),
+                "give the certificate of the authority that signed it".to_owned(),
             ),
             None => (
-                "its certificate is signed by an authority that is not known here".to_owned(),
-                "name that authority's certificate: sslrootcert=FILE".to_owned(),
+                "its certificate is signed by an unknown authority".to_owned(),
+                "give that authority's certificate: sslrootcert=FILE".to_owned(),
             ),
         },
         Wrong::ExpiredContext { time, not_after } => {
@@ -245,19 +242,20 @@ fn untrusted(tls: &Tls, error: &CertificateError) -> (String, String) {
             ("its certificate is not valid yet".to_owned(), RENEW.to_owned())
         }
         Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
-            ("its certificate is not one for servers".to_owned(), REMAKE.to_owned())
+            ("its certificate is not a server certificate".to_owned(), REMAKE.to_owned())
         }
         Wrong::Other(error) => {
-            (format!("its certificate is not one for servers ({error})"), REMAKE.to_owned())
+            (format!("its certificate is not a server certificate ({error})"), REMAKE.to_owned())
         }
         other => (format!("its certificate cannot be checked ({other})"), REMAKE.to_owned()),
     }
 }
 
-const RENEW: &str = "give the server a new one, or set this machine's clock right if that is wrong";
-const REMAKE: &str = "give the server one of version 3 with its host in subjectAltName, signed by an authority and not by itself";
+const RENEW: &str = "give the server a new one, or correct this machine's clock";
+const REMAKE: &str =
+    "give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
-/// The library writes a name with its type around it, as in `DnsName("localhost")`.
+/// Strips the type that rustls prints around a name, as in `DnsName("localhost")`.
 fn bare(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(name).trim_matches('"')

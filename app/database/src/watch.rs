@@ -1,4 +1,5 @@
-//! Deadlines for answers, and for work that takes as long as it takes: another session asks the server whether it goes on.
+//! Time limits for short answers, and a watchdog for long work: a second session asks whether the
+//! server is still working.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,24 +10,26 @@ use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement};
 
 use crate::{Database, Server, pooler};
 
-/// How long an answer is waited for that should not take any time.
+/// The time limit for a short answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// How often the server is asked for work that takes long, and how long for an answer about it.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
-const LOOK_MAX: Duration = Duration::from_secs(5);
+/// The interval of the watchdog's queries, and the time limit for each.
+const POLL_EVERY: Duration = Duration::from_secs(3);
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many looks in a row without a sign of it, and the work is given up: its session may just be between two statements.
-const LOOKS: u32 = 3;
+/// The work is given up after this many queries without activity: a session may be between two
+/// statements.
+const POLLS_MAX: u32 = 3;
 
-/// The same for schema changes of CockroachDB: behind the statement, which is over by then, they wait for jobs and for leases.
-const LOOKS_AT_SCHEMA: u32 = 20;
+/// The same for schema changes on CockroachDB, which wait for jobs and leases after the statement
+/// is over.
+const SCHEMA_POLLS_MAX: u32 = 20;
 
-/// Waits for an answer that should not take any time.
+/// Waits for a short answer.
 ///
 /// # Errors
 ///
-/// Those of the work, and that the connection is lost where there is no answer in time.
+/// Those of the work, or a lost connection after a timeout.
 pub async fn answered<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
     match tokio::time::timeout(ANSWER_MAX, work).await {
         Ok(answer) => answer,
@@ -39,7 +42,7 @@ fn lost(why: String) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::Io(error).into()))
 }
 
-/// The session that some work is done in, once the work has said which.
+/// The session that executes some work, once [`note`](Self::note) is called.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     name: Arc<Mutex<Option<String>>>,
@@ -47,13 +50,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// One that changes a schema.
+    /// A session that changes the schema.
     #[must_use]
     pub fn changing_schema() -> Self {
         Self { changes_schema: true, ..Self::default() }
     }
 
-    /// Notes the session of this connection: to be called by the work, first of all.
+    /// Records the connection's session. The work calls this first.
     ///
     /// # Errors
     ///
@@ -76,11 +79,11 @@ impl Watched {
 }
 
 impl Database {
-    /// Waits for work that takes as long as it takes, for as long as the server says that its session is at it.
+    /// Waits for work without a time limit, while the server reports its session as active.
     ///
     /// # Errors
     ///
-    /// That the connection is lost; the work is dropped then.
+    /// A lost connection; the work is dropped.
     pub async fn watch<T>(&self, session: &Watched, work: impl Future<Output = T>) -> Result<T, DbErr> {
         if self.server == Server::Sqlite {
             return Ok(work.await);
@@ -88,7 +91,7 @@ impl Database {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            () = self.until_lost(session) => Err(lost("its session no longer answers".to_owned())),
+            () = self.until_lost(session) => Err(lost("its session is no longer active".to_owned())),
         }
     }
 
@@ -96,18 +99,18 @@ impl Database {
         let mut observer = None;
         let (mut idle, mut missed) = (0, 0);
         let idle_max = match self.server {
-            Server::Cockroach if session.changes_schema => LOOKS_AT_SCHEMA,
-            _ => LOOKS,
+            Server::Cockroach if session.changes_schema => SCHEMA_POLLS_MAX,
+            _ => POLLS_MAX,
         };
-        while idle < idle_max && missed < LOOKS {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let look = tokio::time::timeout(LOOK_MAX, self.is_at_work(&mut observer, session)).await;
+        while idle < idle_max && missed < POLLS_MAX {
+            tokio::time::sleep(POLL_EVERY).await;
+            let look = tokio::time::timeout(POLL_TIMEOUT, self.is_at_work(&mut observer, session)).await;
             match look {
                 Ok(Ok(at_work)) => {
                     missed = 0;
                     idle = if at_work { 0 } else { idle + 1 };
                 }
-                // Its rights, or its limit of connections: no sign of anything.
+                // Missing rights, or a connection limit: says nothing about the session.
                 Ok(Err(sqlx::Error::Database(error))) => {
                     tracing::debug!(%error, "the session cannot be asked for");
                     observer = None;
@@ -136,7 +139,7 @@ impl Database {
             Server::Cockroach => {
                 "SELECT coalesce(max(active_queries), '') <> '' FROM crdb_internal.cluster_sessions WHERE session_id = $1"
             }
-            // Of sessions of others the state is not told.
+            // The state of another user's session is NULL.
             _ => {
                 "SELECT count(*) FILTER (WHERE state IS NULL OR state IN ('active', 'disabled')) > 0 \
                  FROM pg_catalog.pg_stat_activity WHERE pid::text = $1"

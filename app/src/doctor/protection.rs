@@ -19,11 +19,11 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     };
     let found = match encryption {
         None => return Ok(State::ok("nothing leaves this machine")),
-        Some(Encryption::ForTheHost) => {
+        Some(Encryption::HostVerified) => {
             return Ok(State::ok("on; the server's certificate is checked, and its host name"));
         }
-        Some(Encryption::ForTheAuthority) => "on, but a certificate for any host is good enough",
-        Some(Encryption::ForWhoeverAnswers) => "on, but whoever answers is believed to be the server",
+        Some(Encryption::AuthorityVerified) => "on, but a certificate for any host is good enough",
+        Some(Encryption::Unverified) => "on, but whoever answers is believed to be the server",
         Some(Encryption::Off) => {
             "off: everybody on the way can read and change what is sent, the password included"
         }

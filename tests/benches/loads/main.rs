@@ -1,11 +1,12 @@
-//! The bulk loads beside their peers: `psql \copy`, and the tutorial's way with SQLAlchemy ([`peer.py`](peer.py)).
+//! Bulk loads compared with `psql \copy` and the tutorial's SQLAlchemy ([`peer.py`](peer.py)).
 //!
 //! ```sh
-//! cargo bench -p tests --bench loads                  # how fast, on PostgreSQL, and CockroachDB where there is one
-//! cargo bench -p tests --bench loads -- size 10000000 # memory, and a transfer's time, at 100 000 or 10 000 rows and at so many
+//! cargo bench -p tests --bench loads                  # speed
+//! cargo bench -p tests --bench loads -- size 10000000 # memory and transfer time with this many
+//! rows
 //! ```
 //!
-//! The peers take turns in one run, on servers of its own: read the ratios.
+//! The programs alternate in one run: read the ratios.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod csv;
@@ -19,12 +20,11 @@ mod speed;
 #[path = "../started.rs"]
 mod started;
 
-/// How often each is measured.
 const ROUNDS: usize = 3;
 
 #[tokio::main]
 async fn main() {
-    // Cargo adds a flag of its own.
+    // Cargo adds a flag.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let rows = |n: usize, usual| arguments.get(n).map_or(usual, |it| it.parse().expect("a number of rows"));
     match arguments.first().map(String::as_str) {

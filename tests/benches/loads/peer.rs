@@ -1,4 +1,4 @@
-//! The tutorial's way with SQLAlchemy.
+//! The tutorial's load with SQLAlchemy.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ const PACKAGES: [&str; 3] = ["sqlalchemy", "sqlalchemy-cockroachdb", "psycopg2-b
 pub(crate) struct Peer(PathBuf);
 
 impl Peer {
-    /// Installs them where they are not yet; else says why not.
+    /// Installs missing packages.
     pub(crate) fn install() -> Result<Self, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peer");
         let python = folder.join("bin/python");
@@ -24,7 +24,7 @@ impl Peer {
         Ok(Self(python))
     }
 
-    /// Loads rows into a table; answers with the seconds from the first insert to the last commit.
+    /// Loads rows; returns the seconds it took.
     pub(crate) fn load(&self, url: &str, table: &str, rows: u64, chunk: u64) -> f64 {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/loads/peer.py");
         let url = url.replacen("postgres://", "postgresql://", 1);

@@ -1,4 +1,4 @@
-//! What grows with the number of rows: memory must not, and a transfer's time hardly.
+//! Growth with the number of rows.
 
 use std::fs;
 use std::mem::ManuallyDrop;
@@ -18,10 +18,8 @@ use crate::program::run;
 use crate::speed::fresh;
 use crate::started;
 
-/// With how many rows memory is compared.
 const FEW: u64 = 100_000;
 
-/// With how many accounts a transfer's time is compared.
 const FEW_ACCOUNTS: u64 = 10_000;
 
 const TRANSFERS: usize = 3000;
@@ -53,7 +51,7 @@ async fn measure_on(server: &TestServer, many: u64) {
     println!("{:<44} {:>6.3} ms {:>6.3} ms {ratio:>6.2}", "transfer", medians[0], medians[1]);
 }
 
-/// The most that each command held, with so many rows; and the bank that was seeded, twice as large.
+/// Each command's peak memory; and the seeded bank, twice as large.
 async fn memory(server: &TestServer, rows: u64) -> ([(&'static str, u64); 4], ManuallyDrop<TestDatabase>) {
     let (large, other) = (fresh(server).await, fresh(server).await);
     let folder = TempDir::with_prefix("seabank-size-").expect("a folder can be made");
@@ -62,7 +60,7 @@ async fn memory(server: &TestServer, rows: u64) -> ([(&'static str, u64); 4], Ma
     let points = run(large.program("seabank").args(["points", "--count", &count])).memory;
     let export = run(large.program("seabank").args(["export", "accounts", "--output"]).arg(&file)).memory;
     let import = run(other.program("seabank").arg("import").arg(&file)).memory;
-    // Room for what comes after it.
+    // Frees disk space for the next step.
     fs::remove_file(&file).expect("it is there");
     ([("seed", seed), ("points", points), ("export", export), ("import", import)], large)
 }
@@ -92,7 +90,7 @@ async fn medians(tests: [&TestDatabase; 2]) -> [Duration; 2] {
             let id = uuid::Uuid::new_v4();
             let order =
                 bank.order(id, Wish::default(), Some(range), &mut rng).await.expect("there are two accounts");
-            // One that has nothing to move is as quick.
+            // A refused transfer takes as long.
             let _ = bank.transfer(order, Style::default()).await;
             times.push(started.elapsed());
         }

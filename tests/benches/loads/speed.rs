@@ -1,4 +1,4 @@
-//! How fast rows come in.
+//! Rows per second.
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -13,15 +13,15 @@ use crate::peer::Peer;
 use crate::program::run;
 use crate::{ROUNDS, csv, started};
 
-/// So many of the rows are enough to see how slow a peer is.
+/// The peer is slow: a tenth of the rows is enough.
 const OF_PEER: u64 = 10;
 
-/// The rows of a transaction, ours and the peer's.
+/// Rows per transaction, for both.
 const CHUNK: u64 = 10_000;
 
 pub(crate) async fn measure(rows: u64) {
     let folder = TempDir::with_prefix("seabank-loads-").expect("a folder can be made");
-    // A node in memory, on these machines: it is slower, and keeps all of it.
+    // A CockroachDB in memory on one machine gets fewer rows.
     for (server, rows) in [(Server::Postgres, rows), (Server::Cockroach, rows / 5)] {
         let measure = async |server| import_beside_copy(&server, folder.path(), rows).await;
         started::each(server, "import", measure).await;
@@ -50,12 +50,12 @@ async fn import_beside_copy(server: &TestServer, folder: &Path, rows: u64) {
     ratio("import / psql \\copy", &imported, &copied);
 }
 
-/// A database that goes with its server, which is soon.
+/// Not dropped: its server ends soon.
 pub(crate) async fn fresh(server: &TestServer) -> ManuallyDrop<TestDatabase> {
     ManuallyDrop::new(server.database().await)
 }
 
-/// In one transaction, but on CockroachDB, where that is not atomic.
+/// COPY is not atomic on CockroachDB.
 fn copy(test: &TestDatabase, text: &Path) -> Command {
     let mut command = Command::new("psql");
     let url = test.url().replacen("cockroachdb://", "postgresql://", 1);

@@ -1,4 +1,4 @@
-//! Banks to measure on: accounts 1, 2, 3 and so on, with money enough for all that comes.
+//! Banks with accounts 1, 2, 3, … and enough money.
 
 use std::mem::ManuallyDrop;
 
@@ -6,7 +6,7 @@ use database::Server;
 use sea_orm::ConnectionTrait;
 use tests::{TestDatabase, TestServer};
 
-/// A database that goes with its server, which is soon.
+/// Not dropped: its server ends soon.
 pub(crate) async fn bank(server: &TestServer, accounts: u64) -> ManuallyDrop<TestDatabase> {
     let test = ManuallyDrop::new(server.database().await);
     execute(
@@ -26,7 +26,7 @@ pub(crate) async fn bank(server: &TestServer, accounts: u64) -> ManuallyDrop<Tes
     test
 }
 
-/// Runs statements on it, each by itself.
+/// Executes statements one by one.
 pub(crate) async fn execute(test: &TestDatabase, statements: &[&str]) {
     let database = test.connect_for_analysis().await;
     for sql in statements {

@@ -1,4 +1,4 @@
-//! Few accounts and many workers, in every style; on CockroachDB with and without its savepoint protocol.
+//! Few accounts, many workers, every style.
 
 use database::Server;
 use seabank::bank::transfer::Style;
@@ -11,7 +11,6 @@ use crate::ours::Run;
 
 const WORKERS: u32 = 16;
 
-/// How many immediate restarts.
 const RESTARTS: [&str; 2] = ["--savepoint-restarts", "3"];
 
 pub(crate) async fn measure(server: &TestServer) {

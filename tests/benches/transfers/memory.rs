@@ -1,4 +1,4 @@
-//! Memory, which is not to grow with the number of transfers.
+//! Memory must not grow with the number of transfers.
 
 use tests::TestServer;
 

@@ -1,15 +1,15 @@
-//! `seabank workload`, as a user runs it.
+//! Runs `seabank workload`.
 
 use serde_json::Value;
 use tests::TestDatabase;
 
 use crate::TIME;
 
-/// What a run of it came to.
+/// The answer of a run.
 pub(crate) struct Run(Value);
 
 impl Run {
-    /// With these arguments beside the usual ones; every transfer has to be applied.
+    /// Runs it with more arguments. Every transfer must be applied.
     pub(crate) fn of(test: &TestDatabase, clients: u32, more: &[&str]) -> Self {
         let mut command = test.program("seabank");
         command.args(["workload", "--format", "json", "--quiet", "--audit-every", "0s"]);
@@ -25,7 +25,7 @@ impl Run {
         self.0["per_second"].as_f64().expect("a number")
     }
 
-    /// Retries for each transfer.
+    /// Retries per transfer.
     pub(crate) fn retries_each(&self) -> f64 {
         let number = |key: &str| self.0[key].as_f64().expect("a number");
         number("retries") / number("transfers")

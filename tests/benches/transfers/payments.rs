@@ -1,5 +1,5 @@
-//! Many transfers in one transaction, beside `single`, pgbench with the statement of `single`, and `workload run bank`; what
-//! they cost this program; and how much memory a file takes.
+//! Many transfers per transaction compared with `single`, pgbench and `workload run bank`; CPU
+//! time; a file's memory.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -17,15 +17,15 @@ use crate::program::run;
 use crate::workload::Workload;
 use crate::{ACCOUNTS, ROUNDS, pgbench, script};
 
-/// Sizes, and how many of them at once.
+/// Batch sizes and concurrency.
 const BATCHES: [(u32, u32); 4] = [(100, 4), (1000, 1), (1000, 4), (5000, 2)];
 
-/// Transfers whose cost is measured, as many as take a few seconds.
+/// Enough transfers for a few seconds.
 fn costed(server: Server) -> u64 {
     if server == Server::Cockroach { 2000 } else { 20_000 }
 }
 
-/// Lines of the files whose memory is measured.
+/// The lines of the files for the memory.
 const LINES: [u64; 2] = [100_000, 1_000_000];
 
 pub(crate) async fn measure(server: &TestServer) {
@@ -82,7 +82,7 @@ async fn speed(test: &TestDatabase, clients: &[u32], workload: Option<&Workload>
     }
 }
 
-/// Nine of ten between ten accounts.
+/// Nine of ten transfers are between ten accounts.
 fn hot(test: &TestDatabase) {
     println!("\ntransfers/s, --hot 10, batches of 1000; retries a batch");
     for clients in [1, 4, 16] {
@@ -94,7 +94,7 @@ fn hot(test: &TestDatabase) {
     }
 }
 
-/// The processor's time of this program for each transfer.
+/// This program's CPU time per transfer.
 fn cost(test: &TestDatabase) {
     let transfers = costed(test.server);
     println!("\nthe program's processor time, microseconds a transfer");
@@ -113,7 +113,7 @@ fn cost(test: &TestDatabase) {
     ratio("batch / builder", &batch, &builder);
 }
 
-/// Does not grow with the number of lines.
+/// Must not grow with the lines.
 fn memory(test: &TestDatabase) {
     println!("\nthe most memory at once");
     let folder = TempDir::with_prefix("seabank-payments-").expect("a folder can be made");

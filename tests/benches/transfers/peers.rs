@@ -1,4 +1,4 @@
-//! The styles side by side, each beside pgbench with the same statements.
+//! Each style compared with pgbench.
 
 use database::Server;
 use seabank::bank::transfer::Style;

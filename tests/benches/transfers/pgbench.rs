@@ -1,4 +1,4 @@
-//! pgbench: PostgreSQL's own, in C. It keeps a connection for each client, and waits for answers and nothing else.
+//! Runs pgbench: a connection per client, waiting for answers only.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,21 +9,20 @@ use tests::{Postgres, TestDatabase};
 
 use crate::TIME;
 
-/// Sessions as ours are: SERIALIZABLE, and by index on small tables.
+/// Our session settings.
 const SESSION: &str = "-c default_transaction_isolation=serializable -c enable_seqscan=off";
 
-/// Where the program is, beside the server's others or in PATH.
 fn program() -> PathBuf {
     let beside = Postgres::find().map(|folder| folder.join("pgbench")).filter(|it| it.is_file());
     beside.unwrap_or_else(|| "pgbench".into())
 }
 
-/// How it sends a statement.
+/// pgbench's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// As a text, read and planned anew each time: how it comes.
+    /// Parsed and planned each time: its default.
     Simple,
-    /// Prepared once, as ours are.
+    /// Prepared once, as ours.
     Prepared,
 }
 
@@ -36,7 +35,7 @@ impl Protocol {
     }
 }
 
-/// Runs a script; answers with transactions a second.
+/// Runs a script; returns transactions per second.
 pub(crate) fn run(test: &TestDatabase, script: &str, clients: u32, protocol: Protocol) -> f64 {
     let folder = TempDir::with_prefix("seabank-pgbench-").expect("a folder can be made");
     let file = folder.path().join("script.sql");

@@ -1,4 +1,4 @@
-//! What a style sends, as a script for pgbench: taken from the wire, so that both send the very same.
+//! A style's statements as a pgbench script, recorded from the wire.
 
 use sea_orm::{Statement, Value};
 use sea_orm_retry::Policy;
@@ -7,12 +7,12 @@ use seabank::bank::{AccountId, Amount, Bank, Runner};
 use tests::{Tap, TestDatabase};
 use uuid::Uuid;
 
-/// Told apart by their values, none of which means anything else in a statement.
+/// Values that occur nowhere else in a statement.
 const SOURCE: i64 = 601;
 const TARGET: i64 = 702;
 const AMOUNT: i64 = 803;
 
-/// One transfer of 1 between two of so many accounts, at least [`TARGET`] of them.
+/// A transfer of 1 between two of `accounts` accounts, at least [`TARGET`].
 pub(crate) async fn of(test: &TestDatabase, style: Style, accounts: u64) -> String {
     let tap = Tap::new(&test.connect().await);
     let amount = Some(Amount::new(AMOUNT).expect("positive"));
@@ -26,18 +26,18 @@ pub(crate) async fn of(test: &TestDatabase, style: Style, accounts: u64) -> Stri
     [draws(accounts).as_str(), &statements.join("\n")].concat()
 }
 
-/// Two different accounts of so many.
+/// Draws two different accounts.
 pub(crate) fn draws(accounts: u64) -> String {
     format!(
         "\\set source random(1, {accounts})\n\\set target (:source + random(1, {accounts} - 1) - 1) % {accounts} + 1\n"
     )
 }
 
-/// Its parameters as pgbench's variables, of the type that they have on the wire.
+/// The statement with pgbench variables of the same types.
 fn text(statement: &Statement) -> String {
     let values = statement.values.iter().flat_map(|values| values.iter()).enumerate();
     let mut text = statement.sql.clone();
-    // From the last: `$1` is the beginning of `$10`.
+    // Backwards: `$1` is a prefix of `$10`.
     for (n, value) in values.collect::<Vec<_>>().into_iter().rev() {
         let variable = match value {
             Value::Uuid(_) => "gen_random_uuid()",

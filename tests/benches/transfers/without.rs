@@ -1,4 +1,4 @@
-//! What a transfer does here that one UPDATE of two balances does not, and what that costs: each is left out in turn.
+//! The cost of each thing that a transfer does and an UPDATE of two balances does not.
 
 use seabank::bank::transfer::Style;
 use tests::TestServer;
@@ -8,7 +8,7 @@ use crate::figures::{ratio, show};
 use crate::pgbench::Protocol::Prepared;
 use crate::{ACCOUNTS, ROUNDS, pgbench, script};
 
-/// What is left out, and how.
+/// What is removed, and how.
 const LEFT_OUT: [(&str, &[&str]); 4] = [
     ("nothing", &[]),
     ("the foreign keys", &FOREIGN_KEYS),
@@ -21,7 +21,7 @@ const FOREIGN_KEYS: [&str; 2] = [
     "ALTER TABLE transfers DROP CONSTRAINT transfers_target_id_fkey",
 ];
 
-/// CockroachDB needs them for the foreign keys.
+/// CockroachDB needs the indexes for the foreign keys.
 const INDEXES: [&str; 2] = ["DROP INDEX transfers_source_id_idx", "DROP INDEX transfers_target_id_idx"];
 
 const CHECKS: [&str; 4] = [
@@ -31,7 +31,7 @@ const CHECKS: [&str; 4] = [
     "ALTER TABLE transfers DROP CONSTRAINT transfers_accounts_check",
 ];
 
-/// The two balances alone, by the same arithmetic.
+/// Only the two balances, with the same arithmetic.
 const UPDATE: &str = "UPDATE accounts SET balance = balance + CASE id WHEN CAST(:source AS INT8) THEN -1 ELSE 1 END \
     WHERE id IN (CAST(:source AS INT8), CAST(:target AS INT8))";
 

@@ -1,4 +1,4 @@
-//! `cockroach workload run bank`, where the binary has it: one UPDATE of two balances, and no journal.
+//! `cockroach workload run bank`, if the binary has it: one UPDATE of two balances, no journal.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,14 +7,13 @@ use tests::{TestDatabase, TestServer};
 
 use crate::{ACCOUNTS, TIME};
 
-/// The program, and a bank of its own on the same server.
 pub(crate) struct Workload {
     program: PathBuf,
     url: String,
 }
 
 impl Workload {
-    /// Makes its tables; says why not where it has none.
+    /// Creates its tables; otherwise the reason why not.
     pub(crate) fn init(server: &TestServer, test: &TestDatabase) -> Result<Self, String> {
         let program = server.program().ok_or("the server's program is not known")?.to_owned();
         let url = test.url().replacen("cockroachdb://", "postgres://", 1);
@@ -30,7 +29,7 @@ impl Workload {
         let rows = ACCOUNTS.to_string();
         let told =
             self.run(&["run", "bank", "--rows", &rows, "--concurrency", &clients, "--duration", &time])?;
-        // The last table is the result: its head ends in `__result`, and the third word below is ops/s.
+        // The result's head ends in `__result`; the third word below is ops/s.
         let line = told.lines().skip_while(|line| !line.trim_end().ends_with("__result")).nth(1);
         let ops = line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
         ops.ok_or_else(|| format!("workload says: {told}"))

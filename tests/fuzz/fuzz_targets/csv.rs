@@ -1,8 +1,8 @@
-//! The reader of CSV, whatever a file has in it: every line that is not empty is told once, by its number, and what it says of
-//! a line the crate `csv` writes back to a line of the same fields.
+//! Fuzzes the CSV reader: it returns every non-empty line once, with its number and fields that the
+//! crate `csv` writes back to an equal line.
 #![no_main]
 
-// The file itself, for it stands alone: the whole app would take minutes to build.
+// Included as a file: building the whole app takes minutes.
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../app/src/bank/csv.rs"]
 mod reader;
@@ -31,7 +31,7 @@ fuzz_target!(|text: &[u8]| {
 fn assert_reads_back(fields: &[&str]) {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     writer.write_record(fields).expect("it can be written");
-    // A header before it, so that nothing of it is taken for a byte order mark.
+    // After a header, so that it is not taken for a byte order mark.
     let text = [b"header\n", writer.into_inner().expect("it can be written").as_slice()].concat();
     let mut lines = Reader::new(text.as_slice());
     let header = lines.next_line().expect("memory can be read").expect("it is there");

@@ -1,4 +1,4 @@
-//! A service that creates tags, each once: an axum handler, an entity of its own, and a run of `sea-orm-retry`.
+//! A service with an axum handler and its own entity that creates tags once with `sea-orm-retry`.
 
 mod others;
 
@@ -28,7 +28,7 @@ mod tag {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The id of a tag, created where there is none.
+/// A tag's id; creates the tag if missing.
 async fn get_or_create(tx: &Tx, name: &str) -> Result<i64, DbErr> {
     let nested = tx.begin().await?;
     let tag = tag::ActiveModel { name: Set(name.to_owned()), ..Default::default() };
@@ -58,7 +58,7 @@ async fn count(State(runner): State<Runner>) -> Result<String, (StatusCode, Stri
     counted.map(|count| count.to_string()).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
-/// The body of an answer with status 200.
+/// The body of a response with status 200.
 async fn ask(address: std::net::SocketAddr, request: String) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("{request} HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");

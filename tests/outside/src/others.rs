@@ -1,4 +1,4 @@
-//! Connections that are no pool of PostgreSQL, CockroachDB or SQLite are refused in words, by every kind of run.
+//! Every kind of run refuses other databases with a clear error.
 
 use sea_orm::sqlx::MySqlPool;
 use sea_orm::{DatabaseConnection, DbBackend, DbErr, MockDatabase, SqlxMySqlConnector};

@@ -1,4 +1,4 @@
-//! A link whose answers take their time.
+//! A link that delays the server's answers.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) async fn serve(client: TcpStream, server: TcpStream, delay: Duration)
     tokio::join!(pass_on(from_client, to_server, Duration::ZERO), pass_on(from_server, to_client, delay));
 }
 
-/// Each part is given on when its own time has come, so that parts that came together go together.
+/// Each chunk is passed on at its own time, so that chunks stay together.
 async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
     let (sender, mut parts) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let reading = async move {

@@ -1,4 +1,4 @@
-//! What can become of a request other than well.
+//! Faults of one request.
 
 use std::time::Duration;
 
@@ -7,48 +7,47 @@ use std::time::Duration;
 pub enum Cut {
     /// Before the request reaches the server.
     BeforeSending,
-    /// After the server has carried it out, before its answer reaches the program.
+    /// After the server has executed it, before its answer.
     AfterApplied,
-    /// After the first half of the answer's bytes.
+    /// After half of the answer's bytes.
     InReply,
 }
 
-/// One fault, which strikes one request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The connection breaks, for both.
+    /// Closes the connection on both sides.
     Cut(Cut),
-    /// The connection breaks for the program at once; the request reaches the server so much later.
+    /// Closes the program's side at once, and delivers the request after this delay.
     Late(Duration),
-    /// Half-open: from now on nothing passes in either direction, and neither side is told. Whether the request
-    /// itself still reached the server is `delivered`.
+    /// A half-open connection: nothing passes in either direction any more, and neither side is
+    /// told.
     Silent {
-        /// Whether the server got the request.
+        /// Whether the request still reaches the server.
         delivered: bool,
     },
-    /// The request is held so long, and then goes its way, whether the program still waits for the answer or not.
+    /// Delays the request, whether or not the program still waits for the answer.
     Stall(Duration),
-    /// The server carries it out; its answer is held until the program has gone, which the server is then told.
+    /// Executes the request, and holds the answer until the program has disconnected.
     Hold,
-    /// The server is never asked: its transaction is ended, and the program is answered with this SQLSTATE. Codes with
-    /// which a server closes the connection do.
+    /// Aborts the server's transaction and answers with this SQLSTATE, closing the connection where
+    /// a server would.
     Answer(&'static str),
-    /// The server carries it out, and the program is answered with this SQLSTATE. Only of 40003 can that be true.
+    /// Executes the request and answers with this SQLSTATE. Only 40003 can be true.
     AnswerAfterApplied(&'static str),
 }
 
-/// Whether a server that answers with this code closes the connection: it shuts down, cannot take one more, or has
-/// ended the session.
+/// Whether a server closes the connection after this code.
 pub(super) fn is_fatal(code: &str) -> bool {
     matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04")
 }
 
-/// What a server of another version makes of a request.
+/// An answer of a server of another version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Played {
-    /// The real server is sent this text in place of the request's: a query's, or one to be prepared.
+    /// Sends this text to the server instead of the request's.
     Text(String),
-    /// The real server is never asked: its transaction is ended, and the program is answered with this error.
+    /// Aborts the server's transaction and answers with this error.
     Error {
         /// The SQLSTATE.
         code: &'static str,

@@ -1,5 +1,5 @@
-//! PostgreSQL's messages on the wire: a tag, a length that counts itself, a body; the very first has no tag.
-//! ("Message Formats" in PostgreSQL's documentation of its protocol, version 3.0.)
+//! PostgreSQL's messages: a tag, a length that includes itself, a body; the startup message has no
+//! tag. (PostgreSQL's documentation, "Message Formats", protocol 3.0.)
 
 use tokio_util::bytes::{BufMut, Bytes, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
@@ -10,7 +10,7 @@ const GSS_REQUEST: u32 = 80_877_104;
 
 pub(super) const READY_FOR_QUERY: u8 = b'Z';
 
-/// Reads messages whole, header included: what is read can be written as it is.
+/// Reads whole messages, header included.
 pub(super) fn codec() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()
         .length_field_offset(1)
@@ -22,7 +22,7 @@ pub(super) fn codec() -> LengthDelimitedCodec {
         .new_codec()
 }
 
-/// Reads what comes before there are tags.
+/// Reads messages without tags.
 pub(super) fn startup_codec() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()
         .length_field_offset(0)
@@ -33,13 +33,12 @@ pub(super) fn startup_codec() -> LengthDelimitedCodec {
         .new_codec()
 }
 
-/// Whether a message without a tag asks for encryption.
 pub(super) fn asks_for_encryption(startup: &[u8]) -> bool {
     let code = startup.get(4..8).and_then(|code| code.try_into().ok()).map(u32::from_be_bytes);
     matches!(code, Some(SSL_REQUEST | GSS_REQUEST))
 }
 
-/// The fields of a message, read from its body's start.
+/// The fields of a message's body.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -47,7 +46,7 @@ impl<'a> Fields<'a> {
         Self(frame.get(5..).unwrap_or_default())
     }
 
-    /// A text that ends in a zero.
+    /// A zero-terminated text.
     pub(super) fn text(&mut self) -> String {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         let text = String::from_utf8_lossy(&self.0[..end]).into_owned();
@@ -59,7 +58,7 @@ impl<'a> Fields<'a> {
         self.bytes(2).iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
     }
 
-    /// A length and so many bytes; `None` for NULL.
+    /// A length-prefixed value; `None` for NULL.
     pub(super) fn value(&mut self) -> Option<Bytes> {
         let length = i32::from_be_bytes(self.bytes(4).try_into().unwrap_or_default());
         let length = usize::try_from(length).ok()?;
@@ -73,7 +72,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A message with a tag.
 pub(super) fn message(tag: u8, body: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(body.len() + 5);
     frame.put_u8(tag);

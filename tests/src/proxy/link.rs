@@ -1,9 +1,10 @@
-//! One connection through the proxy: its requests one by one, each answered before the next is looked at.
+//! One connection through the proxy. Each request is answered before the next is read.
+
+mod forged;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -13,51 +14,16 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
-use tokio_util::sync::CancellationToken;
 
 use super::fault::{Cut, Fault, Played, is_fatal};
 use super::frame::{self, READY_FOR_QUERY};
 use super::request::{Kind, Request};
+use super::shared::{Late, Shared};
+use forged::FORGED;
 
-type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
-type Play = Box<dyn FnMut(&Request) -> Option<Played> + Send>;
-
-/// What a forged error says.
-const FORGED: &str = "forged by the fault proxy";
 type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
-/// What the links of a proxy have in common.
-#[derive(Default)]
-pub(super) struct Shared {
-    plan: Mutex<Option<Plan>>,
-    play: Mutex<Option<Play>>,
-    connections: AtomicU64,
-    transactions: AtomicU64,
-    /// How many requests are on their way late.
-    pub(super) late: watch::Sender<usize>,
-    /// How often the idle connections were cut.
-    pub(super) cut_idle: watch::Sender<u64>,
-    /// When connections that have gone silent are closed.
-    pub(super) settled: CancellationToken,
-}
-
-impl Shared {
-    pub(super) fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn play(&self) -> MutexGuard<'_, Option<Play>> {
-        self.play.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("connections", &self.connections).finish_non_exhaustive()
-    }
-}
-
-/// Ends when either side does, or a fault has ended it.
+/// Runs until a side or a fault closes the connection.
 pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -98,7 +64,7 @@ pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shar
     }
 }
 
-/// The first message that is not about encryption, which is refused: what passes has to be readable.
+/// Reads the startup message, and refuses encryption, which could not be parsed.
 async fn startup(
     from_client: OwnedReadHalf,
     mut to_client: OwnedWriteHalf,
@@ -113,40 +79,24 @@ async fn startup(
     }
 }
 
-/// Every method that answers with `None` has ended the link.
+/// A method that returns `None` has closed the link.
 struct Link {
     number: u64,
     from_client: Frames,
     to_client: OwnedWriteHalf,
     from_server: Frames,
     to_server: OwnedWriteHalf,
-    /// Messages of the program that came before their turn.
+    /// The program's messages that arrived early.
     ahead: VecDeque<BytesMut>,
     prepared: HashMap<String, String>,
     transaction: u64,
-    /// The server's, as it last said: idle, in a transaction, in an aborted one.
+    /// The server's last transaction status.
     status: u8,
-    /// The program was told of an error in a transaction, and believes it is still in that transaction, aborted; the
-    /// server has none.
+    /// The program was told of an error and believes in an aborted transaction that the server does
+    /// not have.
     forged: bool,
     cut_idle: watch::Receiver<u64>,
     shared: Arc<Shared>,
-}
-
-/// Counts one request as late while it lives.
-struct Late(Arc<Shared>);
-
-impl Late {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.late.send_modify(|late| *late += 1);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Late {
-    fn drop(&mut self) {
-        self.0.late.send_modify(|late| *late -= 1);
-    }
 }
 
 impl Link {
@@ -157,7 +107,7 @@ impl Link {
                 Some(frame) => frame,
                 None => tokio::select! {
                     frame = self.from_client.next() => frame?.ok()?,
-                    // The server may close an idle session: it is then told at once.
+                    // Passes on the end of an idle session.
                     frame = self.from_server.next() => {
                         self.to_client.write_all(&frame?.ok()?).await.ok()?;
                         continue;
@@ -200,14 +150,7 @@ impl Link {
                 let answer = self.answer().await?;
                 self.to_client.write_all(&answer[..answer.len() / 2]).await.ok()?;
             }
-            Some(Fault::Late(delay)) => {
-                let _late = Late::new(&self.shared);
-                let Self { from_client, to_client, mut from_server, mut to_server, .. } = self;
-                drop((from_client, to_client));
-                tokio::time::sleep(delay).await;
-                to_server.write_all(&request.bytes).await.ok()?;
-                collect(&mut from_server).await?;
-            }
+            Some(Fault::Late(delay)) => self.deliver_late(&request, delay).await?,
             Some(Fault::Silent { delivered }) => {
                 if delivered {
                     self.deliver(&request).await?;
@@ -241,26 +184,36 @@ impl Link {
         None
     }
 
+    /// Closes the program's side, and delivers the request after `delay`.
+    async fn deliver_late(self, request: &Request, delay: Duration) -> Option<()> {
+        let _late = Late::new(&self.shared);
+        let Self { from_client, to_client, mut from_server, mut to_server, .. } = self;
+        drop((from_client, to_client));
+        tokio::time::sleep(delay).await;
+        to_server.write_all(&request.bytes).await.ok()?;
+        collect(&mut from_server).await.map(drop)
+    }
+
     async fn deliver(&mut self, request: &Request) -> Option<()> {
         self.to_server.write_all(&request.bytes).await.ok()
     }
 
-    /// The whole answer, kept from the program.
+    /// The whole answer, not passed on.
     async fn answer(&mut self) -> Option<BytesMut> {
         let answer = collect(&mut self.from_server).await?;
         self.status = answer.last().copied().unwrap_or(b'I');
         Some(answer)
     }
 
-    /// Passes the answer on as it comes; what the program sends meanwhile waits, unless it belongs to the same
-    /// request: a password, the data of a COPY.
+    /// Passes on the answer. Queues the program's messages, unless they belong to this request (a
+    /// password, COPY data).
     async fn pass_answer(&mut self) -> Option<()> {
         loop {
             tokio::select! {
                 frame = self.from_server.next() => {
                     let mut came = frame?.ok()?;
                     let mut last = came.first().copied();
-                    // What came together goes together.
+                    // Messages that arrived together are passed on together.
                     while last != Some(READY_FOR_QUERY)
                         && let Some(Some(frame)) = self.from_server.next().now_or_never()
                     {
@@ -285,7 +238,7 @@ impl Link {
         }
     }
 
-    /// Holds the request, then lets it and its answer go, to whoever is still there.
+    /// Delays the request, then passes on its answer.
     async fn stall(&mut self, request: &Request, delay: Duration) -> Option<()> {
         let answer = {
             let _late = Late::new(&self.shared);
@@ -294,41 +247,6 @@ impl Link {
             self.answer().await?
         };
         self.to_client.write_all(&answer).await.ok()
-    }
-
-    /// Ends the server's transaction and answers with an error, which so is true.
-    async fn forge(&mut self, request: &Request, code: &str, message: &str) -> Option<()> {
-        let was_open = self.status != b'I';
-        if was_open {
-            self.to_server.write_all(&frame::query("ROLLBACK")).await.ok()?;
-            self.answer().await?;
-        }
-        // A COMMIT that fails ends the transaction for the program too.
-        self.forged = was_open && !request.commits();
-        self.tell_error(code, message, if self.forged { b'E' } else { b'I' }).await
-    }
-
-    async fn tell_error(&mut self, code: &str, message: &str, status: u8) -> Option<()> {
-        let answer = [frame::error("ERROR", code, message), frame::ready(status)].concat();
-        self.to_client.write_all(&answer).await.ok()
-    }
-
-    /// Answers for the server in a transaction that it no longer has, as it would in an aborted one.
-    async fn answer_in_forged(&mut self, request: &Request) -> Option<()> {
-        let ends = request.commits() || request.text.trim().eq_ignore_ascii_case("ROLLBACK");
-        if ends {
-            self.forged = false;
-            let answer = [frame::complete("ROLLBACK"), frame::ready(b'I')].concat();
-            return self.to_client.write_all(&answer).await.ok();
-        }
-        if request.kind == Kind::Other {
-            self.deliver(request).await?;
-            let answer = self.answer().await?;
-            // What the server calls idle is an aborted transaction to the program.
-            let told = [&answer[..answer.len() - 1], b"E"].concat();
-            return self.to_client.write_all(&told).await.ok();
-        }
-        self.tell_error("25P02", FORGED, b'E').await
     }
 }
 

@@ -1,4 +1,4 @@
-//! A request: all messages of the program up to one that the server answers with ReadyForQuery, and what they say.
+//! A request: the program's messages up to one that the server answers with ReadyForQuery.
 
 use std::collections::HashMap;
 
@@ -6,36 +6,35 @@ use tokio_util::bytes::{Bytes, BytesMut};
 
 use super::frame::{self, Fields};
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A session: the first message of a connection.
+    /// The first message of a connection.
     Startup,
-    /// To run a text as it is.
+    /// A simple query.
     Query,
     /// To prepare a text.
     Prepare,
-    /// To run a text prepared before.
+    /// Executes a prepared statement.
     Execute,
-    /// Nothing that runs: a ping, or the end of a prepared statement.
+    /// Executes nothing: a ping, or a closed statement.
     Other,
 }
 
-/// A request of the program, as a plan sees it.
+/// A request, as a plan sees it.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The number of its connection, counted by the proxy from 1.
+    /// The number of its connection, from 1.
     pub connection: u64,
-    /// The number of the newest transaction begun on that connection, this request's included; counted over all
-    /// connections from 1. 0 where none was.
+    /// The number of the connection's newest transaction, over all connections from 1; 0 for none.
     pub transaction: u64,
     /// What it asks for.
     pub kind: Kind,
-    /// Its SQL; of a prepared statement what was prepared. Empty where there is none.
+    /// Its SQL, also of a prepared statement; empty for none.
     pub text: String,
-    /// The values bound, as they are on the wire; `None` for NULL.
+    /// The bound values as sent; `None` for NULL.
     pub parameters: Vec<Option<Bytes>>,
-    /// The messages, to be passed on.
+    /// The messages to pass on.
     pub(super) bytes: BytesMut,
 }
 
@@ -45,7 +44,7 @@ impl Request {
         Self { connection, transaction, kind, text, parameters, bytes }
     }
 
-    /// Whether it is a COMMIT, also one that writes to the log in the same message.
+    /// Whether it commits, alone or at the end of a message.
     #[must_use]
     pub fn commits(&self) -> bool {
         self.starts_with("COMMIT") || self.text.ends_with("; COMMIT")
@@ -55,7 +54,7 @@ impl Request {
         Self { kind: Kind::Startup, bytes, ..Self::new(connection, 0) }
     }
 
-    /// Takes one message more; says whether it is the last. `prepared` holds the texts by their statements' names.
+    /// Adds a message; returns whether it is the last. `prepared`: texts by statement name.
     pub(super) fn add(&mut self, frame: &[u8], prepared: &mut HashMap<String, String>) -> bool {
         self.bytes.extend_from_slice(frame);
         let mut fields = Fields::of(frame);
@@ -85,7 +84,7 @@ impl Request {
         false
     }
 
-    /// Puts another text in the place of its own, in the messages too.
+    /// Replaces its text.
     pub(super) fn replace_text(&mut self, text: &str) {
         let own = std::mem::take(&mut self.bytes);
         let mut rest = &own[..];
@@ -105,7 +104,7 @@ impl Request {
         }
     }
 
-    /// Whether its text starts with this, in whatever case.
+    /// Whether its text starts with this, ignoring case.
     #[must_use]
     pub fn starts_with(&self, word: &str) -> bool {
         self.text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))

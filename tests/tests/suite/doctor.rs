@@ -1,4 +1,4 @@
-//! `doctor` through the binary: what it says of a database that is well, and of each thing that is not. It changes nothing.
+//! `doctor`: the findings on a healthy database and for each problem. It changes nothing.
 
 use database::{Address, Encryption, Server, encryption};
 use serde_json::Value;
@@ -22,7 +22,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Every check, in order.
 const CHECKS: [&str; 13] = [
     "url",
     "server",
@@ -39,7 +38,7 @@ const CHECKS: [&str; 13] = [
     "retry",
 ];
 
-/// An examination, and how it ended.
+/// An examination's answer.
 struct Examined {
     code: Option<i32>,
     answer: Value,
@@ -58,7 +57,7 @@ impl Examined {
         self.answer["checks"].as_array().expect("a list").iter().collect()
     }
 
-    /// The verdict of a check, what it found, and what to do.
+    /// A check's verdict, finding and advice.
     fn of_check(&self, name: &str) -> (&str, &str, &str) {
         let check = self.checks().into_iter().find(|check| check["check"] == name);
         let check = check.unwrap_or_else(|| panic!("{name} in {}", self.answer));
@@ -66,7 +65,6 @@ impl Examined {
         (text("verdict"), text("found"), text("remedy"))
     }
 
-    /// The checks that failed.
     fn failed(&self) -> Vec<&str> {
         let failed = self.checks().into_iter().filter(|check| check["verdict"] == "fail");
         failed.map(|check| check["check"].as_str().expect("a name")).collect()
@@ -75,13 +73,13 @@ impl Examined {
 
 async fn a_bank_that_is_well_has_nothing_to_do(server: &TestServer) {
     let test = server.database().await;
-    // Enough for any pool, whatever machine this is.
+    // Enough for any pool on any machine.
     let examined = Examined::of(&test, &["--server-cores", "64"]);
     assert_eq!(examined.code, Some(0), "{}", examined.answer);
     let names: Vec<&str> =
         examined.checks().iter().map(|check| check["check"].as_str().expect("a name")).collect();
     assert_eq!(names, CHECKS);
-    // How far the server is says this machine's load, too.
+    // The distance depends on this machine's load.
     for name in CHECKS.into_iter().filter(|name| *name != "round_trip") {
         let (verdict, found, remedy) = examined.of_check(name);
         assert_eq!((verdict, remedy), ("ok", ""), "{name}: {found}");
@@ -205,7 +203,7 @@ async fn another_server_than_the_url_says_is_told(server: &TestServer) {
     let examined = Examined::of(&test, &["--database-url", &url]);
     let (verdict, found, _) = examined.of_check("server");
     assert!(verdict == "warn" && found.contains("PostgreSQL"), "{found}");
-    // The harness's server has no certificate: what is left to it is off, and can be asked for in vain.
+    // Without a certificate on the server `prefer` is off, and `require` fails.
     let address = Address::parse(test.url()).expect("a good URL");
     assert_eq!(encryption(&address).await.expect("it answers"), Some(Encryption::Off));
 }

@@ -1,15 +1,23 @@
-//! The database and its user, made by an administrator: what the user may do then, and what is told.
+//! `init`: the database, its user, the user's rights, refusals.
 
-use std::fs::File;
+mod password;
+mod rights;
+
 use std::process::{Command, Stdio};
 
 use database::Server;
-use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 use tests::{OwnServer, Test, TestDatabase, TestServer, command, scalar, tests};
 
 use crate::books::execute;
+use password::{
+    a_newline_is_no_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
+    echo_shows_no_verifier,
+};
+use rights::{
+    an_administrator_without_superuser_may_do_it_again, with_the_rights_to_create_both_both_are_made,
+    without_the_right_to_create_users_nothing_is_made,
+};
 
 const SERVERS: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -33,7 +41,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A database and a user that nobody else has, and the administrator's own database beside them.
 struct Fresh {
     admin: TestDatabase,
     name: String,
@@ -46,7 +53,7 @@ impl Fresh {
         Self { admin, name }
     }
 
-    /// `init` as the administrator, or as another URL says.
+    /// Runs `init`.
     fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
         let mut init = command("seabank");
         init.args(["init", "--format", "json"]).args(more);
@@ -65,7 +72,7 @@ impl Fresh {
         scalar(&self.admin.connect().await, &sql).await == 1
     }
 
-    /// Takes both away again: servers that were there before stay.
+    /// Drops both: an existing server stays.
     async fn drop(self) {
         let database = self.admin.connect().await;
         let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
@@ -74,7 +81,7 @@ impl Fresh {
     }
 }
 
-/// A command that has ended.
+/// A finished command.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -130,11 +137,11 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Its tables come after the grants, and belong to somebody else.
+    // Tables created after the grants, by somebody else.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
-    // And those that were there before.
+    // And tables created before.
     let again = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     fresh.drop().await;
@@ -183,7 +190,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
     assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
 }
 
-/// Names that only quotes make good, in a server that is thrown away: they are not the run's own.
+/// Names that need quotes, on its own server: they are not unique.
 async fn words_of_sql_are_good_names(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let admin = own.bank().await;
@@ -234,130 +241,4 @@ async fn three_at_once_all_end_well(server: &TestServer) {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     fresh.drop().await;
-}
-
-/// A role with these options, and the administrator's URL as that role.
-async fn administrator(fresh: &Fresh, options: &str) -> (String, String) {
-    let role = format!("{}_admin", fresh.admin.name);
-    execute(&fresh.admin.connect().await, &format!("CREATE ROLE {role} LOGIN {options}")).await;
-    let url =
-        fresh.admin.url().replace("postgres@", &format!("{role}@")).replace("root@", &format!("{role}@"));
-    (role, url)
-}
-
-async fn an_administrator_without_superuser_may_do_it_again(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    let (role, url) = administrator(&fresh, "CREATEDB CREATEROLE").await;
-    let first = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
-    assert_eq!(first.code, Some(0), "{first:?}");
-    migrate(first.url());
-    for _ in 0..2 {
-        let again = fresh.init(&url, Some("s3cret"), &[]);
-        assert_eq!(again.code, Some(0), "{again:?}");
-        assert_eq!(again.answer["database_created"], false, "{again:?}");
-    }
-    assert_eq!(seabank(first.url(), &["demo"]).code, Some(0));
-    let admin = fresh.admin.connect().await;
-    for sql in [
-        format!("DROP DATABASE {}", fresh.name),
-        format!("DROP USER {}", fresh.name),
-        format!("DROP ROLE {role}"),
-    ] {
-        execute(&admin, &sql).await;
-    }
-}
-
-async fn without_the_right_to_create_users_nothing_is_made(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    let (role, url) = administrator(&fresh, "CREATEDB").await;
-    let ended = fresh.init(&url, None, &["--no-password"]);
-    assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
-    assert!(ended.errors.contains("CREATEROLE") && ended.errors.lines().count() == 1, "{ended:?}");
-    assert!(!fresh.is_there().await);
-    let admin = fresh.admin.connect().await;
-    execute(&admin, &format!("DROP ROLE {role}")).await;
-    // Nor a user without its database.
-    let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
-    let (role, url) = administrator(&fresh, &format!("CREATEROLE{login}")).await;
-    let ended = fresh.init(&url, None, &["--no-password"]);
-    assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
-    assert!(ended.errors.contains("CREATEDB"), "{ended:?}");
-    let users = format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = '{}'", fresh.name);
-    assert_eq!(scalar(&admin, &users).await, 0);
-    execute(&admin, &format!("DROP ROLE {role}")).await;
-}
-
-async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    let admin = fresh.admin.connect().await;
-    let sql = format!(
-        "SELECT count(*) FROM pg_authid WHERE rolname = '{}' AND rolpassword IS NOT NULL",
-        fresh.name
-    );
-    for (password, code) in [("s3cret\n", 0), ("s3cret\r\n", 0), ("\n", 2)] {
-        let ended = fresh.init(fresh.admin.url(), Some(password), &[]);
-        assert_eq!(ended.code, Some(code), "{password:?}: {ended:?}");
-        if code == 0 {
-            assert_eq!(scalar(&admin, &sql).await, 1);
-        }
-    }
-    fresh.drop().await;
-}
-
-async fn echo_shows_no_verifier(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &["--echo"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(
-        ended.errors.contains("WITH PASSWORD '***'") && !ended.errors.contains("SCRAM"),
-        "{}",
-        ended.errors
-    );
-    fresh.drop().await;
-}
-
-async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
-    let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
-    let ended = fresh.init(&url, None, &["--no-password"]);
-    // CockroachDB v22.1 in development: who has made a database may not grant rights on it.
-    if server.server == Server::Cockroach && ended.errors.contains("WITH GRANT OPTION") {
-        assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
-    } else {
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        migrate(ended.url());
-    }
-    let admin = fresh.admin.connect().await;
-    let cascade = if server.server == Server::Cockroach { " CASCADE" } else { "" };
-    let (name, all) = (&fresh.name, format!("DROP DATABASE {}{cascade}", fresh.name));
-    for sql in [all, format!("DROP USER {name}"), format!("DROP ROLE {role}")] {
-        execute(&admin, &sql).await;
-    }
-}
-
-async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        unlockpt(&terminal).expect("it is ours");
-        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("text");
-        let end = || File::options().read(true).write(true).open(&name).expect("its other end");
-        let shows = |end: &File| tcgetattr(end).expect("a terminal").local_modes.contains(LocalModes::ECHO);
-        let looking = end();
-        assert!(shows(&looking));
-        let mut init = Command::new("setsid");
-        init.arg("--ctty").arg(command("seabank").get_program()).args(["init", "--database", &fresh.name]);
-        init.env("DATABASE_URL", fresh.admin.url()).env_remove("BANK_PASSWORD");
-        let mut asking = init.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it can be started");
-        while shows(&looking) {
-            assert!(asking.try_wait().expect("it can be looked at").is_none(), "it asks");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        let kill = format!("kill -{signal} {}", asking.id());
-        Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
-        assert_eq!(asking.wait().expect("it ends").code(), Some(code), "{signal}");
-        assert!(shows(&looking), "{signal}: what is typed is shown again");
-        assert!(!fresh.is_there().await);
-    }
 }

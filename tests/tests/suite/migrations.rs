@@ -1,6 +1,7 @@
-//! The schema: applied, rolled back, applied by several at once, and refused in one line.
+//! Migrations: applied, rolled back, concurrent, refused.
 
-use std::net::TcpListener;
+mod refused;
+
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,10 @@ use sea_orm::{ConnectionTrait, Statement};
 use tests::{Test, TestDatabase, TestServer, tests};
 
 use crate::books::{execute, insert_account, insert_transfer};
+use refused::{
+    a_newer_schema_is_5, a_server_that_says_nothing_is_5_within_10_s, no_database_is_5, no_rights_is_5,
+    no_server_is_5, wrong_usage_is_2,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let timed = tests![alone: a_server_that_says_nothing_is_5_within_10_s];
@@ -43,7 +48,7 @@ fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a command that fails; gives its one line.
+/// Runs a failing command; returns its one line.
 fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
     let started = Instant::now();
     let output = test.migration().args(arguments).output().expect("it runs");
@@ -132,7 +137,7 @@ async fn every_command_restores_the_schema(server: &TestServer) {
     is_complete(&test).await;
 }
 
-/// What `sea-orm-cli migrate` passes on, in its order.
+/// As `sea-orm-cli migrate` passes them.
 async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     let test = server.empty_database().await;
     migrate(&test, &["up", "-n", "2", "-s", "public"]);
@@ -183,7 +188,7 @@ async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
         let test = server.empty_database().await;
         let mut killed = test.spawn("migration", &["up"]);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        // It may have ended by itself.
+        // It may have finished.
         let _ = killed.kill();
         killed.wait().expect("it ends");
         migrate(&test, &["up"]);
@@ -191,7 +196,7 @@ async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
     }
 }
 
-/// On CockroachDB a change is committed before it is recorded.
+/// CockroachDB commits a change before it is recorded.
 async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
@@ -215,7 +220,7 @@ async fn what_may_not_be_is_refused_by_the_schema(server: &TestServer) {
     for refused in [
         "UPDATE accounts SET balance = -1 WHERE id = 1".to_owned(),
         "UPDATE accounts SET opening_balance = -1 WHERE id = 1".to_owned(),
-        // On SQLite this would become a REAL that is larger than any balance.
+        // SQLite would store a huge REAL.
         "UPDATE accounts SET balance = 9223372036854775807 + balance WHERE id = 1".to_owned(),
         "UPDATE accounts SET balance = 'much' WHERE id = 1".to_owned(),
         "INSERT INTO accounts (id, balance, opening_balance) VALUES (1, 0, 0)".to_owned(),
@@ -241,75 +246,11 @@ async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
     let database = test.connect_for_analysis().await;
     migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
     insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
-    // It is the same schema under the same names, as far as the app looks.
+    // The same schema and names, to the app.
     assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
 }
 
-async fn wrong_usage_is_2(server: &TestServer) {
-    let test = server.empty_database().await;
-    for (arguments, word) in [
-        (&["sideways"][..], "sideways"),
-        (&["up", "-n", "x"], "x"),
-        (&["up", "-u", "mysql://bank:s3cret@localhost/bank"], "URL"),
-        (&["up", "-u", "postgres://bank:s3cret@localhost:99999/bank"], "URL"),
-    ] {
-        let line = fails(&test, arguments, 2);
-        assert!(line.contains(word) && !line.contains("s3cret"), "{line}");
-    }
-    let help =
-        test.migration().env("DATABASE_URL", "postgres://bank:s3cret@localhost/bank").arg("--help").output();
-    assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
-}
-
-async fn no_server_is_5(server: &TestServer) {
-    let test = server.empty_database().await;
-    for command in ["up", "status", "down", "fresh", "refresh", "reset"] {
-        let line = fails(&test, &[command, "-u", "postgres://bank:s3cret@127.0.0.1:1/bank"], 5);
-        assert!(
-            line.contains("127.0.0.1:1") && line.contains("start it") && !line.contains("s3cret"),
-            "{line}"
-        );
-    }
-}
-
-async fn a_server_that_says_nothing_is_5_within_10_s(server: &TestServer) {
-    let test = server.empty_database().await;
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("cockroachdb://root@{}/bank", silent.local_addr().expect("an address"));
-    let line = fails(&test, &["up", "-u", &url], 5);
-    assert!(line.contains("did not answer"), "{line}");
-}
-
-async fn no_database_is_5(server: &TestServer) {
-    let test = server.empty_database().await;
-    let line = fails(&test, &["up", "-u", &test.url().replace(&test.name, "nowhere")], 5);
-    assert!(line.contains("CREATE DATABASE nowhere"), "{line}");
-}
-
-async fn no_rights_is_5(server: &TestServer) {
-    let test = server.empty_database().await;
-    let database = test.connect_for_analysis().await;
-    let role = format!("{}_guest", test.name);
-    execute(&database, &format!("CREATE ROLE {role} LOGIN")).await;
-    let line = fails(&test, &["up", "-u", &test.url().replace("postgres@", &format!("{role}@"))], 5);
-    assert!(line.contains("GRANT CREATE") && line.contains(&role), "{line}");
-    assert_eq!(tables(&test).await, [""; 0]);
-    execute(&database, &format!("DROP ROLE {role}")).await;
-}
-
-async fn a_newer_schema_is_5(server: &TestServer) {
-    let test = server.database().await;
-    let database = test.connect_for_analysis().await;
-    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_later', 0)";
-    execute(&database, newer).await;
-    for command in ["up", "status", "down"] {
-        let line = fails(&test, &[command], 5);
-        assert!(line.contains("m20990101_000001_later"), "{line}");
-    }
-    test.seabank().arg("audit").assert().code(5);
-}
-
-/// The driver would warn of it, in colour.
+/// The driver would log a warning.
 async fn a_slow_statement_is_not_logged(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;

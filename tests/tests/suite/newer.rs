@@ -1,6 +1,7 @@
-//! Newer versions of CockroachDB than there are here, played: their documented answers on the wire in the place of the real
-//! server's. `docs/compatibility.md` refers to these tests by name.
+//! Newer versions of CockroachDB, played: a proxy sends their documented answers.
+//! `docs/compatibility.md` refers to these tests by name.
 
+mod limits;
 mod schema;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,9 @@ use crate::books::{execute, seed};
 use crate::generic::Generic;
 use crate::plans::{analyze, scans};
 
+use limits::{
+    a_chunk_that_takes_too_long_is_told_with_its_flag, a_cluster_without_a_licence_is_told_what_to_do,
+};
 pub(crate) use schema::LOCKED;
 use schema::{
     a_migration_names_a_locked_table, a_migrator_holds_its_turn_where_writes_are_buffered,
@@ -46,7 +50,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Settings that only newer servers know.
+/// Settings of newer servers only.
 const NEWER: [&str; 5] = [
     "allow_unsafe_internals",
     "autocommit_before_ddl",
@@ -55,11 +59,11 @@ const NEWER: [&str; 5] = [
     "plan_cache_mode",
 ];
 
-/// The v26.2 that the real server is played as.
+/// The version played.
 const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
 
-/// A proxy before a database's server, and its URL there: it says that it is v26.2, takes that version's settings, and answers
-/// as `answer` says where that says anything.
+/// A proxy that plays v26.2, and its URL. It accepts v26.2's settings, and answers as `answer`
+/// says.
 pub(crate) async fn newer(
     test: &TestDatabase,
     mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
@@ -97,7 +101,7 @@ fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value
     (output, answer)
 }
 
-/// The one line of a command that fails with this code.
+/// The error line.
 fn line(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -112,7 +116,7 @@ fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
 
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
 
-/// v26.1: whoever does not ask for them is refused the internals, root too.
+/// v26.1 denies `crdb_internal` unless the session asks, even to root.
 async fn internals_that_are_closed_are_opened(server: &TestServer) {
     let test = server.database().await;
     let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
@@ -134,13 +138,13 @@ async fn internals_that_are_closed_are_opened(server: &TestServer) {
         let found = answer["checks"].as_array().and_then(|all| all.iter().find(|it| it["check"] == check));
         assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
     }
-    // The harness' own sessions open them, too.
+    // So do the harness's sessions.
     let options = Options { internals: true, ..Options::default() };
     let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
-/// The setting is refused, or undone on the way: no administrator sees more.
+/// The setting is refused or reset.
 async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
@@ -155,7 +159,7 @@ async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
     assert!(!told.contains("look once as an administrator"), "{told}");
 }
 
-/// v23.1 keeps 4 h, where those before keep 25; here it is ten minutes.
+/// v23.1 keeps 4 h of history, earlier versions 25 h; here 10 min.
 async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -170,7 +174,7 @@ async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     }
 }
 
-/// v25.2 makes generic plans. The played server's is that of a scan.
+/// v25.2 has generic plans. Here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
     assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
@@ -194,7 +198,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     assert!(scans(Server::Cockroach, &plan) && forced.load(Ordering::Relaxed), "{plan:?}");
 }
 
-/// v26.1: one statistics job a table, the server's own included.
+/// v26.1: one statistics job per table, automatic ones included.
 async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     let test = server.database().await;
     let sent = Arc::new(AtomicUsize::new(0));
@@ -216,78 +220,7 @@ async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     assert_eq!(sent.load(Ordering::Relaxed), 7);
 }
 
-/// v23.1: COPY obeys the limit of a statement.
-async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &TestServer) {
-    let test = server.database().await;
-    let (_proxy, url) = newer_copy(&test, server.server).await;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    let rows: String = (1..=6000).map(|id| format!("{id},10\n")).collect();
-    std::fs::write(file.path(), format!("id,balance\n{rows}")).expect("it can be written");
-    let path = file.path().display().to_string();
-    let (output, answer) = seabank(&test, &url, &["import", &path, "--chunk", "6000"]);
-    let line = line(&output, 1);
-    assert_eq!((&answer["kind"], &answer["rows"]), (&"chunk_timeout".into(), &0.into()), "{answer}");
-    assert!(line.contains("took longer than its limit for a statement"), "{line}");
-    let (_, half) = line.split_once("give a smaller --chunk, as in `").expect("what to do");
-    let (_, half) = half.split_once("seabank ").expect("the program");
-    let (half, _) = half.split_once('`').expect("a command");
-    assert!(half.contains("--chunk 3000 ") && half.contains("--run "), "{line}");
-    // Which it does.
-    let (half, _) = half.split_once(" --database-url").expect("the flags of every command come last");
-    let half: Vec<&str> = half.split(' ').collect();
-    let (output, answer) = seabank(&test, &url, &half);
-    assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &6000.into()), "{answer}");
-}
-
-/// Six thousand rows are too many for the limit.
-async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, String) {
-    let answer = |request: &Request| {
-        let copies = request.text.starts_with("COPY ");
-        copies.then(|| error("57014", "query execution canceled due to statement timeout")).flatten()
-    };
-    if server == Server::Cockroach {
-        return newer(test, answer).await;
-    }
-    let proxy = test.proxy().await;
-    proxy.play(answer);
-    let url = proxy.url(test.url());
-    (proxy, url)
-}
-
-const UNLICENSED: &str =
-    "No license installed. The maximum number of concurrently open transactions has been reached.";
-
-/// v24.3: several nodes without a licence, seven days after they became a cluster.
-async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
-    let test = server.database().await;
-    let bank = Bank::new(&test.connect().await, Policy::default());
-    seed(&bank, 10, 10).await.expect("seeded");
-    let (_proxy, url) = newer(&test, |request| {
-        request.text.contains("BEGIN ISOLATION").then(|| error("XXC02", UNLICENSED)).flatten()
-    })
-    .await;
-    let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "1"]);
-    let told = line(&output, 1);
-    assert_eq!(answer["kind"], "throttled", "{answer}");
-    for words in [
-        "No license installed",
-        "SET CLUSTER SETTING enterprise.license",
-        "--concurrency 4",
-        "nothing of it is applied",
-    ] {
-        assert!(told.contains(words), "{words} in {told}");
-    }
-    assert!(answer["error"].as_str().is_some_and(|error| !error.contains('\n')), "{answer}");
-
-    // Where even the first question is refused.
-    let proxy = test.proxy().await;
-    proxy.play(|request| (request.text == "SELECT version()").then(|| error("XXC02", UNLICENSED)).flatten());
-    let (output, _) = seabank(&test, &proxy.url(test.url()), &["accounts"]);
-    let told = line(&output, 5);
-    assert!(told.contains("SET CLUSTER SETTING enterprise.license"), "{told}");
-}
-
-/// A server that does not know a setting is asked by the probe, and by no other session.
+/// Only the probe tries it.
 async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     let test = server.database().await;
     let offered = Arc::new(AtomicUsize::new(0));
@@ -308,6 +241,6 @@ async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     for _ in 0..4 {
         sessions.push(pool.acquire().await.expect("a session"));
     }
-    // With all others, and alone.
+    // With the others, and alone.
     assert_eq!(offered.load(Ordering::Relaxed), 2);
 }

@@ -1,7 +1,7 @@
-//! Losing a node: with a pool through a balancer it costs retries, and no errors. One run of `seabank workload` goes on while nodes
-//! are killed, or drained, and started again; or, on PostgreSQL, while its one server is restarted.
+//! Losing a node, behind a balancer, costs retries but no errors. One `seabank workload` runs while
+//! nodes are killed or drained, and restarted; on PostgreSQL while its server restarts.
 //!
-//! Each says how long nothing may be applied, so each runs alone. Crashes of the only node are in `crash`, lost answers in `faults`.
+//! Each test measures the longest stall, so it runs alone.
 #![expect(clippy::print_stdout, reason = "how long each loss was felt is to be seen")]
 
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// How long nothing may be applied. A node of CockroachDB is dead for the others after 9 s.
+/// The longest stall. CockroachDB declares a node dead after 9 s.
 const STALL_MAX: Duration = Duration::from_secs(15);
 
-/// So many transfers are applied by a run that is well on its way.
+/// Transfers after which a run has recovered.
 const WELL: usize = 200;
 
-/// 16 workers, continuous audits, half a minute for each transfer; until it is interrupted.
+/// 16 workers, continuous audits, 30 s per transfer, until interrupted.
 const WORKLOAD: [&str; 9] =
     ["workload", "--duration", "1h", "--concurrency", "16", "--audit-every", "200ms", "--retry-for", "30"];
 
@@ -43,7 +43,7 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Starts it; waits until it is well on its way.
+    /// Starts it; waits for its first transfers.
     async fn start(test: &'a TestDatabase, style: Style) -> Self {
         let arguments = [&WORKLOAD[..], &["--style", style.name()]].concat();
         let mut load = Self { test, style, telling: Telling::start(test, &arguments), applied: 0 };
@@ -51,7 +51,7 @@ impl<'a> Load<'a> {
         load
     }
 
-    /// Loses something and has it back; prints how long at most nothing was applied, until it is well on its way again.
+    /// Loses and restores something; prints the longest stall.
     async fn outlives(&mut self, what: &str, loss: impl Future<Output = ()>) {
         let mut loss = std::pin::pin!(loss);
         let (mut is_back, mut stall, mut since_back) = (false, Duration::ZERO, 0);
@@ -83,8 +83,8 @@ impl<'a> Load<'a> {
         );
     }
 
-    /// Interrupts it, and prints how long the longest transfer took: of all its transfers none has failed, none is unknown but
-    /// those that the interruption cut off, and every audit was right.
+    /// Interrupts it. No transfer has failed, only interrupted ones are unknown, and every audit
+    /// was right.
     async fn ends_well(self) {
         self.telling.interrupt();
         let told = self.telling.end().await;
@@ -98,7 +98,7 @@ impl<'a> Load<'a> {
             (0, cut_off, 0),
             "{told:?}"
         );
-        // The last audit may be cut off, too; below there is another.
+        // The last audit may be interrupted: another follows.
         let audit = &told.answer["audit"];
         assert!((audit.is_null() || audit["ok"] == true) && told.count("audits") > 1, "{told:?}");
         assert!(told.count("retries") > 0, "nothing was lost: {told:?}");
@@ -108,7 +108,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// A cluster of its own and what stands before it; `None` where there is only a server that belongs to others.
+/// A cluster and its balancer; `None` for an existing server.
 async fn cluster(server: &TestServer) -> Option<(Cluster, Balancer, TestDatabase)> {
     let cluster = Cluster::start(server.program()?).await.expect("it starts");
     let balancer = cluster.balancer().await.expect("a port is free");
@@ -117,8 +117,7 @@ async fn cluster(server: &TestServer) -> Option<(Cluster, Balancer, TestDatabase
     Some((cluster, balancer, test))
 }
 
-/// The node that most of its sessions are on, then the one that has the accounts' lease, in turn; the next when every range has
-/// three live copies again.
+/// Alternates between the node with the most sessions and the leaseholder of accounts.
 async fn a_killed_node_costs_retries_and_no_errors(server: &TestServer) {
     let Some((mut cluster, balancer, test)) = cluster(server).await else { return };
     let mut load = Load::start(&test, Style::Builder).await;
@@ -139,7 +138,7 @@ async fn a_killed_node_costs_retries_and_no_errors(server: &TestServer) {
     load.ends_well().await;
 }
 
-/// Every node once, under each of the other styles.
+/// Each node once, in each other style.
 async fn a_draining_node_is_left(server: &TestServer) {
     let Some((mut cluster, balancer, test)) = cluster(server).await else { return };
     for style in [Style::Single, Style::Orm] {
@@ -156,7 +155,7 @@ async fn a_draining_node_is_left(server: &TestServer) {
     }
 }
 
-/// Before it is made one, and when most of its nodes are lost: told by a node, and by a balancer that finds none ready.
+/// Before `init`, and without a quorum, through a node and a balancer.
 async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer) {
     let Some(program) = server.program() else { return };
     let mut cluster = Cluster::start_apart(program).expect("it starts");
@@ -184,7 +183,7 @@ async fn a_cluster_that_cannot_answer_is_5_and_loses_nothing(server: &TestServer
     assert_whole(&test);
 }
 
-/// Told to end fast, which its sessions are told, and to end at once, in turn.
+/// Alternates between a fast and an immediate stop.
 async fn a_restarted_server_costs_retries_and_no_errors(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;

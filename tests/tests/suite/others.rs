@@ -1,4 +1,7 @@
-//! Tables of other programs under the bank's names, and schemas that hide the bank: nothing of theirs is taken or dropped.
+//! Other programs' objects with the bank's names, and schemas that hide the bank: nothing foreign
+//! is used or dropped.
+
+mod search_path;
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,6 +11,10 @@ use sea_orm::ConnectionTrait;
 use tests::{Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::execute;
+use search_path::{
+    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_no_matter,
+    a_schema_in_front_of_the_banks_is_named,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -25,7 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// How a command ended, and what it said in one line.
+/// A command's exit code and its one line.
 fn one_line(output: &Output) -> (Option<i32>, String) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -46,7 +53,6 @@ fn succeeds(test: &TestDatabase, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// It is refused with exit code 1 and a line that has these words in it.
 fn is_refused(test: &TestDatabase, arguments: &[&str], words: &[&str]) {
     let (code, line) = one_line(&migration(test, arguments));
     assert_eq!(code, Some(1), "{arguments:?}: {line}");
@@ -59,7 +65,7 @@ async fn count(database: &Database, table: &str) -> i64 {
     scalar(database, &format!("SELECT count(*) FROM {table}")).await
 }
 
-/// The bank's tables that are there, whoever made them.
+/// The existing tables with the bank's names.
 async fn tables(database: &Database) -> Vec<&'static str> {
     let mut there = Vec::new();
     for table in ["accounts", "transfers", "points", "batches"] {
@@ -70,7 +76,7 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
-/// A session on a database that another program has made: SQLite's file is in the mode that it comes in.
+/// Another program's database, with SQLite's default journal mode.
 async fn theirs(test: &TestDatabase) -> Database {
     if test.server == Server::Sqlite {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
@@ -81,7 +87,7 @@ async fn theirs(test: &TestDatabase) -> Database {
     test.connect_for_analysis().await
 }
 
-/// The bytes of the file, on SQLite.
+/// The SQLite file's bytes.
 fn whole_file(test: &TestDatabase) -> Vec<u8> {
     if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
 }
@@ -120,7 +126,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
         assert_eq!(tables(&database).await, [table], "nothing else was made");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
-            // Nothing is recorded, so nothing is rolled back; what `refresh` applies is refused.
+            // Nothing is recorded to roll back.
             assert_eq!(
                 migration(&test, arguments).status.success(),
                 arguments[0] != "refresh",
@@ -141,7 +147,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// CockroachDB v20.x shows nobody a table that they have no right on.
+/// CockroachDB v20.x hides tables without rights.
 async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
@@ -183,7 +189,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
     execute(&database, "CREATE TABLE theirs (source_id BIGINT)").await;
     execute(&database, "CREATE INDEX transfers_source_id_idx ON theirs (source_id)").await;
     if server.server == Server::Cockroach {
-        // An index's name is its table's there.
+        // There, index names are unique per table only.
         succeeds(&test, &["up"]);
         succeeds(&test, &["reset"]);
         execute(&database, "SELECT 1 FROM theirs@transfers_source_id_idx").await;
@@ -193,7 +199,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// As an older version of this program has recorded it, or somebody has made it since.
+/// As recorded by an older version.
 async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
@@ -238,76 +244,4 @@ async fn fresh_asks_first(server: &TestServer) {
     assert!(dropped.status.success(), "{dropped:?}");
     assert!(String::from_utf8_lossy(&dropped.stdout).contains("Dropped table theirs"));
     succeeds(&test, &["fresh", "--yes"]);
-}
-
-/// The schema that is named like the user comes first in the search path.
-fn users_schema(server: &TestServer) -> &'static str {
-    if server.server == Server::Cockroach { "root" } else { "postgres" }
-}
-
-async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer) {
-    let test = server.empty_database().await;
-    let database = test.connect_for_analysis().await;
-    test.seabank().arg("demo").assert().success();
-    let schema = users_schema(server);
-    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-    let both = [format!("\"{schema}\""), "\"public\"".to_owned(), "search_path".to_owned()];
-    let both = both.each_ref().map(String::as_str);
-    for arguments in [&["down", "-n", "1"][..], &["refresh"], &["reset"], &["fresh", "--yes"]] {
-        is_refused(&test, arguments, &both);
-    }
-    assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
-    assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
-    // The bank is found where it is.
-    test.seabank().arg("demo").assert().success();
-    test.seabank().args(["accounts"]).assert().success();
-    let examined = run(test.program("seabank"), &["doctor"]);
-    let found = String::from_utf8_lossy(&examined.stdout);
-    assert!(both.iter().all(|word| found.contains(word)), "{found}");
-    assert_eq!(count(&database, "public.accounts").await, 200);
-}
-
-async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
-    let schema = users_schema(server);
-    for made in
-        ["seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)", "accounts (id BIGINT PRIMARY KEY)"]
-    {
-        let test = server.empty_database().await;
-        let database = test.connect_for_analysis().await;
-        test.seabank().arg("demo").assert().success();
-        execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-        execute(&database, &format!("CREATE TABLE {schema}.{made}")).await;
-        let both = [format!("\"{schema}\""), "\"public\"".to_owned()];
-        let both = both.each_ref().map(String::as_str);
-        for arguments in [&["up"][..], &["down"], &["status"], &["refresh"], &["reset"]] {
-            is_refused(&test, arguments, &both);
-        }
-        for arguments in [&["accounts"][..], &["transfer"], &["seed", "--quiet"], &["audit"]] {
-            let (code, line) = one_line(&run(test.program("seabank"), arguments));
-            assert_eq!(code, Some(1), "{arguments:?}: {line}");
-            assert!(both.iter().all(|word| line.contains(word)), "{line}");
-        }
-        assert_eq!(count(&database, "public.accounts").await, 100);
-    }
-}
-
-/// The bank has a schema of its own, and another program the next one.
-async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
-    let test = server.empty_database().await;
-    let database = test.connect_for_analysis().await;
-    execute(&database, "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)").await;
-    execute(&database, "INSERT INTO seaql_migrations VALUES ('m20200101_000001_theirs', 0)").await;
-    execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;
-    let schema = users_schema(server);
-    execute(&database, &format!("CREATE SCHEMA {schema}")).await;
-    execute(
-        &database,
-        &format!("CREATE TABLE {schema}.seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)"),
-    )
-    .await;
-    test.seabank().arg("demo").assert().success();
-    assert_eq!(count(&database, &format!("{schema}.accounts")).await, 100);
-    succeeds(&test, &["reset"]);
-    assert_eq!(count(&database, "public.theirs").await, 0);
-    assert_eq!(count(&database, "public.seaql_migrations").await, 1);
 }

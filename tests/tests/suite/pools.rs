@@ -1,7 +1,8 @@
-//! `sea-orm-retry` on pools as SeaORM makes them, with settings that nobody chose for it.
+//! `sea-orm-retry` on SeaORM's pools with default settings.
 #![allow(clippy::disallowed_methods, reason = "a nested begin of a Tx is a savepoint")]
 
 mod ddl;
+mod errors;
 #[path = "../../../app/retry/tests/common/nestings.rs"]
 mod nestings;
 mod orphans;
@@ -15,12 +16,17 @@ mod texts;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use database::Server;
+
+use errors::{
+    an_error_in_answer_to_commit_is_definite, what_a_rights_check_refuses_fails_at_once,
+    what_the_driver_refuses_fails_at_once,
+};
 use futures_util::future::join_all;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, SqlErr, Statement, TransactionSession,
     TransactionTrait,
 };
-use sea_orm_retry::{Ended, Isolation, Kind, Policy, Runner, Tx, sqlstate};
+use sea_orm_retry::{Isolation, Policy, Runner, Tx};
 use tests::{EVERY, Test, TestDatabase, TestServer, tests};
 use tokio::sync::Barrier;
 
@@ -49,7 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// A database with `log (id, note)` and a pool on it as SeaORM makes it.
+/// A table `log (id, note)` and SeaORM's pool.
 pub(crate) struct Log {
     pub(crate) test: TestDatabase,
     pub(crate) db: DatabaseConnection,
@@ -73,7 +79,7 @@ impl Log {
     }
 }
 
-/// A pool by SeaORM's own means.
+/// SeaORM's pool.
 pub(crate) async fn open(url: &str, connections: u32) -> DatabaseConnection {
     let url = url.replacen("cockroachdb://", "postgres://", 1);
     let mut options = ConnectOptions::new(url);
@@ -109,7 +115,7 @@ async fn a_pool_conforms(server: &TestServer) {
     sea_orm_retry::testing::conformance(&log.db, &log.runner).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// That the suite can fail: below SERIALIZABLE there is write skew.
+/// Shows that the suite can fail.
 async fn a_weaker_isolation_does_not_conform(server: &TestServer) {
     let log = Log::new(server, 4).await;
     let weak = log.runner.under(Policy { isolation: Isolation::ReadCommitted, ..Policy::default() });
@@ -135,7 +141,7 @@ async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) 
     }
 }
 
-/// Each reads what the other writes: one must be tried again, or both would see a log without the other's entry.
+/// Each transaction reads what the other writes, so one must be retried.
 async fn write_skew_is_tried_again(server: &TestServer) {
     let log = Log::new(server, 4).await;
     let both_have_read = Barrier::new(2);
@@ -176,7 +182,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
                     Err(error) => return Err(error),
                 }
                 let found = scalar(tx, &format!("SELECT id FROM tag WHERE name = {name}")).await;
-                // Younger than the snapshot: it is there, and not to be seen.
+                // Newer than the snapshot: it exists and is invisible.
                 let tag = found.map_err(|error| match error {
                     DbErr::RecordNotFound(_) => tx.again("the tag is not visible yet"),
                     error => error,
@@ -196,7 +202,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
     }
 }
 
-/// An error that the server gives whenever it is asked to.
+/// A statement that fails with a serialization failure.
 fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -214,7 +220,7 @@ async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &Test
         insert(tx, 1).await?;
         let nested = tx.begin().await?;
         if tx.attempt() < 4 {
-            // The body swallows it, and all of it begins anew nevertheless.
+            // The whole attempt is retried although the body ignores the error.
             let _ = nested.execute_unprepared(serialization_failure(server.server)).await;
             let _ = nested.rollback().await;
         } else {
@@ -238,72 +244,4 @@ async fn a_read_cannot_write(server: &TestServer) {
     let see = async |tx: &Tx| scalar(tx, "SELECT count(*) FROM log").await;
     assert_eq!(log.runner.read("see", see).await, Ok(1));
     assert_eq!(read_only.run("see", see).await, Ok(1));
-}
-
-async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
-    let log = Log::new(server, 1).await;
-    let attempts = AtomicU32::new(0);
-    let pid = async || scalar(&log.db, "SELECT pg_backend_pid()").await;
-    let statement =
-        |sql: &str| Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, sql, [1_i64.into()]);
-    let few = async |tx: &Tx| {
-        attempts.fetch_add(1, Ordering::Relaxed);
-        tx.query_one_raw(statement("SELECT $1::int8 + $2::int8")).await.map(drop)
-    };
-    // v20.2 declares itself dead on it: fewer types than placeholders are an index out of range there.
-    let survives = !server.version.contains("v20.");
-    if survives {
-        let error = log.runner.run("few", few).await.expect_err("one value for two");
-        assert_eq!(attempts.load(Ordering::Relaxed), 1, "{error}");
-        let error = log.runner.statement("few", few).await.expect_err("one value for two");
-        assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
-        assert_eq!(attempts.load(Ordering::Relaxed), 2, "{error}");
-    }
-    attempts.store(0, Ordering::Relaxed);
-    let many: Vec<sea_orm::Value> = (0..80_000_i64).map(Into::into).collect();
-    let sql = format!("SELECT {}", (1..=80_000).map(|n| format!("${n}")).collect::<Vec<_>>().join(", "));
-    let body = async |tx: &Tx| {
-        attempts.fetch_add(1, Ordering::Relaxed);
-        tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), &sql, many.clone()))
-            .await
-            .map(drop)
-    };
-    let error = log.runner.run("many", body).await.expect_err("too many");
-    assert!(error.to_string().contains("split it"), "{error}");
-    assert_eq!(attempts.load(Ordering::Relaxed), 1);
-    pid().await.expect("the pool is well");
-}
-
-async fn what_a_rights_check_refuses_fails_at_once(server: &TestServer) {
-    let log = Log::new(server, 1).await;
-    execute(&log.db, "CREATE TABLE forbidden (id INT8)").await;
-    let role = format!("nobody_{}", log.test.name);
-    execute(&log.db, &format!("CREATE ROLE {role}")).await;
-    execute(&log.db, &format!("SET ROLE {role}")).await;
-    let attempts = AtomicU32::new(0);
-    let body = async |tx: &Tx| {
-        attempts.fetch_add(1, Ordering::Relaxed);
-        tx.execute_unprepared("INSERT INTO forbidden VALUES (1)").await.map(drop)
-    };
-    let error = log.runner.statement("single", body).await.expect_err("no rights");
-    assert_eq!((sqlstate(&error).as_deref(), attempts.into_inner()), (Some("42501"), 1), "{error}");
-    assert!(Ended::of(&error).is_none(), "it is the body's own, and nothing is applied");
-}
-
-async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {
-    let log = Log::new(server, 1).await;
-    for sql in [
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' ; END $$",
-        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON log DEFERRABLE INITIALLY DEFERRED \
-         FOR EACH ROW EXECUTE FUNCTION refuse()",
-    ] {
-        execute(&log.db, sql).await;
-    }
-    let error = log.runner.run("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
-    let ended = Ended::of(&error).expect("the body was well");
-    assert_eq!((ended.kind(), sqlstate(ended.first()).as_deref()), (Kind::Failed, Some("P0001")), "{error}");
-    let error =
-        log.runner.statement("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
-    assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
-    assert_eq!(log.count().await, 0);
 }

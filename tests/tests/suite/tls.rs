@@ -1,5 +1,4 @@
-//! TLS, with certificates made for the test: what each `sslmode` proves, and one line for each refusal, on a server that takes no other
-//! connections.
+//! TLS on a server that requires it: what each `sslmode` verifies, and one line per refusal.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -25,18 +24,18 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A bank on a server that asks for TLS. Its user `teller` has a password.
+/// A bank on a server that requires TLS. Its user `teller` has a password.
 struct Bank {
     /// Its administrator's.
     url: String,
-    /// Where the certificates are.
+    /// The certificates.
     folder: PathBuf,
-    /// Where commands that fail would go if their `--database-url` did not count.
+    /// Where a command would connect if it ignored `--database-url`.
     elsewhere: TestDatabase,
 }
 
 impl Bank {
-    /// The administrator makes it, with this other database's URL; the user does the rest.
+    /// The administrator creates it through this database's URL.
     async fn open(run: &TestServer, admin: &str, url: String, folder: PathBuf) -> Self {
         let bank = Self { url, folder, elsewhere: run.empty_database().await };
         let teller = bank.url("teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}");
@@ -53,7 +52,7 @@ impl Bank {
         bank
     }
 
-    /// `USER@HOST?QUERY` as a URL; a file in braces is one of the certificates', as in `{ca.crt}`.
+    /// Expands `USER@HOST?QUERY`; `{ca.crt}` is a certificate's file.
     fn url(&self, short: &str) -> String {
         let mut url = Url::parse(&self.url).expect("a good URL");
         let (who, query) = short.split_once('?').expect("a query");
@@ -83,7 +82,7 @@ impl Bank {
         assert!(output.status.success(), "{short}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// With this code, and a line that has this in it.
+    /// Fails with this code and line.
     fn is_refused(&self, short: &str, code: i32, line: &str) {
         let url = self.url(short);
         for arguments in [&["audit"][..], &["seed", "--count", "1"]] {
@@ -93,13 +92,13 @@ impl Bank {
     }
 }
 
-/// A PostgreSQL of the test's own, on which `carrier` has a client certificate.
+/// A PostgreSQL; `carrier` needs a client certificate.
 struct Secure {
     server: Postgres,
     certificates: Certificates,
 }
 
-/// Who may connect how.
+/// pg_hba.conf.
 const WHO: &str = "
 host      all postgres 127.0.0.1/32 trust
 hostssl   all carrier  127.0.0.1/32 cert
@@ -119,7 +118,7 @@ impl Secure {
         (secure, bank)
     }
 
-    /// Starts it again with another certificate.
+    /// Restarts it with another certificate.
     async fn present(&mut self, certificate: &str) {
         let keep =
             |setting, name: &str, text: &str| format!("{setting}={}", self.server.keep(name, text).display());
@@ -138,11 +137,11 @@ impl Secure {
 async fn the_mode_says_what_is_verified(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     for url in [
-        // Whoever answers, and whatever file is named.
+        // Any server, any file.
         "teller@localhost?sslmode=require",
         "teller@127.0.0.1?sslmode=require&sslrootcert={other.crt}",
         "teller@127.0.0.1?sslmode=prefer",
-        // Whoever has a certificate of this authority.
+        // Any certificate of this authority.
         "teller@localhost?sslmode=verify-ca&sslrootcert={ca.crt}",
         "teller@127.0.0.1?sslmode=verify-ca&sslrootcert={ca.crt}",
         // That host.
@@ -158,15 +157,15 @@ async fn the_mode_says_what_is_verified(run: &TestServer) {
     );
 }
 
-const UNKNOWN: &str = "is not trusted: its certificate is signed by an authority that is not known here; \
-    name that authority's certificate: sslrootcert=FILE";
+const UNKNOWN: &str = "is not trusted: its certificate is signed by an unknown authority; \
+    give that authority's certificate: sslrootcert=FILE";
 const UNSIGNED: &str = "is not trusted: its certificate is not signed by the authority of sslrootcert={other.crt}; \
-    name the certificate of the authority that signed it";
+    give the certificate of the authority that signed it";
 const OTHER_HOST: &str = "is not trusted: its certificate is for localhost, not for 127.0.0.1; \
-    connect by a name that it is for, or have 127.0.0.1 added to its subjectAltName";
-const RENEW: &str = "days ago; give the server a new one, or set this machine's clock right if that is wrong";
-const SELFISH: &str = "is not trusted: its certificate is not one for servers (CaUsedAsEndEntity); \
-    give the server one of version 3 with its host in subjectAltName, signed by an authority and not by itself";
+    connect by one of its names, or add 127.0.0.1 to its subjectAltName";
+const RENEW: &str = "days ago; give the server a new one, or correct this machine's clock";
+const SELFISH: &str = "is not trusted: its certificate is not a server certificate (CaUsedAsEndEntity); \
+    give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
 async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
     let (mut secure, bank) = Secure::open(run).await;
@@ -203,20 +202,17 @@ async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
             "sslrootcert={noise.crt}",
             "sslrootcert={noise.crt} holds no certificate: name a file in PEM format",
         ),
-        ("sslcert={client.crt}", "sslcert={client.crt} lacks its private key: name that, too (sslkey=FILE)"),
-        ("sslkey={client.key}", "sslkey={client.key} lacks its certificate: name that, too (sslcert=FILE)"),
+        ("sslcert={client.crt}", "sslcert={client.crt} has no private key: give sslkey=FILE too"),
+        ("sslkey={client.key}", "sslkey={client.key} has no certificate: give sslcert=FILE too"),
         (
             "sslcert={client.crt}&sslkey={server.key}",
-            "sslkey={server.key} is not the private key of sslcert={client.crt}: name the one it was made with",
+            "sslkey={server.key} is not the private key of sslcert={client.crt}: give the matching key",
         ),
         (
             "sslcert={ca.key}&sslkey={ca.key}",
             "sslcert={ca.key} holds no certificate: name a file in PEM format",
         ),
-        (
-            "sslcert={ca.crt}&sslkey={ca.crt}",
-            "sslkey={ca.crt} holds no private key that can be read: name a file",
-        ),
+        ("sslcert={ca.crt}&sslkey={ca.crt}", "sslkey={ca.crt} holds no readable private key: name a file"),
     ] {
         bank.is_refused(&format!("carrier@localhost?sslmode=verify-full&{query}"), 2, line);
     }
@@ -230,7 +226,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         )
     };
     bank.works(&with("carrier", "client"));
-    // It is no harm to whoever has a password.
+    // Harmless to a user with a password.
     bank.works(&with("teller", "client"));
     bank.is_refused(
         "carrier@localhost?sslmode=verify-full&sslrootcert={ca.crt}",
@@ -245,7 +241,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         "certificate authentication failed for user \"carrier\"; \
          check the user, and that the client certificate is this user's",
     );
-    // PostgreSQL may be gone before its alert is read, and then there is no more to tell.
+    // PostgreSQL may close before its alert is read.
     for name in ["stranger", "late"] {
         bank.is_refused(&with("carrier", name), 5, "client certificate");
     }
@@ -254,7 +250,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
 async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let line = "password authentication failed for user \"teller\"; check the user and the password of the URL; \
-        one that has expired (VALID UNTIL) is refused in the same words";
+        an expired password (VALID UNTIL) gives the same error";
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=require&password=s3cret2", 5, line);
     bank.execute("ALTER ROLE teller VALID UNTIL '2020-01-01'").await;
@@ -265,14 +261,14 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
     let test = run.database().await;
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = test.url().replace("sslmode=disable", &format!("sslmode={mode}"));
-        let line = "server does not support TLS; switch TLS on there, \
-            or give sslmode=disable if nobody can listen in or answer in its place";
+        let line = "server does not support TLS; enable TLS on the server, \
+            or give sslmode=disable if you trust the network";
         fails(&test, &["audit", "--database-url", &url], 5, &[line]);
     }
 }
 
 async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
-    // Where there is only a server that belongs to others, its certificates are theirs, too.
+    // An existing server has its own certificates.
     let Some(program) = run.program() else { return };
     let node = SecureCockroach::start(program).await.unwrap_or_else(|error| panic!("{error}"));
     let bank = Bank::open(run, &node.url("defaultdb"), node.url("bank"), node.certificates()).await;
@@ -283,7 +279,7 @@ async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=verify-full", 5, UNKNOWN);
     bank.is_refused("teller@localhost?sslmode=disable", 5, "give sslmode=verify-full&sslrootcert=FILE");
-    // Its versions differ in words and codes.
+    // The versions' words and codes differ.
     bank.is_refused(&format!("root@{verified}"), 5, "check the user");
     bank.is_refused(
         &format!("teller@{verified}&{root}"),

@@ -1,18 +1,25 @@
-//! The closure on real servers: what it promises of errors, cancellation, connections and lost answers.
+//! The retrying closure on real servers.
+
+mod connection;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use database::{Address, Database, Options, Server, connect};
-use futures_util::future::join_all;
+use database::{Database, Options, Server};
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::{Policy, Tx};
 use seabank::bank::{Error, Runner};
-use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
+use tests::{Tap, Test, TestDatabase, TestServer, tests};
 use tokio::sync::Barrier;
 
 use crate::books::tapped;
+use connection::{
+    a_cancelled_begin_leaks_nothing, a_connection_lost_in_the_body_is_tried_again,
+    a_lost_answer_to_a_read_is_no_matter, a_lost_answer_to_commit_is_unknown,
+    a_run_dropped_in_its_body_frees_its_locks, after_an_error_the_connection_is_used_again,
+    connections_that_broke_while_idle_cost_no_attempt,
+};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -39,9 +46,9 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A database with `log (id)`, and a runner on it.
+/// A table `log (id)`, and a runner.
 pub(crate) struct Log {
-    // Dropped with its database when the test ends.
+    // Dropped with its database.
     _bank: TestDatabase,
     pub(crate) database: Database,
     pub(crate) runner: Runner,
@@ -138,7 +145,7 @@ async fn transaction_control_in_raw_text_is_refused(server: &TestServer) {
             })
             .await
             .expect_err(sql);
-        // Several statements in one text are the server's own to refuse, but on SQLite.
+        // SQLite does not refuse several statements in one prepared text.
         let by_server = matches!(&error, Error::Database { error, .. }
             if matches!(database::sqlstate(error).as_deref(), Some("42601" | "42P14")));
         assert_eq!(by_server, sql.contains(';') && server.server != Server::Sqlite, "{error}");
@@ -174,7 +181,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
                 let slow = tx.execute_unprepared(slow);
                 assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err(), "too fast");
             }
-            // The body knows of no error, and yet the first attempt cannot be believed.
+            // The body does not know of the error, but the attempt must fail.
             Ok::<_, DbErr>(())
         })
         .await
@@ -207,80 +214,7 @@ async fn a_body_runs_in_a_task_with_captured_references(server: &TestServer) {
     assert_eq!(log.count().await, 8);
 }
 
-/// A begin that is dropped half way must not leave an open transaction in the pool: there the next borrower's
-/// autocommitted insert would be seen by nobody else.
-async fn a_cancelled_begin_leaks_nothing(server: &TestServer) {
-    const TIMES: i64 = 300;
-    let log = Log::new(server).await;
-    let elsewhere = log._bank.connect().await;
-    let mut begun = 0;
-    for id in 0..TIMES {
-        let cancelled = log.runner.run("cancelled", async |_: &Tx| Ok::<_, DbErr>(()));
-        // A timer has a resolution of a millisecond, and a file is quicker: half of them are cancelled as soon as they
-        // have begun to wait.
-        let patience = async {
-            if id % 2 == 0 {
-                tokio::time::sleep(Duration::from_micros(u64::try_from(id).expect("small") * 10)).await;
-            }
-        };
-        begun += tokio::select! { biased; _ = cancelled => 1, () = patience => 0 };
-        let insert = format!("INSERT INTO log (id) VALUES ({id})");
-        log.database.connection.execute_unprepared(&insert).await.expect("the pool is well");
-        assert_eq!(
-            tests::scalar(&elsewhere, "SELECT count(*) FROM log").await,
-            id + 1,
-            "insert {id} is not seen"
-        );
-    }
-    assert!(begun < TIMES, "no begin was cancelled");
-}
-
-async fn a_run_dropped_in_its_body_frees_its_locks(server: &TestServer) {
-    let log = Log::new(server).await;
-    log.runner.run("insert", async |tx| insert(tx, 1).await).await.expect("a free id");
-    let update = "UPDATE log SET note = note + 1 WHERE id = 1";
-    let reached = tokio::sync::Notify::new();
-    let holding = log.runner.run("hold", async |tx| {
-        tx.execute_unprepared(update).await?;
-        reached.notify_one();
-        std::future::pending::<Result<(), DbErr>>().await
-    });
-    tokio::select! {
-        _ = holding => unreachable!("it never ends"),
-        () = reached.notified() => {}
-    }
-    let after = log.runner.run("after", async |tx| tx.execute_unprepared(update).await.map(drop));
-    tokio::time::timeout(Duration::from_secs(20), after).await.expect("the lock is free").expect("applied");
-    assert_eq!(tests::scalar(&log.database, "SELECT note FROM log").await, 1);
-}
-
-async fn after_an_error_the_connection_is_used_again(server: &TestServer) {
-    let log = Log::new(server).await;
-    let one = log._bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
-    let runner = Runner::new(&one, Policy::default());
-    // A temporary table lives as long as its connection.
-    let mark = match server.server {
-        Server::Sqlite => "CREATE TEMP TABLE mark (id BIGINT)",
-        Server::Postgres | Server::Cockroach => "SET application_name = 'marked'",
-    };
-    one.connection.execute_unprepared(mark).await.expect("the connection can be marked");
-    for id in [1, 1, 1] {
-        let body = async |tx: &Tx| {
-            insert(tx, id).await?;
-            insert(tx, id).await
-        };
-        runner.run("twice", body).await.expect_err("the id is taken");
-    }
-    let marked = match server.server {
-        Server::Sqlite => "SELECT count(*) FROM sqlite_temp_master WHERE name = 'mark'",
-        Server::Postgres | Server::Cockroach => {
-            "SELECT CASE WHEN current_setting('application_name') = 'marked' THEN 1 ELSE 0 END"
-        }
-    };
-    assert_eq!(tests::scalar(&one, marked).await, 1);
-}
-
-/// An error that the server gives whenever it is asked to.
+/// A statement that fails with a serialization failure.
 pub(crate) fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -307,7 +241,7 @@ async fn attempts_are_bounded(server: &TestServer) {
     assert_eq!(log.runner.counts().retries_by_sqlstate["40001"], 2);
 }
 
-/// Each reads what the other writes: one must be tried again, or both would see a log without the other's entry.
+/// Each transaction reads what the other writes, so one must be retried.
 async fn write_skew_is_tried_again(server: &TestServer) {
     let log = Log::new(server).await;
     let both_have_read = Barrier::new(2);
@@ -328,70 +262,6 @@ async fn write_skew_is_tried_again(server: &TestServer) {
     let (a, b) = tokio::join!(insert_count(1), insert_count(2));
     assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");
     assert!(log.runner.counts().retries >= 1);
-}
-
-async fn a_connection_lost_in_the_body_is_tried_again(server: &TestServer) {
-    let log = Log::new(server).await;
-    let tries = AtomicU32::new(0);
-    log.runner
-        .run("suicide", async |tx| {
-            insert(tx, 1).await?;
-            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
-                tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
-            }
-            Ok::<_, DbErr>(())
-        })
-        .await
-        .expect("the second attempt has a new connection");
-    assert_eq!((tries.into_inner(), log.count().await), (2, 1));
-}
-
-/// As many as a lost node leaves in a pool that has lain idle.
-async fn connections_that_broke_while_idle_cost_no_attempt(server: &TestServer) {
-    const CONNECTIONS: u32 = 8;
-    let test = server.empty_database().await;
-    let proxy = test.proxy().await;
-    let address = Address::parse(&proxy.url(test.url())).expect("a URL");
-    let options = Options { max_connections: CONNECTIONS, ..Options::default() };
-    let database = connect(&address, &options).await.expect("the proxy leads there");
-    let runner = Runner::new(&database, Policy::default());
-    let all_at_once = Barrier::new(CONNECTIONS as usize);
-    let meet = async || {
-        let body = async |_: &Tx| {
-            all_at_once.wait().await;
-            Ok::<_, DbErr>(())
-        };
-        runner.run("meet", body).await
-    };
-    for met in join_all((0..CONNECTIONS).map(|_| meet())).await {
-        met.expect("each has a connection");
-    }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(database.connection.get_postgres_connection_pool().num_idle(), CONNECTIONS as usize);
-    proxy.cut_idle();
-    // It cuts when it gets to it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let select = runner.run("select", async |tx| tx.execute_unprepared("SELECT 1").await.map(drop)).await;
-    select.expect("a new connection does");
-    assert_eq!(runner.counts().retries, 0);
-}
-
-async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
-    for (loss, rows) in [(Loss::AfterCommit, 1), (Loss::BeforeCommit, 0)] {
-        let log = Log::new(server).await;
-        let runner = tapped(&Tap::new(&log.database).losing(&[loss]), Policy::default());
-        let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("nobody knows");
-        assert!(matches!(error, Error::Unknown { .. }), "{loss:?}: {error}");
-        assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "it is not tried again");
-        assert_eq!(log.count().await, rows, "{loss:?}");
-    }
-}
-
-async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
-    let log = Log::new(server).await;
-    let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
-    let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
-    assert_eq!(count.expect("what was read was read"), 0);
 }
 
 async fn a_runner_sends_begin_the_body_and_commit(server: &TestServer) {

@@ -1,22 +1,26 @@
-//! Transfers: every outcome in both styles, each id applied at most once.
+//! Transfers: every outcome in each style; each id is applied at most once.
 #![expect(clippy::print_stdout, reason = "the retries of many at once are to be seen")]
+
+mod lost;
+mod many;
 
 use std::time::Duration;
 
-use ::entity::transfers;
-use database::{Database, Options, Server};
-use rand::SeedableRng;
-use rand::rngs::ChaCha8Rng;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait};
+use database::{Database, Server};
+use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
 use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
 use seabank::bank::{AccountId, Amount, Bank};
-use serde_json::Value;
-use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
+use tests::{Test, TestDatabase, TestServer, tests};
 use uuid::Uuid;
 
-use crate::books::{balances, everything, execute, insert_account, tapped};
+use crate::books::{balances, everything, execute, insert_account};
+use lost::{a_lost_answer_is_settled_by_the_next_attempt, after_a_lost_answer_a_refusal_is_proven};
+use many::{
+    a_pair_is_drawn_and_never_the_same_twice, a_run_told_again_applies_nothing_twice,
+    many_concurrent_transfers_between_few_accounts_all_succeed, random_transfers_keep_the_books,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -38,7 +42,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const ID: Uuid = Uuid::from_u128(1);
 
-/// A bank with accounts 1 (100), 2 (50), 3 (1) and 4 (as much as there can be).
+/// Accounts 1 (100), 2 (50), 3 (1) and 4 (the maximum).
 struct Fixture {
     _test: TestDatabase,
     database: Database,
@@ -110,7 +114,7 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
         fixture.transfer(style, order(ID, 1, 2, None)).await.expect("half of 100");
         let before = everything(&fixture.database).await;
         let (source, target) = (AccountId(1), AccountId(2));
-        // What is left out agrees with whatever is recorded, even where it would be drawn otherwise now.
+        // Omitted fields match any record, even if a new draw would differ.
         for again in [
             order(ID, 1, 2, None),
             order(ID, 1, 2, Some(50)),
@@ -140,7 +144,7 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
             (order(ID, 3, 2, Some(5)), Field::Source, 1),
             (order(ID, 1, 4, Some(5)), Field::Target, 2),
             (order(ID, 1, 2, Some(6)), Field::Amount, 5),
-            // The id is looked at first.
+            // The id is checked first.
             (order(ID, 1, 1, Some(5)), Field::Target, 2),
             (order(ID, 9, 2, Some(5)), Field::Source, 1),
             (order(ID, 1, 2, Some(i64::MAX)), Field::Amount, 5),
@@ -154,7 +158,6 @@ async fn an_id_recorded_otherwise_is_a_conflict(server: &TestServer) {
 
 async fn every_refusal_changes_nothing(server: &TestServer) {
     every_refusal_leaves(server, Fixture::new).await;
-    // Then nothing but the transfer itself sees that an account is missing.
     let without = async |server: &TestServer| Fixture::on(server.database_without_foreign_keys().await).await;
     every_refusal_leaves(server, without).await;
 }
@@ -194,13 +197,13 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
             (order(ID, 9, 9, Some(1)), Refusal::SameAccount(AccountId(9))),
             (order(ID, 8, 9, Some(1)), Refusal::UnknownAccount(AccountId(8))),
             (order(ID, 3, 9, Some(i64::MAX)), Refusal::UnknownAccount(AccountId(9))),
-            // It has 1: half of that would be nothing.
+            // Half of its balance, 1, rounds to 0.
             (order(ID, 3, 9, None), Refusal::UnknownAccount(AccountId(9))),
             (
                 order(ID, 3, 4, Some(i64::MAX)),
                 Refusal::InsufficientFunds { account: AccountId(3), amount: too_much },
             ),
-            // It has 100: enough once, and what is left would not be enough again.
+            // Its balance, 100, is enough once only.
             (
                 order(ID, 1, 4, Some(60)),
                 Refusal::BalanceOverflow {
@@ -214,63 +217,8 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
     }
 }
 
-async fn a_lost_answer_is_settled_by_the_next_attempt(server: &TestServer) {
-    for style in Style::on(server.server) {
-        for losses in [
-            &[Loss::AfterCommit][..],
-            &[Loss::BeforeCommit],
-            &[Loss::BeforeCommit, Loss::AfterCommit],
-            &[Loss::AfterCommit, Loss::AfterCommit],
-        ] {
-            let fixture = Fixture::new(server).await;
-            let bank = Bank::on(tapped(&Tap::new(&fixture.database).losing(losses), Policy::default()));
-            let receipt = bank.transfer(order(ID, 1, 2, None), style).await.expect("settled");
-            assert_eq!((receipt.amount.units(), receipt.by), (50, By::ThisRun), "{style:?} {losses:?}");
-            assert_eq!(balances(&fixture.database).await[..2], [(1, 50), (2, 100)], "{style:?} {losses:?}");
-            assert_eq!(fixture.recorded().await, [(1, 2, 50)]);
-        }
-    }
-}
-
-/// The first attempt is lost before its COMMIT; before the second, the money is gone. The second proves that the first
-/// is dead, so the refusal may be believed.
-async fn after_a_lost_answer_a_refusal_is_proven(server: &TestServer) {
-    for style in Style::on(server.server) {
-        let fixture = Fixture::new(server).await;
-        let slow = Policy {
-            pause_first: std::time::Duration::from_millis(300),
-            pause_max: std::time::Duration::from_millis(300),
-            ..Policy::default()
-        };
-        let tap = Tap::new(&fixture.database).losing(&[Loss::BeforeCommit]);
-        let bank = Bank::on(tapped(&tap, slow));
-        let spending = async {
-            while !tap.verbs().iter().any(|verb| verb == "COMMIT" || verb == "WITH") {
-                tokio::task::yield_now().await;
-            }
-            let spend = order(Uuid::from_u128(2), 1, 2, Some(100));
-            Bank::new(&fixture.database, Policy::default()).transfer(spend, Style::Builder).await
-        };
-        let (outcome, spent) = tokio::join!(bank.transfer(order(ID, 1, 2, Some(60)), style), spending);
-        match (outcome, spent) {
-            (Err(Error::Body(Refusal::InsufficientFunds { .. })), Ok(_)) => {
-                assert_eq!(fixture.recorded().await, [(1, 2, 100)], "{style:?}");
-            }
-            // The pause is drawn, and may have been none.
-            (Ok(_), Err(Error::Body(Refusal::InsufficientFunds { .. }))) => {
-                assert_eq!(fixture.recorded().await, [(1, 2, 60)], "{style:?}");
-            }
-            // A statement that is late may be carried out yet, so nothing proves that it is not.
-            (Err(Error::Unknown { .. }), Ok(_)) if style == Style::Single => {
-                assert_eq!(fixture.recorded().await, [(1, 2, 100)]);
-            }
-            other => panic!("{style:?}: {other:?}"),
-        }
-    }
-}
-
-/// A transfer that finds an account locked waits in the server's queue, and is not refused by what the one before it wrote. EXPLAIN
-/// does not tell: v22.1 shows the lock, and leaves it out where nobody asks for the balance that it would read.
+/// A transfer waits in the server's lock queue, and does not fail on the previous one's write.
+/// EXPLAIN does not show the lock: v22.1 omits it.
 async fn a_transfer_waits_for_its_accounts_before_it_reads_anything(server: &TestServer) {
     for style in [Style::Builder, Style::Orm] {
         for (share, held) in [(Some(30), 1), (Some(30), 2), (None, 1), (None, 2)] {
@@ -301,89 +249,4 @@ async fn a_transfer_waits_for_its_accounts_before_it_reads_anything(server: &Tes
             assert_eq!(retries, 0, "{style:?}, {share:?}, account {held} was locked");
         }
     }
-}
-
-async fn a_pair_is_drawn_and_never_the_same_twice(server: &TestServer) {
-    let fixture = Fixture::new(server).await;
-    let range = fixture.bank.account_range().await.expect("a reading").expect("accounts");
-    assert_eq!(range, 1..=4);
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for source in [None, Some(AccountId(4)), Some(AccountId(1))] {
-        let mut targets = std::collections::BTreeSet::new();
-        for number in 0..40 {
-            let wish = Wish { source, ..Wish::default() };
-            let id = Uuid::from_u128(number);
-            let order = fixture.bank.order(id, wish, Some(&range), &mut rng).await.expect("two accounts");
-            assert_ne!(order.source, order.target);
-            assert!(source.is_none_or(|source| source == order.source));
-            targets.insert(order.target.0);
-        }
-        assert!(targets.len() >= 3, "every other account is drawn: {targets:?}");
-    }
-}
-
-async fn random_transfers_keep_the_books(server: &TestServer) {
-    let test = server.database().await;
-    test.seabank().args(["seed", "--count", "20"]).assert().success();
-    for style in Style::on(server.server) {
-        let style = ["--style", style.name()];
-        let run =
-            ["transfer", "--count", "100", "--concurrency", "4", style[0], style[1], "--format", "json"];
-        let answer = json(&test, &run);
-        assert_eq!(
-            answer["applied"].as_u64().unwrap_or(0) + answer["skipped"].as_u64().unwrap_or(0),
-            100,
-            "{answer}"
-        );
-    }
-    test.seabank().arg("audit").assert().success();
-}
-
-async fn many_concurrent_transfers_between_few_accounts_all_succeed(server: &TestServer) {
-    for style in Style::on(server.server).filter(|style| *style != Style::Orm) {
-        many_concurrent_transfers(server, style).await;
-    }
-}
-
-async fn many_concurrent_transfers(server: &TestServer, style: Style) {
-    let test = server.database().await;
-    test.seabank().args(["seed", "--count", "4"]).assert().success();
-    let style = ["--style", style.name()];
-    let run = ["transfer", "--count", "2000", "--concurrency", "32", style[0], style[1], "--format", "json"];
-    let answer = json(&test, &run);
-    let count = |key: &str| answer[key].as_u64().unwrap_or_else(|| panic!("{key}: {answer}"));
-    assert_eq!(count("applied") + count("skipped"), 2000, "{answer}");
-    assert_eq!((count("failed"), count("unknown")), (0, 0), "{answer}");
-    println!("{server}: 2000 transfers, 32 at once, 4 accounts: {answer}");
-    // SQLite's writers take turns, and on CockroachDB they queue for the locks that are taken first.
-    if server.server == Server::Postgres {
-        assert!(count("retries") > 0, "32 at once on 4 accounts never met: {answer}");
-    }
-    let audit = json(&test, &["audit", "--format", "json"]);
-    assert_eq!(audit["ok"], true);
-    assert_eq!(audit["transfers"], answer["applied"]);
-}
-
-async fn a_run_told_again_applies_nothing_twice(server: &TestServer) {
-    let test = server.database().await;
-    test.seabank().args(["seed", "--count", "50"]).assert().success();
-    let run = Uuid::new_v4().to_string();
-    let again = |count: &'static str| {
-        ["transfer", "--count", count, "--concurrency", "4", "--format", "json", "--run", run.as_str()]
-            .map(str::to_owned)
-    };
-    let first = json(&test, &again("30"));
-    let applied = first["applied"].as_u64().expect("a count");
-    let second = json(&test, &again("60"));
-    assert_eq!(second["already_applied"].as_u64(), Some(applied), "{second}");
-    let database = test.connect_with(&Options::analysis()).await;
-    let recorded = transfers::Entity::find().all(&database.connection).await.expect("a query").len() as u64;
-    assert_eq!(recorded, applied + second["applied"].as_u64().expect("a count"));
-}
-
-fn json<S: AsRef<std::ffi::OsStr>>(test: &TestDatabase, arguments: &[S]) -> Value {
-    let output = test.seabank().args(arguments).output().expect("it runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }

@@ -1,4 +1,5 @@
-//! Schema changes on newer CockroachDB, played: who holds the turn, what is locked, and what the catalog does not show.
+//! Schema changes on newer CockroachDB, played: the migration lock, locked tables, a cached
+//! catalog.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tests::{Kind, Played, TestServer, WebFile};
 use super::{error, line, migration, newer, seabank};
 use crate::books::execute;
 
-/// v24.3: a statement's limit counts while the job of its schema change is waited for.
+/// v24.3: a timeout covers the schema change's job.
 pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &TestServer) {
     let test = server.empty_database().await;
     let mut limited = BTreeSet::new();
@@ -26,7 +27,7 @@ pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &Test
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// v26.2: a write is kept back until COMMIT, and locks nothing, unless the session has said otherwise.
+/// v26.2: buffered writes lock nothing before COMMIT, unless the session turns them off.
 pub(super) async fn a_migrator_holds_its_turn_where_writes_are_buffered(server: &TestServer) {
     let test = server.empty_database().await;
     let (mut at_once, buffered) = (BTreeSet::new(), Arc::new(AtomicBool::new(false)));
@@ -89,7 +90,7 @@ pub(super) async fn an_import_names_a_locked_table(server: &TestServer) {
     assert!(unlocked.load(Ordering::Relaxed), "its own tables are made unlocked");
 }
 
-/// v26.1: `pg_catalog` may answer from a cache.
+/// v26.1: `pg_catalog` may be cached.
 pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(server: &TestServer) {
     let test = server.empty_database().await;
     let (_proxy, url) = newer(&test, |request| {
@@ -104,7 +105,7 @@ pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The same of the database and its user: 42P04 and 42710 mean that they were there.
+/// The same for the database and its user: 42P04 and 42710 mean that they exist.
 pub(super) async fn what_the_catalog_does_not_show_was_there(server: &TestServer) {
     let admin = server.empty_database().await;
     let name = format!("{}_cached", admin.name);

@@ -1,4 +1,5 @@
-//! DDL commits what came before it on CockroachDB from v25.1 on: refused in bodies that write, and switched off in BEGIN.
+//! From v25.1 on, CockroachDB's DDL commits the statements before it: refused in writing bodies,
+//! and switched off in BEGIN.
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbErr, Statement, StreamTrait};
@@ -20,7 +21,7 @@ async fn ddl_in_a_writing_body_is_refused(server: &TestServer) {
     assert_eq!(log.count().await, 0);
 }
 
-/// Prepared or not, in every kind of body that writes.
+/// Prepared or not, in every writing body.
 async fn ddl_is_refused(runner: &Runner) {
     let prepared = |sql: &str| Statement::from_string(sea_orm::DbBackend::Postgres, sql);
     for sql in [
@@ -47,13 +48,13 @@ async fn ddl_is_refused(runner: &Runner) {
     }
 }
 
-/// What only servers from v25.1 on know, which the one that plays them does not.
+/// Unknown to the server that plays v25.1.
 const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
 
-/// The setting counts from the next transaction on, so it is set in one before.
+/// Takes effect with the next transaction, so one before sets it.
 const NO_BUFFERING: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-/// Played: a server that says that it is newer than it is.
+/// Played: the server claims to be newer.
 async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let database = log.test.connect().await;

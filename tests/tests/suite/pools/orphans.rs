@@ -1,4 +1,4 @@
-//! What a lost connection leaves on the server, and what comes of a COMMIT whose answer is lost.
+//! Orphaned transactions of lost connections, and COMMITs whose answer is lost.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,12 @@ async fn an_orphan_is_ended_before_the_next_attempt(server: &TestServer) {
     an_orphan_is_ended(server, Policy::default()).await;
 }
 
-/// Nobody ends it, but the server: BEGIN sets its limit.
+/// Ended only by the server: BEGIN sets its timeout.
 async fn an_orphan_is_ended_by_its_own_limit(server: &TestServer) {
     an_orphan_is_ended(server, Policy { end_orphans: false, ..Policy::default() }).await;
 }
 
-/// An attempt whose link falls silent holds the lock of its row; the next attempt wants it.
+/// A silent attempt holds its row's lock, which the next attempt needs.
 async fn an_orphan_is_ended(server: &TestServer, policy: Policy) {
     let log = Log::new(server, 1).await;
     insert(&log.db, 1).await.expect("a free id");

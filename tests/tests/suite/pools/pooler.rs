@@ -1,4 +1,4 @@
-//! Pools behind PgBouncer, which gives a client a connection of the server for one transaction, or for its whole session.
+//! Pools behind PgBouncer, in transaction and session mode.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
 const ACCOUNTS: i64 = 12;
 
 async fn pooler(log: &Log, mode: &str, connections: u32) -> Option<PgBouncer> {
-    // Without one the run says NOT COVERED.
+    // Without one, the run prints NOT COVERED.
     let program = PgBouncer::find()?;
     let (mode, size) = (format!("pool_mode = {mode}"), format!("default_pool_size = {connections}"));
     let settings = [mode.as_str(), &size, "ignore_startup_parameters = extra_float_digits"];
@@ -47,12 +47,12 @@ async fn number(tx: &Tx, statement: Statement) -> Result<i64, DbErr> {
     row.ok_or_else(|| DbErr::RecordNotFound("a number".to_owned()))?.try_get_by_index(0)
 }
 
-/// A transfer between two accounts in statements of every kind, in an order of its own, so that the same name would be another
-/// statement's in another session.
+/// A transfer with statements of all kinds in an order of its own, so that statement names collide
+/// between sessions.
 async fn transfer(tx: &Tx, id: i64) -> Result<(), DbErr> {
     let (source, target, amount) = (id % ACCOUNTS, (id * 7 + 1 + id / ACCOUNTS) % ACCOUNTS, id % 5);
     assert_eq!(text(tx, "SHOW transaction_isolation").await?, "serializable");
-    // Another statement, and another answer, for each id.
+    // Another statement and answer for each id.
     assert_eq!(number(tx, bound(&format!("SELECT $1::int8 * {id}"), [3_i64.into()])).await?, 3 * id);
     let balance = "SELECT balance FROM account WHERE id = $1";
     let before = number(tx, bound(balance, [source.into()])).await?;
@@ -93,7 +93,7 @@ async fn open_accounts(db: &DatabaseConnection) {
     }
 }
 
-/// Runs transfers through pools of two programs, and reads beside them.
+/// Runs transfers through two programs' pools, and reads concurrently.
 async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, count: i64) {
     open_accounts(&log.db).await;
     let next = AtomicI64::new(0);
@@ -132,7 +132,7 @@ async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, coun
 async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
-    // A client that leaves each connection of the server at another default: nothing resets it in this mode.
+    // Changes each server connection's default isolation, which this mode does not reset.
     let strangers = open(&pooler.url(log.test.url()), 4).await;
     let held = join_all((0..4).map(|_| strangers.begin())).await;
     for held in held {
@@ -140,7 +140,7 @@ async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestSer
         execute(&held, "SET default_transaction_isolation = 'read committed'").await;
         held.commit().await.expect("it stays");
     }
-    // What each connection of the server leaves to those that name no isolation.
+    // The default isolation of each server connection.
     let left = async || {
         let show = async |tx: &Tx| text(tx, "SHOW transaction_isolation").await;
         Runner::new(&strangers, unnamed()).query("show", show).await
@@ -156,7 +156,7 @@ async fn behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag(ser
     transfers_are_exact(&log, &pooler, Policy::default(), 150).await;
 }
 
-/// A pool behind a pooler whose link falls silent at the first request that contains this text.
+/// A pool whose link falls silent at the first request that contains `at`.
 async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: bool) -> (Proxy, Runner) {
     let proxy = Proxy::faulty(pooler.address()).await.expect("a port is free");
     let db = open(&proxy.url(log.test.url()), 3).await;
@@ -170,7 +170,7 @@ async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: b
     (proxy, Runner::new(&db, policy))
 }
 
-/// The pooler keeps the transaction of a client that has gone silent, and with it the lock of its row.
+/// The pooler keeps a silent client's transaction, and its row's lock.
 async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
@@ -185,7 +185,8 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     proxy.settle().await;
 }
 
-/// The answer to COMMIT is lost. By the time its transaction is to be ended, its connection of the server is a stranger's.
+/// COMMIT's answer is lost, and a stranger has the server connection when the transaction is to be
+/// ended.
 async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
@@ -210,7 +211,6 @@ async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
         let committed = pids.lock().expect("no panic")[0];
         let strangers = open(&pooler.url(log.test.url()), 3).await;
         let mut others = Vec::new();
-        // One of the pooler's idle connections is the first attempt's.
         let theirs = loop {
             let transaction = strangers.begin().await.expect("a connection of the server");
             if scalar(&transaction, "SELECT pg_backend_pid()").await == Ok(committed) {
@@ -262,7 +262,7 @@ async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer
     assert_eq!(log.count().await, 0);
     Runner::new(&other, unnamed()).run("third", several).await.expect("none has a name");
     execute(&log.db, "DELETE FROM log").await;
-    // A new connection of the server knows none of the names: they are prepared anew.
+    // A new server connection knows no prepared statements.
     execute(
         &log.db,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

@@ -1,4 +1,4 @@
-//! Random nestings and random texts on real servers, from the generators of the crate's own tests.
+//! The crate's random nestings and texts on real servers.
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -16,7 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Parts of texts that PostgreSQL and CockroachDB know.
+/// Fragments that PostgreSQL and CockroachDB know.
 const OWN: [&str; 22] = [
     "ABORT",
     "START TRANSACTION",
@@ -44,7 +44,7 @@ const OWN: [&str; 22] = [
 
 const CASES: usize = 300;
 
-/// Cases of a strategy. A failure names its case.
+/// A failure prints its case.
 fn cases<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> Vec<T> {
     let mut runner = TestRunner::default();
     let mut case = || strategy.new_tree(&mut runner).expect("a case").current();
@@ -62,7 +62,7 @@ async fn no_random_text_leaves_a_hole(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let other = open(log.test.url(), 1).await;
     if POSTGRES.contains(&server.server) {
-        // Where it is called in no transaction of a client it commits.
+        // Outside a client's transaction it commits.
         execute(&log.db, "CREATE PROCEDURE over() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'").await;
     }
     let runner = Runner::new(&log.db, Policy { attempts_max: 3, ..Policy::default() });

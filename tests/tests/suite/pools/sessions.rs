@@ -1,4 +1,4 @@
-//! What a body or a neighbour does to a session: stale plans, settings, texts, connections that fall silent.
+//! Changes to a session: stale plans, settings, texts, silence.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn all(sql: &str) -> Statement {
     Statement::from_string(sea_orm::DbBackend::Postgres, sql)
 }
 
-/// Has every connection of the pool prepare `SELECT * FROM log`.
+/// Prepares `SELECT * FROM log` on every connection.
 async fn prepare_on_each(runner: &Runner, connections: u32) {
     let together = Barrier::new(connections as usize);
     let prepare = async |_: u32| {
@@ -93,8 +93,8 @@ async fn an_error_that_a_cleared_cache_does_not_cure_fails(server: &TestServer) 
     assert_eq!(log.count().await, 1);
 }
 
-/// Of class 08 the server says a protocol violation itself, and then the session lives on; every other is a lost link, whatever
-/// its severity.
+/// A protocol violation (08P01) comes from the server, and the session survives; other codes of
+/// class 08 are lost links, whatever their severity.
 async fn an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol(server: &TestServer) {
     let log = Log::new(server, 1).await;
     for (code, attempts) in [("08006", 2), ("08003", 2), ("08P01", 1)] {
@@ -172,7 +172,7 @@ async fn one_statement_with_semicolons_is_taken_and_two_are_refused(server: &Tes
     }
 }
 
-/// The link goes silent while the pool pings on release; the pool has one place.
+/// The link falls silent during the pool's ping on release.
 async fn a_connection_that_falls_silent_on_its_way_back_frees_its_place(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let proxy = log.test.proxy().await;

@@ -1,5 +1,5 @@
-//! A COMMIT that waits for a synchronous standby: committed here, not acknowledged. Whoever finds it tells it applied only
-//! after a COMMIT of its own has waited for the same. And servers that take no writes until they are promoted.
+//! A COMMIT that waits for a synchronous standby: committed, not acknowledged. Its row counts as
+//! applied only after a COMMIT that waited too. And servers that are read-only until promoted.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ async fn body(tx: &Tx) -> Result<bool, DbErr> {
     Ok(written.rows_affected() == 1)
 }
 
-/// The same in one autocommitted statement.
+/// The same, autocommitted.
 async fn statement(tx: &Tx) -> Result<bool, DbErr> {
     let written = tx.execute_unprepared("INSERT INTO log (id) VALUES (7) ON CONFLICT DO NOTHING").await?;
     if written.rows_affected() == 0 {
@@ -67,7 +67,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert!(is_unknown(runner.run_idempotent("insert", body).await), "no standby has it");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert!(waiting(&admin).await >= 1, "who waits for a standby is not ended");
-    // The wait of the first is over for its own session alone: the row is visible, and no standby has it.
+    // Cancels the first one's wait: its row is visible and on no standby.
     execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(scalar(&admin, "SELECT count(*) FROM log").await, Ok(1));
@@ -84,7 +84,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert_eq!(runner.statement("found", statement).await, Ok(false));
 }
 
-/// Runs one insert of a row that is not there, trying for so long.
+/// Inserts a missing row, retrying for this long.
 async fn insert_within(db: &DatabaseConnection, id: i64, total_time: Duration) -> Result<(), DbErr> {
     let runner = Runner::new(db, Policy { total_time, ..Policy::default() });
     runner.run("insert", async |tx: &Tx| insert(tx, id).await).await
@@ -124,7 +124,7 @@ async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
     assert_eq!(scalar(&db, "SELECT count(*) FROM log").await.expect("readable"), 1);
 }
 
-/// As after a switchover behind one address: the connections of the pool are those of the old server, new ones are not.
+/// As after a switchover: only new connections reach the new server.
 async fn a_server_that_takes_no_writes_for_a_while_is_waited_for(server: &TestServer) {
     let log = Log::new(server, 2).await;
     let name = &log.test.name;

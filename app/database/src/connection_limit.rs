@@ -1,11 +1,11 @@
-//! How many connections there are to be had: the limits of PostgreSQL's roles, databases and of the server.
+//! The number of available connections, by PostgreSQL's limits on roles, databases and the server.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::Server;
 
-/// Rows of what is limited, how many connections it takes, and how many of those others have. No limit: no row.
+/// One row per limit: its name, the allowed connections, and those that others use.
 pub const CONNECTION_LIMITS: &str = "\
      SELECT 'role ' || session_user, rolconnlimit::int8, (SELECT count(*) FROM pg_catalog.pg_stat_activity \
        WHERE usename = session_user AND backend_type = 'client backend' AND pid <> pg_backend_pid()) \
@@ -17,10 +17,10 @@ pub const CONNECTION_LIMITS: &str = "\
      UNION ALL SELECT 'server', current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8, \
        (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
 
-/// How many of the connections that are wanted can be had, and why they are fewer, in the server's words.
+/// The number of available connections, up to `wanted`, and the server's message if it is smaller.
 ///
-/// Connections that are given back since, or taken by others, are no concern: a pool goes on with those it has.
-pub(crate) async fn fitting(
+/// Later changes do not matter: a pool goes on with the connections it has.
+pub(crate) async fn available(
     probe: &mut PgConnection,
     wire: &PgConnectOptions,
     server: Server,
@@ -29,16 +29,16 @@ pub(crate) async fn fitting(
     if server != Server::Postgres || wanted == 1 {
         return (wanted, None);
     }
-    let room = room(probe).await.unwrap_or_else(|error| {
+    let limit = tightest(probe).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the limits cannot be seen");
         None
     });
-    let Some(Room { of, most, free }) = room.filter(|room| room.free < i64::from(wanted)) else {
+    let Some(Limit { of, most, free }) = limit.filter(|limit| limit.free < i64::from(wanted)) else {
         return (wanted, None);
     };
     let few = u32::try_from(free).unwrap_or(0).max(1);
     if of == SERVER {
-        // Taking all of them to be told so would keep everybody out.
+        // Trying would take all connections of the server.
         return (few, Some(format!("the {of} has {most}, and {free} of them are free")));
     }
     let mut opened = Vec::new();
@@ -63,25 +63,25 @@ pub(crate) async fn fitting(
     }
 }
 
-/// How [`CONNECTION_LIMITS`] calls the limit of all.
+/// The server's limit in [`CONNECTION_LIMITS`].
 const SERVER: &str = "server";
 
-/// The limit that leaves least.
-struct Room {
+/// The tightest limit.
+struct Limit {
     of: String,
     most: i64,
-    /// The connections that can be had, this one included.
+    /// Available connections, including this one.
     free: i64,
 }
 
-async fn room(probe: &mut PgConnection) -> Result<Option<Room>, sqlx::Error> {
+async fn tightest(probe: &mut PgConnection) -> Result<Option<Limit>, sqlx::Error> {
     let rows = sqlx::raw_sql(AssertSqlSafe(CONNECTION_LIMITS)).fetch_all(probe).await?;
-    let mut least: Option<Room> = None;
+    let mut least: Option<Limit> = None;
     for row in rows {
         let (of, most, used): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let free = most - used;
         if least.as_ref().is_none_or(|least| free < least.free) {
-            least = Some(Room { of, most, free });
+            least = Some(Limit { of, most, free });
         }
     }
     Ok(least)

@@ -1,9 +1,9 @@
-//! One migrator at a time: sea-orm-migration takes no lock, and two that drop and create at once leave a schema in
-//! which a migration is recorded whose table is gone.
+//! The migration lock. sea-orm-migration has none, and a concurrent drop and create can leave a
+//! migration recorded whose table is gone.
 //!
-//! SQLite and PostgreSQL change a schema inside a transaction, so there one holds the turn and makes the command all
-//! or nothing. CockroachDB does not: statements go one by one, while another session holds a row. What is left of a
-//! migrator that died is released by the server in either case. The waits are short, for `run` comes again.
+//! On SQLite and PostgreSQL one transaction is the lock and makes the command atomic. On
+//! CockroachDB statements are autocommitted while a second session holds a row lock. The server
+//! releases a dead migrator's lock. Waits are short, because `run` retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +17,14 @@ use sea_orm_migration::sea_orm::{
 };
 
 use crate::Report;
-use crate::run::Task;
+use crate::command::Task;
+use crate::tables::LOCK_TABLE;
 
-/// The table whose one row is the turn on CockroachDB, which has no advisory locks. It stays when all else is
-/// dropped: whoever waits, waits on it.
-pub(crate) const LOCK_TABLE: &str = "seaql_migrations_lock";
-
-/// How long a rollback is waited for. A server whose client has gone rolls back by itself.
 const ROLLBACK_MAX: Duration = Duration::from_secs(2);
 
-/// Waits for the turn, makes one attempt, and passes the turn on.
-pub(crate) async fn take<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, DbErr> {
+pub(crate) async fn attempt<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, DbErr> {
     if database.server == Server::Cockroach {
-        let held = answered(HeldRow::take(database)).await?;
+        let held = answered(RowLock::take(database)).await?;
         let answer =
             watched(database, &database.connection, task.attempt::<M, _>(&database.connection)).await;
         held.release().await;
@@ -38,7 +33,7 @@ pub(crate) async fn take<M: MigratorTrait>(database: &Database, task: &mut Task)
     in_transaction::<M>(database, task).await
 }
 
-/// Waits for statements that take as long as they take, for as long as the server is at them.
+/// Waits without a time limit while the server executes the statements.
 async fn watched<T>(
     database: &Database,
     connection: &impl ConnectionTrait,
@@ -49,13 +44,10 @@ async fn watched<T>(
     database.watch(&session, work).await?
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the schema is not the bank: no part of this can be retried alone"
-)]
+#[expect(clippy::disallowed_methods, reason = "a schema change is retried as a whole, by `run`")]
 async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) -> Result<Report, DbErr> {
     let options = match database.server {
-        // READ COMMITTED: a snapshot taken before the wait would not show what was done meanwhile.
+        // A snapshot taken before the lock would not show what the previous migrator did.
         Server::Postgres | Server::Cockroach => TransactionOptions {
             isolation_level: Some(IsolationLevel::ReadCommitted),
             ..TransactionOptions::default()
@@ -69,9 +61,9 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
     let transaction = answered(database.connection.begin_with_options(options)).await?;
     let attempt = async {
         if database.server == Server::Postgres {
-            // Bounds the waits for tables too: a migration in the queue for a table stops everybody behind it.
+            // Also for table locks: a queued schema change blocks later queries.
             transaction.execute_unprepared("SET LOCAL lock_timeout = 5000").await?;
-            // Any number will do that nobody else uses in this database: these are the letters of `seabank`.
+            // An arbitrary key: the letters of `seabank`.
             transaction.execute_unprepared("SELECT pg_advisory_xact_lock(32481091258510955)").await?;
         }
         task.attempt::<M, _>(&transaction).await
@@ -83,26 +75,26 @@ async fn in_transaction<M: MigratorTrait>(database: &Database, task: &mut Task) 
         }
         Err(error) => {
             log_statement("ROLLBACK");
-            // The first error stands; a connection whose rollback fails is dropped by its pool.
+            // The pool discards a connection whose rollback failed.
             let _ = tokio::time::timeout(ROLLBACK_MAX, transaction.rollback()).await;
             Err(error)
         }
     }
 }
 
-/// A session of its own, in an open transaction that has written the row of [`LOCK_TABLE`].
-struct HeldRow(PgConnection);
+/// A session with an open transaction that wrote [`LOCK_TABLE`]'s row.
+struct RowLock(PgConnection);
 
-impl HeldRow {
+impl RowLock {
     async fn take(database: &Database) -> Result<Self, DbErr> {
-        // With the pool's settings: where writes are buffered until COMMIT the row would not be locked.
+        // With the pool's settings: buffered writes would not lock the row.
         let session = database.connection.get_postgres_connection_pool().acquire().await;
         let mut session =
             session.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?.detach();
         for statement in [
             format!("CREATE TABLE IF NOT EXISTS {LOCK_TABLE} (id INT8 PRIMARY KEY, held_at TIMESTAMPTZ)"),
-            // Milliseconds; plain integers are all that v20.x takes. Bounds the wait for the row, and not the schema change
-            // before it: since v24.3 a timeout counts while its job is waited for.
+            // Milliseconds: v20.x takes no units. After CREATE TABLE, because since v24.3 the
+            // timeout covers the schema change's job.
             "SET statement_timeout = 5000".to_owned(),
             "BEGIN".to_owned(),
             format!("UPSERT INTO {LOCK_TABLE} (id, held_at) VALUES (1, now())"),
@@ -116,7 +108,7 @@ impl HeldRow {
     }
 
     async fn release(self) {
-        // Closing rolls back, and nothing was written that anybody wants.
+        // Closing rolls back.
         let _ = tokio::time::timeout(ROLLBACK_MAX, self.0.close()).await;
     }
 }

@@ -1,0 +1,65 @@
+//! The new user's password is never shown.
+
+use std::fs::File;
+use std::process::Command;
+
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+use tests::{TestServer, command, scalar};
+
+use super::Fresh;
+
+pub(super) async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let admin = fresh.admin.connect().await;
+    let sql = format!(
+        "SELECT count(*) FROM pg_authid WHERE rolname = '{}' AND rolpassword IS NOT NULL",
+        fresh.name
+    );
+    for (password, code) in [("s3cret\n", 0), ("s3cret\r\n", 0), ("\n", 2)] {
+        let ended = fresh.init(fresh.admin.url(), Some(password), &[]);
+        assert_eq!(ended.code, Some(code), "{password:?}: {ended:?}");
+        if code == 0 {
+            assert_eq!(scalar(&admin, &sql).await, 1);
+        }
+    }
+    fresh.drop().await;
+}
+
+pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &["--echo"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.errors.contains("WITH PASSWORD '***'") && !ended.errors.contains("SCRAM"),
+        "{}",
+        ended.errors
+    );
+    fresh.drop().await;
+}
+
+pub(super) async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
+    let fresh = Fresh::on(server).await;
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        unlockpt(&terminal).expect("it is ours");
+        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("text");
+        let end = || File::options().read(true).write(true).open(&name).expect("its other end");
+        let shows = |end: &File| tcgetattr(end).expect("a terminal").local_modes.contains(LocalModes::ECHO);
+        let looking = end();
+        assert!(shows(&looking));
+        let mut init = Command::new("setsid");
+        init.arg("--ctty").arg(command("seabank").get_program()).args(["init", "--database", &fresh.name]);
+        init.env("DATABASE_URL", fresh.admin.url()).env_remove("BANK_PASSWORD");
+        let mut asking = init.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it can be started");
+        while shows(&looking) {
+            assert!(asking.try_wait().expect("it can be looked at").is_none(), "it asks");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let kill = format!("kill -{signal} {}", asking.id());
+        Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        assert_eq!(asking.wait().expect("it ends").code(), Some(code), "{signal}");
+        assert!(shows(&looking), "{signal}: what is typed is shown again");
+        assert!(!fresh.is_there().await);
+    }
+}

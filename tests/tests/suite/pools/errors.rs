@@ -1,0 +1,76 @@
+//! Errors that are not retried.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Log, execute, insert, scalar};
+use sea_orm::{ConnectionTrait, Statement};
+use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
+use tests::TestServer;
+
+pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    let attempts = AtomicU32::new(0);
+    let pid = async || scalar(&log.db, "SELECT pg_backend_pid()").await;
+    let statement =
+        |sql: &str| Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, sql, [1_i64.into()]);
+    let few = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.query_one_raw(statement("SELECT $1::int8 + $2::int8")).await.map(drop)
+    };
+    // v20.2 crashes on fewer types than placeholders (index out of range).
+    let survives = !server.version.contains("v20.");
+    if survives {
+        let error = log.runner.run("few", few).await.expect_err("one value for two");
+        assert_eq!(attempts.load(Ordering::Relaxed), 1, "{error}");
+        let error = log.runner.statement("few", few).await.expect_err("one value for two");
+        assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
+        assert_eq!(attempts.load(Ordering::Relaxed), 2, "{error}");
+    }
+    attempts.store(0, Ordering::Relaxed);
+    let many: Vec<sea_orm::Value> = (0..80_000_i64).map(Into::into).collect();
+    let sql = format!("SELECT {}", (1..=80_000).map(|n| format!("${n}")).collect::<Vec<_>>().join(", "));
+    let body = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), &sql, many.clone()))
+            .await
+            .map(drop)
+    };
+    let error = log.runner.run("many", body).await.expect_err("too many");
+    assert!(error.to_string().contains("split it"), "{error}");
+    assert_eq!(attempts.load(Ordering::Relaxed), 1);
+    pid().await.expect("the pool is well");
+}
+
+pub(super) async fn what_a_rights_check_refuses_fails_at_once(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    execute(&log.db, "CREATE TABLE forbidden (id INT8)").await;
+    let role = format!("nobody_{}", log.test.name);
+    execute(&log.db, &format!("CREATE ROLE {role}")).await;
+    execute(&log.db, &format!("SET ROLE {role}")).await;
+    let attempts = AtomicU32::new(0);
+    let body = async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.execute_unprepared("INSERT INTO forbidden VALUES (1)").await.map(drop)
+    };
+    let error = log.runner.statement("single", body).await.expect_err("no rights");
+    assert_eq!((sqlstate(&error).as_deref(), attempts.into_inner()), (Some("42501"), 1), "{error}");
+    assert!(Ended::of(&error).is_none(), "it is the body's own, and nothing is applied");
+}
+
+pub(super) async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    for sql in [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' ; END $$",
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON log DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ] {
+        execute(&log.db, sql).await;
+    }
+    let error = log.runner.run("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
+    let ended = Ended::of(&error).expect("the body was well");
+    assert_eq!((ended.kind(), sqlstate(ended.first()).as_deref()), (Kind::Failed, Some("P0001")), "{error}");
+    let error =
+        log.runner.statement("refused", async |tx: &Tx| insert(tx, 1).await).await.expect_err("P0001");
+    assert!(Ended::of(&error).is_none_or(|ended| !ended.may_be_applied()), "{error}");
+    assert_eq!(log.count().await, 0);
+}
