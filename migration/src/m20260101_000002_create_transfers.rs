@@ -1,4 +1,4 @@
-//! Transfers: one immutable row per transfer, under the id that the client chose (the idempotency key).
+//! Transfers: one immutable row each, under the id that the client chose (the idempotency key).
 
 use crate::one_object::prelude::*;
 

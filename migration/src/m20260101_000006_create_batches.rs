@@ -1,4 +1,4 @@
-//! Batches: one row per bulk chunk, written in the chunk's transaction, so that no chunk is applied twice.
+//! Batches: one row per bulk chunk, written in its transaction, so that no chunk is applied twice.
 
 use crate::one_object::prelude::*;
 

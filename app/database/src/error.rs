@@ -56,7 +56,7 @@ pub enum ConnectError {
         /// What to do.
         advice: &'static str,
     },
-    /// The server's certificate is not trusted. Nothing was sent.
+    /// The server's certificate is not trusted. No password was sent.
     #[error("the server at {address} is not trusted: {reason}; {advice}")]
     Untrusted {
         /// The address.

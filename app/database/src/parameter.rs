@@ -91,7 +91,10 @@ const ADVICE: [(&str, &str); 30] = [
     ("sslpassword", "the driver cannot decrypt a key: give an sslkey=FILE without a passphrase"),
     ("ssl", "write sslmode=verify-full, or sslmode=disable"),
     ("statement_timeout", "write options=-c%20statement_timeout=MILLISECONDS"),
-    ("target_session_attrs", "the driver connects to one server only: leave it out and name the primary"),
+    (
+        "target_session_attrs",
+        "the driver connects to one server only: leave it out and name the one that takes writes",
+    ),
     ("tls", "write sslmode=verify-full, or sslmode=disable"),
     ("username", "write user"),
 ];
