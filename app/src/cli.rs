@@ -11,6 +11,7 @@ mod completions;
 mod context;
 mod demo;
 mod doctor;
+mod examples;
 mod export;
 mod failure;
 mod file;
@@ -18,6 +19,7 @@ mod history;
 mod import;
 mod init;
 mod load;
+mod man;
 mod migrate;
 mod output;
 mod pay;
@@ -40,7 +42,7 @@ use context::{Context, Global};
 
 /// A bank of accounts on CockroachDB, PostgreSQL or an embedded SQLite file.
 #[derive(Debug, Parser)]
-#[command(name = "seabank", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "seabank", version = terminal::VERSION, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -58,34 +60,52 @@ const PROGRAM: Program = Program { package: "app", migrate: Some("migrate") };
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create the database and its user, as an administrator of the server
+    #[command(after_help = examples::INIT)]
     Init(init::Args),
     /// Say whether a database is fit for the bank, and what to do where it is not
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Args),
     /// Do the tutorial's whole job: migrate, read, seed 100 accounts, transfer once, audit
+    #[command(after_help = examples::DEMO)]
     Demo,
     /// Add accounts with random numbers and balances, in chunks that are each applied once
+    #[command(after_help = examples::SEED)]
     Seed(seed::Args),
     /// Add points in bulk: the tutorial's second program
+    #[command(after_help = examples::POINTS)]
     Points(points::Args),
     /// Move money: half of a random account's balance to another, or as told
+    #[command(after_help = examples::TRANSFER)]
     Transfer(transfer::Args),
     /// Add the rows of a file of CSV, accounts or transfers
+    #[command(after_help = examples::IMPORT)]
     Import(import::Args),
     /// Apply the transfers of a file of CSV, each once, many in one transaction
+    #[command(after_help = examples::PAY)]
     Pay(pay::Args),
     /// Write accounts or transfers as CSV that `import` reads back
+    #[command(after_help = examples::EXPORT)]
     Export(export::Args),
     /// Load the bank with transfers, measure them, and audit it meanwhile
+    #[command(after_help = examples::WORKLOAD)]
     Workload(workload::Args),
     /// List accounts in the order of their numbers
+    #[command(after_help = examples::ACCOUNTS)]
     Accounts(accounts::Args),
     /// Show an account and its latest transfers
+    #[command(after_help = examples::HISTORY)]
     History(history::Args),
     /// Prove that the bank is whole, in one snapshot
+    #[command(after_help = examples::AUDIT)]
     Audit(audit::Args),
     /// Apply, roll back or list the migrations of the schema, as the program `migration` does
+    #[command(after_help = examples::MIGRATE)]
     Migrate(migrate::Args),
+    /// Write the man pages, one for each command
+    #[command(after_help = examples::MAN)]
+    Man(man::Args),
     /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::Args),
 }
 
@@ -108,6 +128,7 @@ impl Command {
             Self::Audit(_) => "audit",
             Self::Migrate(_) => "migrate",
             Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
         }
     }
 }
@@ -121,7 +142,11 @@ pub fn main() -> ExitCode {
     let environment = load_env();
     let answer = match parse::<Cli>(PROGRAM, arguments) {
         Ok(Some(cli)) => {
-            start_logging(Logging { default: "error,sqlx=off", echo: cli.global.echo });
+            start_logging(Logging {
+                default: "error,sqlx=off",
+                echo: cli.global.echo,
+                color: cli.global.color.color,
+            });
             run(cli, environment)
         }
         Ok(None) => return ExitCode::SUCCESS,
@@ -131,8 +156,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, environment: Result<(), Failure>) -> Result<Answer, Failure> {
-    if let Command::Completions(args) = &cli.command {
-        return Ok(completions::run::<Cli>(args));
+    match &cli.command {
+        Command::Completions(args) => return Ok(completions::run::<Cli>(args)),
+        Command::Man(args) => return man::run::<Cli>(args),
+        _ => {}
     }
     environment?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -170,14 +197,48 @@ async fn work(context: &Context, command: Command) -> Result<Answer, Failure> {
         Command::History(args) => history::run(context, &args).await,
         Command::Audit(args) => audit::run(context, &args).await,
         Command::Migrate(args) => migrate::run(context, &args).await,
-        Command::Completions(_) => unreachable!("answered without a database"),
+        Command::Completions(_) | Command::Man(_) => unreachable!("answered without a database"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     #[test]
     fn the_arguments_are_well_formed() {
-        <super::Cli as clap::CommandFactory>::command().debug_assert();
+        super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_parse() {
+        for command in super::Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
+            let mut count = 0;
+            for example in examples {
+                let words = shlex::split(example).expect("an example can be split into words");
+                let start = words.iter().position(|word| word == "seabank").expect("it calls seabank");
+                let end = words.iter().skip(start).position(|word| word == "|" || word == ">");
+                let words = &words[start..end.map_or(words.len(), |end| start + end)];
+                super::Cli::command().try_get_matches_from(words).expect(example);
+                assert_eq!(words.get(1).map(String::as_str), Some(command.get_name()), "{example}");
+                count += 1;
+            }
+            assert!(count > 0, "{} has no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn shared_flags_stand_under_headings_after_a_commands_own() {
+        let mut command = super::Cli::command();
+        command.build();
+        for command in command.get_subcommands_mut().filter(|it| it.get_name() != "help") {
+            let help = command.render_long_help().to_string();
+            let places = ["Options:", "Connection:", "Retries:", "Output:"].map(|heading| {
+                help.find(heading).unwrap_or_else(|| panic!("{heading} is missing in {}", command.get_name()))
+            });
+            assert!(places.is_sorted(), "{}: {places:?}", command.get_name());
+        }
     }
 }

@@ -10,16 +10,20 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use database::{Address, EMBEDDED_URL};
 use migration::cli::{Flags, Schema};
-use terminal::{Exit, Failure, Logging, Program, interruption, load_env, parse, print, say, start_logging};
+use terminal::{
+    ColorFlag, Exit, Failure, Logging, Program, interruption, load_env, parse, print, say, start_logging,
+};
+
+const EXAMPLES: &str = "Examples:
+  migration up
+  migration status
+  migration down --num 1
+  migration up --database-url 'cockroachdb://root@localhost:26257/bank?sslmode=disable'";
 
 /// Applies and rolls back the schema of the bank.
 #[derive(Parser)]
-#[command(name = "migration", version)]
+#[command(name = "migration", version = terminal::VERSION, after_help = EXAMPLES)]
 struct Cli {
-    /// Show debug messages (RUST_LOG chooses them more finely)
-    #[arg(short, long, global = true)]
-    verbose: bool,
-
     #[command(flatten)]
     flags: Flags,
 
@@ -30,9 +34,17 @@ struct Cli {
         global = true,
         env = "DATABASE_URL",
         hide_env_values = true,
-        value_name = "URL"
+        value_name = "URL",
+        help_heading = "Connection"
     )]
     database_url: Option<String>,
+
+    /// Show debug messages (RUST_LOG chooses them more finely)
+    #[arg(short, long, global = true, help_heading = "Output")]
+    verbose: bool,
+
+    #[command(flatten)]
+    color: ColorFlag,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -81,7 +93,7 @@ fn main() -> ExitCode {
 fn migrate(cli: Cli) -> Result<(), Failure> {
     // The driver's own lines, of slow statements and notices, are for whoever asks for them.
     let default = if cli.verbose { "debug" } else { "warn,sqlx=off" };
-    start_logging(Logging { default, echo: false });
+    start_logging(Logging { default, echo: false, color: cli.color.color });
 
     let schema = match cli.command {
         None => Schema::Up { num: None },

@@ -8,7 +8,7 @@ use clap::Args;
 use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
 use futures_util::future::join_all;
 use sea_orm_retry::Policy;
-use terminal::{CLOSE_INTERRUPTED, CommandLine, Exit, Failure, interrupted, interruption, print};
+use terminal::{CLOSE_INTERRUPTED, ColorFlag, CommandLine, Exit, Failure, interrupted, interruption, print};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Format;
@@ -19,39 +19,51 @@ use crate::bank::{Bank, ReadError};
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Where the database is: cockroachdb://, postgres:// or sqlite://; a file `.env` is read too [default: sqlite://bank.db?mode=rwc]
-    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    /// The database: cockroachdb://, postgres:// or sqlite://; also read from a file `.env`
+    /// [default: sqlite://bank.db?mode=rwc]
+    #[arg(
+        long,
+        global = true,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Connection"
+    )]
     database_url: Option<String>,
 
-    /// Print every SQL statement to standard error, BEGIN and COMMIT included
-    #[arg(long, global = true)]
-    pub(super) echo: bool,
+    /// The most connections [default: one for each concurrent transaction]
+    #[arg(long, global = true, value_name = "N", help_heading = "Connection", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pool: Option<u32>,
 
-    /// How to print answers
-    #[arg(long, global = true, value_enum, default_value_t)]
-    format: Format,
-
-    /// Print answers and failures only
-    #[arg(long, short, global = true)]
-    quiet: bool,
-
-    /// The most attempts of one transaction
-    #[arg(long, global = true, value_name = "N", default_value_t = Policy::default().attempts_max,
+    /// The most attempts of a transaction
+    #[arg(long, global = true, value_name = "N", help_heading = "Retries", default_value_t = Policy::default().attempts_max,
         value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// How long one transaction is tried again, and a free connection or a standby's promotion waited for, as in 90s or 2m; a bare
-    /// number is seconds
-    #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = super::values::seconds)]
+    /// The retry budget of a transaction, as in 90s or 2m; also the longest wait for a connection or
+    /// for a standby's promotion. A bare number is seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s",
+        value_parser = super::values::seconds, help_heading = "Retries")]
     retry_for: Duration,
 
-    /// On CockroachDB: retry so often from `SAVEPOINT cockroach_restart` before a full restart
-    #[arg(long, global = true, value_name = "N")]
+    /// CockroachDB: restarts from `SAVEPOINT cockroach_restart` before a new transaction
+    #[arg(long, global = true, value_name = "N", help_heading = "Retries")]
     savepoint_restarts: Option<u32>,
 
-    /// The most connections [default: as many as transactions run at once]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pool: Option<u32>,
+    /// Print every SQL statement to standard error, BEGIN and COMMIT included
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(super) echo: bool,
+
+    /// The format of answers
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Output")]
+    format: Format,
+
+    /// Print answers and errors only
+    #[arg(long, short, global = true, help_heading = "Output")]
+    quiet: bool,
+
+    #[command(flatten)]
+    pub(super) color: ColorFlag,
 }
 
 /// How long a command has, once it is interrupted, to end what it has begun.

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Command, Parser};
 
 use crate::call::{self, Program};
+use crate::color;
 use crate::hint::hint;
 use crate::print::lost;
 use crate::{Exit, Failure};
@@ -21,7 +22,7 @@ pub fn parse<C: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Option<C>, Failure> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let mut command = C::command();
+    let mut command = C::command().color(color::asked_for(&arguments));
     let parsed = command.try_get_matches_from_mut(&arguments).and_then(|matches| {
         call::remember(program, &command, &matches);
         C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))

@@ -3,6 +3,7 @@
 //! What it leaves to others: what the commands are, and what they answer.
 
 mod call;
+mod color;
 mod count;
 mod env_file;
 mod exit;
@@ -13,6 +14,7 @@ mod log;
 mod print;
 
 pub use call::{CommandLine, Program};
+pub use color::ColorFlag;
 pub use count::{counted, counted_were};
 pub use env_file::load_env;
 pub use exit::{Exit, Failure};
@@ -20,3 +22,6 @@ pub use input::parse;
 pub use interrupt::{CLOSE_INTERRUPTED, Unfinished, interrupted, interruption};
 pub use log::{Logging, start_logging};
 pub use print::{print, prompt, say};
+
+/// The version of both programs, with the commit that they were built from.
+pub const VERSION: &str = env!("SEABANK_VERSION");

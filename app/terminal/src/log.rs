@@ -1,8 +1,8 @@
 //! Logs and echoed statements, both on standard error.
 
 use std::fmt::{self, Write as _};
-use std::io::IsTerminal;
 
+use clap::ColorChoice;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -10,6 +10,7 @@ use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::color;
 use crate::print::Log;
 use crate::say;
 
@@ -20,13 +21,14 @@ pub struct Logging {
     pub default: &'static str,
     /// Whether every SQL statement is printed as it was sent.
     pub echo: bool,
+    /// Whether to colour the log.
+    pub color: ColorChoice,
 }
 
 /// Starts logging for the process; a second call changes nothing.
 pub fn start_logging(logging: Logging) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logging.default));
-    let colours =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let colours = color::on_standard_error(logging.color);
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Log).with_ansi(colours).with_filter(filter);
     let statements = Targets::new().with_target(database::STATEMENTS, LevelFilter::DEBUG);
     let echo = logging.echo.then(|| Echo.with_filter(statements));
