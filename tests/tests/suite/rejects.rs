@@ -38,7 +38,7 @@ const BAD: [(&[u8], &str); 14] = [
     (b"7,-1", "the balance -1 is negative"),
     (b"7,9223372036854775808", "is above 9223372036854775807"),
     (b"9223372036854775808,7", "is above 9223372036854775807"),
-    (b"3,30", "account 3 stands on line 4 already"),
+    (b"3,30", "account 3 repeats line 4"),
     (b"7,\xff", "not UTF-8"),
     (b"\"7,1", "a quote is not closed, and the number of fields is 1"),
     (b"7,\"1", "a quote is not closed"),
@@ -113,7 +113,7 @@ async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
     let file = folder.write("accounts.csv", &text);
     let (output, answer) = import(&test, &file, &["--chunk", "10", "--concurrency", "1"]);
     let error = answer["error"].as_str().expect("a line");
-    assert!(error.contains("line 32: account 3 stands on line 4 already"), "{error}");
+    assert!(error.contains("line 32: account 3 repeats line 4"), "{error}");
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!((output.status.code(), counts), (Some(1), [31, 2, 0]), "{answer}");
 
@@ -139,10 +139,7 @@ async fn an_account_with_another_opening_balance_is_a_conflict(server: &TestServ
     let (output, answer) = import(&test, &file, &[]);
     let error = answer["error"].as_str().expect("a line");
     assert_eq!((output.status.code(), count(&answer, "rows")), (Some(1), 0), "{answer}");
-    assert!(
-        error.contains("line 3: account 2 is there already, with an opening balance of 99 and not 20"),
-        "{error}"
-    );
+    assert!(error.contains("line 3: account 2 already exists with opening balance 99, not 20"), "{error}");
     assert!(everything(&database).await == before);
 
     let rejects = folder.path("rejects.csv");

@@ -146,10 +146,7 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
-    assert!(
-        error.contains("account 2 is there already, with an opening balance of 10 and not 20"),
-        "{error}"
-    );
+    assert!(error.contains("account 2 already exists with opening balance 10, not 20"), "{error}");
     assert_clean(&test, &database).await;
 }
 
@@ -179,11 +176,7 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
             1,
             "account 2: the created_at 10000-01-01 00:59:59+00:00 is not in the years 1 to 9999 in UTC",
         ),
-        (
-            "id,balance\n1,10\n5,60\n",
-            1,
-            "account 5 is there already, with an opening balance of 50 and not 60",
-        ),
+        ("id,balance\n1,10\n5,60\n", 1, "account 5 already exists with opening balance 50, not 60"),
     ] {
         let file = web(text).await;
         let (output, answer) = import(&test, &file.url("accounts.csv"), &[]);
@@ -350,7 +343,7 @@ async fn other_servers_name_the_other_way(server: &TestServer) {
     let (output, answer) = import(&test, "http://127.0.0.1:1/accounts.csv", &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
-    assert!(error.contains("only CockroachDB reads files by itself"), "{error}");
+    assert!(error.contains("only CockroachDB imports files itself"), "{error}");
     assert!(error.contains("seabank import accounts.csv"), "{error}");
     let (output, answer) = import(&test, "accounts.csv", &[]);
     let error = answer["error"].as_str().expect("a line");

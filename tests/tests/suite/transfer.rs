@@ -10,7 +10,7 @@ use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait};
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
-use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
+use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use serde_json::Value;
 use tests::{Loss, Tap, Test, TestDatabase, TestServer, tests};
@@ -80,7 +80,7 @@ impl Fixture {
 fn order(id: Uuid, source: i64, target: i64, amount: Option<i64>) -> Order {
     let amount = amount.map(|units| Amount::new(units).expect("a positive amount"));
     let (source, target) = (AccountId(source), AccountId(target));
-    Order::new(id, source, target, Wish { source: Some(source), target: Some(target), amount })
+    Order::new(id, source, target, TransferRequest { source: Some(source), target: Some(target), amount })
 }
 
 async fn money_moves_and_is_recorded(server: &TestServer) {
@@ -114,10 +114,20 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
         for again in [
             order(ID, 1, 2, None),
             order(ID, 1, 2, Some(50)),
-            Order::new(ID, AccountId(3), AccountId(2), Wish { target: Some(target), ..Wish::default() }),
-            Order::new(ID, source, AccountId(3), Wish { source: Some(source), ..Wish::default() }),
-            Order::new(ID, AccountId(3), AccountId(4), Wish::default()),
-            Order::new(ID, AccountId(8), AccountId(9), Wish::default()),
+            Order::new(
+                ID,
+                AccountId(3),
+                AccountId(2),
+                TransferRequest { target: Some(target), ..TransferRequest::default() },
+            ),
+            Order::new(
+                ID,
+                source,
+                AccountId(3),
+                TransferRequest { source: Some(source), ..TransferRequest::default() },
+            ),
+            Order::new(ID, AccountId(3), AccountId(4), TransferRequest::default()),
+            Order::new(ID, AccountId(8), AccountId(9), TransferRequest::default()),
         ] {
             let receipt = fixture.transfer(style, again).await.expect("recorded");
             assert_eq!(
@@ -311,9 +321,9 @@ async fn a_pair_is_drawn_and_never_the_same_twice(server: &TestServer) {
     for source in [None, Some(AccountId(4)), Some(AccountId(1))] {
         let mut targets = std::collections::BTreeSet::new();
         for number in 0..40 {
-            let wish = Wish { source, ..Wish::default() };
+            let request = TransferRequest { source, ..TransferRequest::default() };
             let id = Uuid::from_u128(number);
-            let order = fixture.bank.order(id, wish, Some(&range), &mut rng).await.expect("two accounts");
+            let order = fixture.bank.order(id, request, Some(&range), &mut rng).await.expect("two accounts");
             assert_ne!(order.source, order.target);
             assert!(source.is_none_or(|source| source == order.source));
             targets.insert(order.target.0);
