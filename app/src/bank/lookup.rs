@@ -49,16 +49,22 @@ pub(crate) async fn movements(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, Mov
 
 /// The first two accounts at or after each number, in their order.
 pub(crate) async fn accounts_from(tx: &Tx, numbers: &[i64]) -> Result<HashMap<i64, Vec<i64>>, DbErr> {
-    // LIMIT 1 would make CockroachDB join all accounts instead of seeking.
     let sql = match tx.server() {
         Server::Sqlite => {
             "SELECT given.value, a.id FROM json_each(?) AS given CROSS JOIN accounts AS a ON a.id IN \
                (SELECT id FROM accounts WHERE id >= given.value ORDER BY id LIMIT 2) \
              ORDER BY a.id"
         }
-        Server::Postgres | Server::Cockroach => {
+        Server::Postgres => {
             "SELECT given.id, a.id FROM unnest($1::int8[]) AS given (id) CROSS JOIN LATERAL \
                (SELECT id FROM accounts WHERE id >= given.id ORDER BY id LIMIT 2) AS a \
+             ORDER BY a.id"
+        }
+        // Without the ordinality CockroachDB would join all accounts instead of seeking.
+        Server::Cockroach => {
+            "SELECT given.id, a.id FROM unnest($1::int8[]) AS given (id) CROSS JOIN LATERAL \
+               (SELECT id FROM (SELECT id FROM accounts WHERE id >= given.id ORDER BY id LIMIT 2) \
+                WITH ORDINALITY) AS a \
              ORDER BY a.id"
         }
     };
