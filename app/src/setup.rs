@@ -54,17 +54,15 @@ pub enum SetupError {
     Database(#[from] DbErr),
 }
 
-/// Creates the database and the user unless they exist, and sets the password. Safe to run
-/// concurrently.
+/// Creates what is missing and sets the password. Safe to run concurrently.
 ///
 /// # Errors
 ///
-/// [`SetupError::Denied`] if a right is missing, and nothing is created; otherwise the error of the
-/// first statement that fails.
+/// [`SetupError::Denied`], and nothing is created; otherwise the error of the first statement that
+/// fails.
 pub async fn create(admin: &Database, wanted: &Wanted) -> Result<Created, SetupError> {
     let (database, user) = (&wanted.database, &wanted.user);
-    // The user first, so that an administrator without CREATEROLE leaves no database behind. How to
-    // query that right differs between versions.
+    // The user first, so that an administrator without CREATEROLE leaves no database behind.
     let has_user = exists(admin, "pg_roles WHERE rolname", user.as_str()).await?;
     let user_created = !has_user
         && create_unless_exists(admin, &format!("CREATE USER {}", user.quoted()))

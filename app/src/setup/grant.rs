@@ -78,15 +78,13 @@ async fn has_right(database: &Database, user: &Name, question: &str) -> Result<b
     row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
-/// A table or a sequence.
 struct Relation {
     /// Quoted, with its schema.
     name: String,
     kind: String,
 }
 
-/// The relations on which the user lacks rights. The user's own are excluded: this administrator
-/// may be unable to grant rights on them.
+/// The relations on which the user lacks rights. The user's own are excluded.
 async fn withheld(database: &Database, user: &Name) -> Result<Vec<Relation>, DbErr> {
     let sql = "SELECT c.oid::regclass::text AS name, c.relkind::text AS kind FROM pg_catalog.pg_class AS c \
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
@@ -105,7 +103,7 @@ async fn has_tables(database: &Database) -> Result<bool, DbErr> {
     Ok(answered(fetch_optional(&database.connection, sql, [])).await?.is_some())
 }
 
-/// Ignores the error of a version that neither has nor needs the statement.
+/// Ignores the error of a version that needs no such statement.
 fn newer(done: Result<(), DbErr>) -> Result<(), DbErr> {
     match done {
         // syntax_error; feature_not_supported; invalid_schema_name on v20.2, where everybody may

@@ -27,7 +27,7 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// As for [`parse`](Self::parse), or that the server reserves the name.
+    /// As [`parse`](Self::parse), or that the name is reserved.
     pub fn parse_database(text: &str) -> Result<Self, String> {
         Self::unless(text, &["crdb_internal", "system", "template0", "template1"])
     }
@@ -36,7 +36,7 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// As for [`parse`](Self::parse), or that the server reserves the name.
+    /// As [`parse`](Self::parse), or that the name is reserved.
     pub fn parse_user(text: &str) -> Result<Self, String> {
         Self::unless(
             text,

@@ -37,7 +37,6 @@ pub(super) fn is_rivalry(error: &DbErr) -> bool {
     matches!(sqlstate(error).as_deref(), Some("40001" | "40P01" | "55006" | "XX000" | "CR000"))
 }
 
-/// Whether a catalog has this name.
 pub(super) async fn exists(admin: &Database, catalog: &str, name: &str) -> Result<bool, DbErr> {
     let sql = format!("SELECT 1 FROM pg_catalog.{catalog} = $1");
     let row = answered(fetch_optional(&admin.connection, sql, [name.into()])).await?;

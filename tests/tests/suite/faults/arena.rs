@@ -1,4 +1,4 @@
-//! The databases of the cells, and direct reads of what they hold.
+//! The databases of the cells.
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,10 @@ pub(super) struct Arena {
     direct: Database,
 }
 
-/// What the server holds of one cell.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// How often the first statement is applied.
+    /// How often the first and the second statement are applied.
     pub(super) times: i64,
-    /// How often the second statement is applied.
     second: i64,
     /// 1 if the ids are recorded, 0 if they are not, -1 if only some are.
     ids: i64,
@@ -70,7 +68,6 @@ impl Arena {
         self.execute(&script.prepare()).await;
     }
 
-    /// Adds a column to both tables.
     pub(super) async fn migrate(&self, slot: usize, number: i64) {
         for table in ["ids", "counters"] {
             self.execute(&format!("ALTER TABLE {table}_{slot} ADD COLUMN added_{number} BIGINT")).await;
@@ -124,7 +121,6 @@ impl Arena {
     }
 }
 
-/// A session that holds a lock.
 pub(super) struct Locked(Database);
 
 impl Locked {

@@ -26,9 +26,7 @@ const ACCOUNTS: i64 = 1_000;
 /// The lost answers: each transfer's first COMMIT loses its answer, later ones one in sixteen.
 struct Losses {
     rng: ChaCha8Rng,
-    /// The transfer of each open transaction.
     writing: HashMap<u64, Bytes>,
-    /// The transfers that have lost an answer.
     struck: HashSet<Bytes>,
     counts: Counts,
 }
@@ -77,7 +75,6 @@ impl Losses {
     }
 }
 
-/// One unit between two different accounts.
 fn draw(rng: &mut ChaCha8Rng) -> Order {
     let (source, ahead) = (rng.random_range(0..ACCOUNTS), rng.random_range(1..ACCOUNTS));
     let account = |number: i64| AccountId(number % ACCOUNTS + 1);

@@ -1,5 +1,4 @@
-//! A cell of the matrix: one fault at one point with one kind of body, the expected result, and
-//! playing it.
+//! A cell of the matrix: one fault at one point with one kind of body.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,18 +16,16 @@ use super::script::Script;
 use super::table::reason;
 use super::trouble::{DEADLINE, Then, Trouble};
 
-/// What the body promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contract {
     /// Its first statement writes its own id, so it can be retried after an ambiguous commit.
     Idempotent,
     /// It cannot detect an earlier attempt.
     Once,
-    /// A chunk of transfers: [`Bank::pay`](seabank::bank::Bank::pay).
+    /// A chunk of transfers.
     Chunk,
 }
 
-/// The expected result of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// The report of the run, and how often the server has applied it.
@@ -37,7 +34,6 @@ pub(super) enum Expected {
     Nothing(char),
 }
 
-/// What a run reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reported {
     /// Applied by the first attempt.
@@ -65,10 +61,8 @@ impl Failure {
     }
 }
 
-/// A cell of the matrix.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
-    /// The name of the fault.
     pub(super) name: &'static str,
     pub(super) point: Point,
     pub(super) trouble: Trouble,
@@ -76,7 +70,6 @@ pub(super) struct Cell {
     pub(super) expected: Expected,
 }
 
-/// The result of a cell.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) reported: Reported,
@@ -88,7 +81,6 @@ pub(super) struct Ended {
 }
 
 impl Expected {
-    /// Parses a cell of the table.
     pub(super) fn of_text(text: &str) -> Self {
         let (reported, held) = match text {
             "A" => (Reported::AtOnce, 1),
@@ -107,7 +99,6 @@ impl Expected {
         Self::End(reported, held)
     }
 
-    /// Whether a result is the expected one.
     pub(super) fn is_met_by(self, ended: &Ended) -> bool {
         let Self::End(reported, held) = self else { return false };
         let is_reported = match reported {
@@ -196,7 +187,6 @@ impl Cell {
         Ended { reported, attempts, held, complaints, error }
     }
 
-    /// The run; `None` if it was dropped.
     async fn run(
         &self,
         arena: &Arena,
@@ -257,7 +247,6 @@ impl Cell {
         }
     }
 
-    /// Prepares the pool for the fault.
     async fn prepare_pool(&self, arena: &Arena, proxy: &Proxy, database: &Database, script: &Script) {
         let one = &database.connection;
         match self.trouble {

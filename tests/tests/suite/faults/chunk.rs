@@ -51,7 +51,6 @@ impl Chunk {
         }
     }
 
-    /// Adds its accounts.
     pub(super) fn prepare(self) -> String {
         let [first, second, third] = [0, 1, 2].map(|nth| self.account(nth));
         format!(
@@ -75,7 +74,7 @@ impl Chunk {
         format!("SELECT balance FROM accounts WHERE id = {}", self.account(2))
     }
 
-    /// 1 if the first two transfers are recorded and the third is not, 0 if none is, otherwise -1.
+    /// 1 if exactly the first two transfers are recorded, 0 if none is, otherwise -1.
     pub(super) fn recorded(self) -> String {
         let [first, second, third] = [0, 1, 2].map(|nth| self.id(nth));
         format!(

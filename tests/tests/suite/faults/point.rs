@@ -15,46 +15,34 @@ pub(super) const LOOK_UP: &str = "/* look-up */";
 /// The point at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Point {
-    /// A session is opened.
     Connect,
-    /// The set-up of the session.
     SetUp,
     Begin,
-    /// `SAVEPOINT cockroach_restart`.
     Savepoint,
-    /// The body's first statement.
     First,
-    /// The preparation of the second statement.
     Prepare,
-    /// The second statement.
     Second,
-    /// `RELEASE SAVEPOINT cockroach_restart`, which commits.
+    /// RELEASE, which commits.
     Release,
     /// COMMIT without a savepoint.
     Commit,
     /// COMMIT after the RELEASE.
     Closing,
-    /// `ROLLBACK TO SAVEPOINT cockroach_restart`, after a conflict.
+    /// ROLLBACK TO SAVEPOINT, after a conflict.
     RollbackTo,
     /// ROLLBACK after an error of the body.
     Rollback,
     /// ROLLBACK after a conflict, before the next attempt.
     Again,
-    /// An autocommitted statement.
     Single,
-    /// The lookup after it.
     LookUp,
-    /// A chunk writes its own row.
+    /// A chunk's first statement.
     OwnRow,
-    /// A chunk locks and reads its accounts.
     Accounts,
-    /// A chunk looks up its ids, because an order would be refused.
+    /// Sent because an order would be refused.
     Ids,
-    /// A chunk records its transfers.
     Journal,
-    /// A chunk writes its balances.
     Balances,
-    /// A chunk records its refusals.
     Refusals,
 }
 

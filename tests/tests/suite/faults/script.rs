@@ -13,7 +13,6 @@ use super::chunk::Chunk;
 use super::point::{FIRST, LOOK_UP, Point, SECOND, SINGLE};
 use super::trouble::{Then, Trouble};
 
-/// Why a body fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OwnError {
     #[error("the body changed its mind")]
@@ -22,7 +21,6 @@ pub(super) enum OwnError {
     Database(#[from] DbErr),
 }
 
-/// The transaction of a cell.
 pub(super) struct Script {
     pub(super) slot: usize,
     /// The id, and the number of the counter.
@@ -40,7 +38,6 @@ impl Script {
         Self { slot, number, server: arena.server, point, trouble, contract, attempts: AtomicU32::new(0) }
     }
 
-    /// Runs it.
     pub(super) async fn run(&self, runner: &Runner) -> Result<(), Failure> {
         let run = match (self.point, self.contract) {
             (_, Contract::Chunk) => return self.chunk().pay(runner).await,
@@ -59,7 +56,6 @@ impl Script {
         Chunk { number: self.number }
     }
 
-    /// The rows that it needs.
     pub(super) fn prepare(&self) -> String {
         match self.contract {
             Contract::Chunk => self.chunk().prepare(),

@@ -13,22 +13,18 @@ const STALL: Duration = Duration::from_secs(3);
 /// Longer than the next attempt takes to begin.
 const LATE: Duration = Duration::from_millis(300);
 
-/// A fault of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// On the wire, when the point is first reached, and what follows.
     Wire(Fault, Then),
-    /// The body fails at this point.
     BodyError,
     /// The run is dropped at this point.
     Dropped,
     /// The server cancels a statement that waits for a lock.
     StatementTimeout,
-    /// A column is added after the statement was prepared.
     CachedPlan,
     /// The server has closed the only pooled connection.
     PooledDead,
-    /// The only pooled connection has an aborted transaction.
     PooledAborted,
     /// Two runs with the same id.
     AtOnce {
@@ -40,7 +36,6 @@ pub(super) enum Trouble {
 /// What follows the first fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// Nothing.
     Well,
     /// The same fault whenever the point is reached.
     Same,
