@@ -1,4 +1,4 @@
-//! The bank: accounts, bulk loads, transfers, the audit. It knows the schema and prints nothing.
+//! The bank: accounts, bulk loads, transfers, the audit. Prints nothing.
 
 pub mod accounts;
 pub mod audit;
@@ -7,14 +7,17 @@ mod bulk;
 pub mod csv;
 pub mod export;
 pub mod file;
+mod gate;
 pub mod import;
 pub mod load;
+mod lookup;
 mod moment;
 mod money;
 mod panic;
 mod past;
 pub mod pay;
 pub mod points;
+pub(crate) mod query;
 mod record;
 mod row;
 mod runner;
@@ -24,6 +27,7 @@ mod statistics;
 pub mod transfer;
 pub mod workload;
 
+pub use batch::SizeChanged;
 pub use moment::rfc3339;
 pub use money::{AccountId, Amount, AmountError};
 pub use panic::Panicked;
@@ -36,52 +40,52 @@ use database::{Database, Server};
 use sea_orm::DbErr;
 use sea_orm_retry::{Counts, Policy};
 
-use pay::Gate;
+use gate::Gate;
 pub use runner::{Error, Runner};
 
 /// A bank on one database. Cloning shares the pool and the counts.
 #[derive(Clone)]
 pub struct Bank {
     runner: Runner,
-    /// Where chunks of transfers wait for each other.
+    /// The queue for chunks of transfers.
     gate: Arc<Gate>,
 }
 
-/// What reading can end in; nothing is changed by it.
+/// Why a read failed. A read changes nothing.
 pub type ReadError = Error<DbErr>;
 
 impl Bank {
-    /// The bank on `database`, whose transactions are tried again under `policy`.
+    /// The bank on `database`. `policy` bounds retries.
     #[must_use]
     pub fn new(database: &Database, policy: Policy) -> Self {
         Self::on(Runner::new(database, policy))
     }
 
-    /// The bank on any runner: one that records what is sent, or one that fails on purpose.
+    /// The bank on any runner, such as one that records statements.
     #[must_use]
     pub fn on(runner: Runner) -> Self {
         Self { runner, gate: Arc::default() }
     }
 
-    /// The same bank for one worker of so many that each run one transaction after the other: see [`Runner::for_one_of`].
+    /// The same bank for one of `workers` workers: see [`Runner::for_one_of`].
     #[must_use]
     pub fn for_one_of(&self, workers: u32) -> Self {
         Self { runner: self.runner.for_one_of(workers), ..self.clone() }
     }
 
-    /// The same bank, whose audits read what was there so long ago. CockroachDB's: elsewhere they are refused.
+    /// The same bank with audits that read a snapshot of this age, on CockroachDB only.
     #[must_use]
     pub fn as_of(&self, ago: Duration) -> Self {
         Self { runner: self.runner.reading_as_of(ago), ..self.clone() }
     }
 
-    /// Which server it is on.
+    /// The server.
     #[must_use]
     pub fn server(&self) -> Server {
         self.runner.server()
     }
 
-    /// What this bank's transactions came to so far.
+    /// The counts of all transactions so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.runner.counts()

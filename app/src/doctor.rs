@@ -1,7 +1,5 @@
-//! What a database is like for a bank, found out by asking it: a finding for each check, and what to do where it is not
-//! well. Nothing is changed by it.
-//!
-//! What it leaves to others: connecting (crate `database`), whether the money is whole (the bank's audit).
+//! Checks whether a database is ready for the bank. Each check returns a finding and, on failure,
+//! what to do. Changes nothing.
 
 mod capacity;
 mod pace;
@@ -12,57 +10,58 @@ mod rights;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use crate::bank::query::fetch_one;
 use crate::bank::{Error, Runner};
 use database::{Address, Database, Server, reason, sqlstate};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm::{DbErr, QueryResult};
 use sea_orm_retry::{Class, Policy, Tx};
 use serde::Serialize;
 
-/// How a check came out.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// Ready.
     Ok,
-    /// The bank works, and something is not as it should be or cannot be seen.
+    /// The bank works, but something is wrong or cannot be seen.
     Warn,
-    /// The bank does not work, or what it says does not hold.
+    /// The bank does not work, or a guarantee does not hold.
     Fail,
 }
 
 /// What one check found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at: a name in snake_case.
+    /// The check's name, in snake_case.
     pub check: &'static str,
-    /// How it came out.
+    /// The verdict.
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
-    /// What to do about it; not where all is well, nor where `found` says it, which it does where no server answers.
+    /// What to do, unless all is well or `found` already says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// What was measured, in milliseconds, where it is a time.
+    /// The time that was measured, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<f64>,
 }
 
-/// What is to be examined.
+/// The database to examine.
 #[derive(Clone, Debug)]
 pub struct Patient {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// Who answers there. Its pool has two connections at least, for there are no conflicts with fewer.
+    /// Its pool, with at least two connections: with fewer there are no conflicts.
     pub database: Database,
-    /// The most connections that the bank is to have.
+    /// The connections that the bank will have.
     pub connections: u32,
-    /// How many processors the server has, all nodes together, where the user knows.
+    /// The server's processors, of all nodes together, if known.
     pub server_cores: Option<u32>,
-    /// How transactions are tried again.
+    /// How transactions are retried.
     pub policy: Policy,
 }
 
-/// Makes all checks, in an order in which each rests on those before it; tells of each finding as soon as it is there.
+/// Runs all checks, each resting on those before it, and reports each finding at once.
 pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let policy = &patient.policy;
     let policy = Policy {
@@ -75,13 +74,13 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let _ = checks(patient, &runner, &mut |check, found| {
         let is_lost = found.as_ref().is_err_and(|unseen| unseen.lost);
         tell(Finding::new(check, found, closed));
-        // Every further question would wait as long for as little.
+        // Every further check would wait as long.
         if is_lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .await;
 }
 
-/// The longest wait for one answer, and for one check.
+/// The longest wait for an answer, and for a check.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const CHECK_MAX: Duration = Duration::from_secs(20);
 
@@ -109,8 +108,7 @@ async fn checks(
     add("retry", retry::provoked(database, runner).await)
 }
 
-/// Whether CockroachDB (since v26.1) keeps its internals from every session, an administrator's too, and this one's wish to
-/// read them has come to nothing.
+/// Whether CockroachDB (v26.1 and newer) refuses its internals to every session, this one included.
 async fn internals_are_closed(runner: &Runner) -> bool {
     if runner.server() != Server::Cockroach {
         return false;
@@ -119,7 +117,7 @@ async fn internals_are_closed(runner: &Runner) -> bool {
     setting.and_then(|row| row.try_get_by_index::<String>(0).ok()).is_some_and(|setting| setting == "off")
 }
 
-/// Where no server answers there is but one finding: why, and what to do.
+/// If no server answers, there is one finding: the reason, and what to do.
 #[must_use]
 pub fn no_connection(line: &str) -> Finding {
     let state = State { verdict: Verdict::Fail, ..State::ok(line) };
@@ -137,7 +135,7 @@ fn server(address: &Address, database: &Database) -> State {
     State::ok(version)
 }
 
-/// A finding without the name of its check.
+/// A finding without its check's name.
 struct State {
     verdict: Verdict,
     found: String,
@@ -163,11 +161,11 @@ impl State {
     }
 }
 
-/// Why a check found nothing out.
+/// Why a check found nothing.
 struct Unseen {
     /// Whether another user may see it.
     denied: bool,
-    /// Whether the connection is lost, or the server does not answer.
+    /// Whether the connection is lost or the server silent.
     lost: bool,
     reason: String,
 }
@@ -195,7 +193,7 @@ impl From<Error<DbErr>> for Unseen {
 }
 
 impl Finding {
-    /// `closed`: whether the server keeps its internals from every session.
+    /// `closed`: whether the server refuses its internals to every session.
     fn new(check: &'static str, found: Result<State, Unseen>, closed: bool) -> Self {
         let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
             Unseen { denied: true, .. } if closed => State::warn(
@@ -217,14 +215,7 @@ impl Finding {
     }
 }
 
-/// The one row of a query, outside any transaction; waited for no longer than the policy says.
+/// The only row of a query, outside any transaction, within the policy's time.
 async fn ask(runner: &Runner, sql: &str) -> Result<QueryResult, Error<DbErr>> {
-    runner.query("doctor", async |tx: &Tx| row(tx, sql).await).await
-}
-
-/// The one row of a query.
-async fn row(connection: &impl ConnectionTrait, sql: &str) -> Result<QueryResult, DbErr> {
-    let statement = Statement::from_string(connection.get_database_backend(), sql);
-    let row = connection.query_one_raw(statement).await?;
-    row.ok_or_else(|| DbErr::RecordNotFound(format!("no row of {sql}")))
+    runner.query("doctor", async |tx: &Tx| fetch_one(tx, sql).await).await
 }

@@ -1,8 +1,8 @@
 //! Seabank: a bank of accounts on CockroachDB, PostgreSQL or SQLite, with SeaORM.
 //!
-//! [`relation`] declares how the generated entities belong together, [`bank`] moves the money, [`setup`] makes a
-//! database and a user for it, [`doctor`] says whether a database is fit for it, [`cli`] is what a person
-//! or a script talks to, and the only place that prints. Start in `bank/transfer.rs`.
+//! [`relation`] declares the relations between the generated entities, [`bank`] moves the money,
+//! [`setup`] creates a database and a user, [`doctor`] checks whether a database is ready, and
+//! [`cli`] prints. Start in `bank/transfer.rs`.
 
 pub mod bank;
 pub mod cli;

@@ -1,13 +1,12 @@
-//! The relations between the generated entities, declared column to column.
+//! Relations between the generated entities, declared column to column.
 //!
-//! The generated entities carry none: they are made from a schema without foreign keys. Joins need a relation only in
-//! the query, not in the database, so it is declared here: SeaORM's way to what the tutorial calls a custom foreign
-//! condition. Every join works whether or not the database has the foreign keys.
+//! Entities are generated from a schema without foreign keys, so they carry no relations. These are
+//! the tutorial's custom foreign conditions: joins work with and without foreign keys.
 
 use ::entity::{accounts, transfers};
 use sea_orm::{EntityTrait, Linked, RelationDef};
 
-/// From a transfer to its source: `transfers.source_id` to `accounts.id`.
+/// From a transfer to its source account.
 #[must_use]
 pub fn source() -> RelationDef {
     transfers::Entity::belongs_to(accounts::Entity)
@@ -16,7 +15,7 @@ pub fn source() -> RelationDef {
         .into()
 }
 
-/// From a transfer to its target: `transfers.target_id` to `accounts.id`.
+/// From a transfer to its target account.
 #[must_use]
 pub fn target() -> RelationDef {
     transfers::Entity::belongs_to(accounts::Entity)
@@ -25,7 +24,7 @@ pub fn target() -> RelationDef {
         .into()
 }
 
-/// The account a transfer takes from.
+/// A transfer's source account.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceOf;
 
@@ -38,7 +37,7 @@ impl Linked for SourceOf {
     }
 }
 
-/// The account a transfer gives to.
+/// A transfer's target account.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetOf;
 
@@ -51,7 +50,7 @@ impl Linked for TargetOf {
     }
 }
 
-/// The transfers that took from an account.
+/// An account's outgoing transfers.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing;
 
@@ -64,7 +63,7 @@ impl Linked for Outgoing {
     }
 }
 
-/// The transfers that gave to an account.
+/// An account's incoming transfers.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming;
 
@@ -77,7 +76,7 @@ impl Linked for Incoming {
     }
 }
 
-/// The accounts an account has given to: two hops. One row for each transfer; ask for them `distinct()`.
+/// The accounts that an account has paid, one row for each transfer: add `distinct()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Payees;
 
@@ -90,7 +89,7 @@ impl Linked for Payees {
     }
 }
 
-/// The accounts that have given to an account: two hops. One row for each transfer; ask for them `distinct()`.
+/// The accounts that have paid an account, one row for each transfer: add `distinct()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Payers;
 

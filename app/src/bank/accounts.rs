@@ -1,10 +1,9 @@
-//! Accounts: counting them, finding random ones at any table size, and adding new ones.
+//! Accounts: counting, listing, seeking and inserting.
 
 use std::ops::RangeInclusive;
 
 use ::entity::accounts::{self, Column, Entity as Accounts};
 use ::entity::transfers;
-use rand::{Rng, RngExt};
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
@@ -14,32 +13,32 @@ use super::bulk::{self, Table};
 use super::{AccountId, Bank, Holding, ReadError, moment, row};
 use crate::relation::{Incoming, Outgoing, Payees, Payers};
 
-/// A new account: its number and its opening balance in minor units.
+/// A new account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewAccount {
     /// Its number.
     pub id: AccountId,
-    /// Its opening balance, at least 0.
+    /// Its opening balance in minor units, at least 0.
     pub balance: i64,
 }
 
-/// What happened to an account.
+/// An account and its transfers.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// The account as it is now.
+    /// The account.
     pub account: accounts::Model,
-    /// Transfers that took from it, newest first.
+    /// Outgoing transfers, newest first.
     pub outgoing: Vec<transfers::Model>,
-    /// Transfers that gave to it, newest first.
+    /// Incoming transfers, newest first.
     pub incoming: Vec<transfers::Model>,
-    /// How many accounts it has given to.
+    /// The number of accounts that it has paid.
     pub payees: u64,
-    /// How many accounts have given to it.
+    /// The number of accounts that have paid it.
     pub payers: u64,
 }
 
 impl Bank {
-    /// How many accounts there are.
+    /// The number of accounts.
     ///
     /// # Errors
     ///
@@ -48,7 +47,7 @@ impl Bank {
         self.runner.query("count accounts", async |tx| Accounts::find().count(tx).await).await
     }
 
-    /// The smallest and the largest account number, by one index seek each; `None` in an empty bank.
+    /// The smallest and the largest account number, by an index seek each; `None` in an empty bank.
     ///
     /// # Errors
     ///
@@ -57,7 +56,7 @@ impl Bank {
         self.runner
             .query("range of accounts", async |tx| {
                 let smallest = ids_from(tx, i64::MIN, 1).await?.first().copied();
-                // Bounded, though by nothing: a planner that sees no bound calls it a scan.
+                // The bound excludes nothing, but without one the planner reports a scan.
                 let bounded = Accounts::find().filter(Column::Id.lte(i64::MAX)).order_by_desc(Column::Id);
                 let largest = bounded.select_only().column(Column::Id).into_tuple::<i64>().one(tx).await?;
                 Ok(smallest.zip(largest).map(|(smallest, largest)| smallest..=largest))
@@ -65,7 +64,7 @@ impl Bank {
             .await
     }
 
-    /// The first accounts from a number on, in the order of their numbers.
+    /// The first accounts from a number on, in order.
     ///
     /// # Errors
     ///
@@ -78,7 +77,8 @@ impl Bank {
             .await
     }
 
-    /// An account with its latest transfers, through the relations of [`crate::relation`]; `None` where there is none.
+    /// An account with its latest transfers, through [`crate::relation`]; `None` if it does not
+    /// exist.
     ///
     /// # Errors
     ///
@@ -102,58 +102,18 @@ impl Bank {
             })
             .await
     }
-
-    /// Two different accounts drawn from those with numbers in `range`, by one index seek each; `None` where there are
-    /// not two. An account after a wide gap in the numbers is drawn more often, but, where both are drawn, not more
-    /// often to take from than to give to: no account is drained by the way it is drawn.
-    pub(crate) async fn draw_two(
-        &self,
-        rng: &mut impl Rng,
-        range: &RangeInclusive<i64>,
-        source: Option<AccountId>,
-        target: Option<AccountId>,
-    ) -> Result<Option<(AccountId, AccountId)>, ReadError> {
-        let (first, second) = (rng.random_range(range.clone()), rng.random_range(range.clone()));
-        let swap = rng.random::<bool>() && source.is_none() && target.is_none();
-        self.runner
-            .query("draw accounts", async |tx| {
-                let source = match source {
-                    Some(source) => Some(source),
-                    None => draw(tx, first, target).await?,
-                };
-                let target = match (source, target) {
-                    (Some(_), Some(target)) => Some(target),
-                    (source, None) => draw(tx, second, source).await?,
-                    (None, _) => None,
-                };
-                Ok(source.zip(target).map(|(a, b)| if swap { (b, a) } else { (a, b) }))
-            })
-            .await
-    }
 }
 
-/// The first account at or after a number that is not `other`, else the first of all that is not.
-async fn draw(tx: &Tx, from: i64, other: Option<AccountId>) -> Result<Option<AccountId>, DbErr> {
-    for from in [from, i64::MIN] {
-        let seek = ids_from(tx, from, 2).await?;
-        if let Some(found) = seek.into_iter().map(AccountId).find(|id| Some(*id) != other) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-/// Accounts from a number on, in their order: with a limit, one index seek.
+/// Accounts from a number on, in order: with a limit, one index seek.
 fn at_or_after(id: i64) -> Select<Accounts> {
     Accounts::find().filter(Column::Id.gte(id)).order_by_asc(Column::Id)
 }
 
-/// The numbers of the first so many accounts from one on: one index seek.
 async fn ids_from(tx: &Tx, id: i64, limit: u64) -> Result<Vec<i64>, DbErr> {
     at_or_after(id).select_only().column(Column::Id).limit(limit).into_tuple().all(tx).await
 }
 
-/// Accounts in bulk; the time, where rows have none, is the database's to give.
+/// Accounts for bulk inserts. Without a time the database sets it.
 pub(crate) const TABLE: Table = Table {
     name: "accounts",
     columns: &[
@@ -165,7 +125,7 @@ pub(crate) const TABLE: Table = Table {
     key: Some("id"),
 };
 
-/// Adds the accounts whose numbers are free and says how many those were.
+/// Inserts the accounts whose numbers are free. Returns how many.
 pub(crate) async fn insert_new(tx: &Tx, rows: &[NewAccount]) -> Result<u64, DbErr> {
     let values = |row: &NewAccount| [row.id.0.into(), row.balance.into(), row.balance.into()];
     TABLE.first(3).insert(tx, rows.iter().map(values)).await

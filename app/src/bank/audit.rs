@@ -1,41 +1,42 @@
-//! Whether the bank is whole: read in one snapshot, computed in the database, disturbing no writer.
+//! The audit: verifies every balance in one snapshot, inside the database, without blocking
+//! writers.
 
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 use sea_orm_retry::Tx;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::panic::caught;
+use super::query::{fetch_all, fetch_one};
 use super::{Bank, Error, ReadError};
 
-/// How many violations of each kind are listed.
 const LISTED: u64 = 20;
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// How many accounts.
+    /// The number of accounts.
     pub accounts: i64,
-    /// How many transfers.
+    /// The number of transfers.
     pub transfers: i64,
-    /// The sum of all balances, in minor units; may exceed 64 bits, and is text in JSON.
+    /// The sum of all balances, in minor units; text in JSON, because it may exceed 64 bits.
     #[serde(serialize_with = "as_text")]
     pub balance_total: i128,
     /// The sum of all opening balances.
     #[serde(serialize_with = "as_text")]
     pub opening_total: i128,
-    /// What is broken: the first few of each kind.
+    /// The first violations of each kind.
     pub violations: Vec<Violation>,
-    /// Whether nothing is.
+    /// Whether there are none.
     pub ok: bool,
 }
 
-/// One thing that is broken.
+/// One violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which rule.
+    /// The rule.
     pub rule: Rule,
     /// The account's number or the transfer's id; empty for a rule of the whole bank.
     pub id: String,
@@ -43,21 +44,22 @@ pub struct Violation {
     pub found: String,
 }
 
-/// What holds in a bank that is whole.
+/// The rules of a sound bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// The balances add up to the opening balances.
     TotalsAgree,
-    /// No balance, and no opening balance, is negative.
+    /// No balance and no opening balance is negative.
     NoNegativeBalance,
-    /// Every balance is its opening balance, plus what was given to it, minus what was taken from it.
+    /// Every balance is its opening balance plus credits minus debits.
     BalanceExplained,
-    /// Every transfer is between two different accounts that exist, and moves at least 1.
+    /// Every transfer moves at least 1 between two different, existing accounts.
     TransferSound,
 }
 
-/// Sums in two halves: an integer sum overflows on SQLite, and is of another type on each of the others.
+/// Sums in two halves: SQLite's integer sums overflow, and the type of a sum differs between
+/// servers.
 const TOTALS: &str = "SELECT count(*) AS accounts, \
      CAST(coalesce(sum(balance >> 32), 0) AS BIGINT) AS balance_high, \
      CAST(coalesce(sum(balance & 4294967295), 0) AS BIGINT) AS balance_low, \
@@ -76,7 +78,8 @@ const UNSOUND: &str = "SELECT t.id, CAST(t.source_id AS TEXT) AS source, \
      LEFT JOIN accounts AS s ON s.id = t.source_id LEFT JOIN accounts AS d ON d.id = t.target_id \
      WHERE t.amount <= 0 OR t.source_id = t.target_id OR s.id IS NULL OR d.id IS NULL ORDER BY t.id LIMIT ";
 
-/// For every account, opening + credits - debits - balance, in two halves; zero when their carry cancels.
+/// For every account, opening + credits - debits - balance, in two halves; zero when their carry
+/// cancels.
 const UNEXPLAINED: &str = "SELECT CAST(id AS TEXT) AS id, CAST(balance AS TEXT) AS balance, CAST(opening AS TEXT) AS opening FROM ( \
        SELECT a.id, a.balance, a.opening_balance AS opening, \
          (a.opening_balance >> 32) + coalesce(m.high, 0) - (a.balance >> 32) AS high, \
@@ -106,7 +109,7 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// A [`ReadError`] where it could not be read; what is broken is not an error but an [`Audit`].
+    /// A [`ReadError`] if the bank cannot be read. A violation is no error.
     pub async fn audit(&self) -> Result<Audit, ReadError> {
         match caught(self.runner.read_for_long("audit", async |tx| audit(tx).await)).await {
             Ok(audit) => audit,
@@ -114,8 +117,7 @@ impl Bank {
         }
     }
 
-    /// Audits only what every snapshot shows at once: that the balances add up to the opening balances, and that none is
-    /// negative. It looks at no transfers, and counts none.
+    /// Audits the totals and the signs of the balances, without reading transfers.
     ///
     /// # Errors
     ///
@@ -139,14 +141,14 @@ struct Totals {
 
 async fn audit(tx: &Tx) -> Result<Audit, DbErr> {
     let mut audit = audit_totals(tx).await?;
-    audit.transfers = first(tx, TRANSFERS).await?.try_get("", "transfers")?;
+    audit.transfers = fetch_one(tx, TRANSFERS).await?.try_get("", "transfers")?;
     audit.list(tx, Rule::BalanceExplained, UNEXPLAINED, &["balance", "opening"]).await?;
     audit.list(tx, Rule::TransferSound, UNSOUND, &["source", "target", "amount"]).await?;
     Ok(audit)
 }
 
 async fn audit_totals(tx: &Tx) -> Result<Audit, DbErr> {
-    let totals = first(tx, TOTALS).await?;
+    let totals = fetch_one(tx, TOTALS).await?;
     let totals = Totals::from_query_result(&totals, "")?;
     let balance_total = whole(totals.balance_high, totals.balance_low);
     let opening_total = whole(totals.opening_high, totals.opening_low);
@@ -172,9 +174,8 @@ impl Audit {
         self.ok = false;
     }
 
-    /// Lists the first few that break a rule, as a query finds them.
     async fn list(&mut self, tx: &Tx, rule: Rule, query: &str, columns: &[&str]) -> Result<(), DbErr> {
-        for row in rows(tx, &format!("{query}{LISTED}")).await? {
+        for row in fetch_all(tx, format!("{query}{LISTED}"), []).await? {
             self.violated(violation(rule, &row, columns)?);
         }
         Ok(())
@@ -191,19 +192,11 @@ fn violation(rule: Rule, row: &QueryResult, columns: &[&str]) -> Result<Violatio
         found.push(format!("{column} {}", row.try_get::<String>("", column)?));
     }
     let id = match rule {
-        // Not as text: SQLite keeps it as 16 bytes.
+        // Not as text: SQLite stores 16 bytes.
         Rule::TransferSound => row.try_get::<Uuid>("", "id")?.to_string(),
         Rule::TotalsAgree | Rule::NoNegativeBalance | Rule::BalanceExplained => row.try_get("", "id")?,
     };
     Ok(Violation { rule, id, found: found.join(", ") })
-}
-
-async fn first(tx: &Tx, sql: &str) -> Result<QueryResult, DbErr> {
-    rows(tx, sql).await?.pop().ok_or_else(|| DbErr::RecordNotFound("an aggregate without a row".to_owned()))
-}
-
-async fn rows(tx: &Tx, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
-    tx.query_all_raw(sea_orm::Statement::from_string(tx.get_database_backend(), sql)).await
 }
 
 fn as_text<S: serde::Serializer>(total: &i128, serializer: S) -> Result<S::Ok, S::Error> {

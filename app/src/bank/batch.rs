@@ -1,4 +1,4 @@
-//! A chunk of rows, applied once: its row in `batches` is written first, in the chunk's own transaction.
+//! Idempotent chunks: each writes its own row in `batches` first, in its own transaction.
 
 use crate::bank::{Error, Runner};
 use ::entity::batches::{self, Column, Entity as Batches};
@@ -8,44 +8,51 @@ use sea_orm::{
 use sea_orm_retry::Tx;
 use uuid::Uuid;
 
-use super::load::LoadError;
-
-/// One chunk of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// Its own id, the same whenever the run is told again.
+    /// Its id, the same whenever the run is repeated.
     pub(crate) id: Uuid,
-    /// How many rows it has, at least 1.
+    /// Its number of rows, at least 1.
     pub(crate) rows: u64,
 }
 
-/// What became of a chunk in a transaction that ended well.
+/// A run was repeated with another chunk size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this run has a chunk of {recorded} rows, not {asked}: repeat it with its first --count and --chunk")]
+pub struct SizeChanged {
+    /// The rows of the chunk as it was applied.
+    pub recorded: i64,
+    /// The rows of the chunk now.
+    pub asked: u64,
+}
+
 pub(crate) enum Once<T> {
-    /// This call has applied it.
+    /// This call applied it.
     Applied(T),
-    /// An earlier one had.
+    /// An earlier call had applied it.
     Found(T),
-    /// It is not applied and never will be as a whole: its halves are chunks of their own.
+    /// It was split, and will never be applied whole.
     InHalves,
 }
 
-/// The rows of a chunk that is in halves. Those of the halves are told by their own.
+/// The `rows` of a chunk that was split. Each half has a row of its own.
 const IN_HALVES: i64 = 0;
 
-/// Applies a chunk by `add`; or, where it is there already, looks at it by `look`.
+/// Applies a chunk by `add`, or reads it by `look_up` if it is applied already.
 ///
 /// # Errors
 ///
 /// As [`Runner::run_idempotent`].
-pub(crate) async fn apply_once<T, A, L>(
+pub(crate) async fn apply_once<T, E, A, L>(
     runner: &Runner,
     batch: Batch,
     add: A,
-    look: L,
-) -> Result<Once<T>, Error<LoadError>>
+    look_up: L,
+) -> Result<Once<T>, Error<E>>
 where
-    A: AsyncFnOnce(&Tx) -> Result<T, LoadError> + Clone,
-    L: AsyncFnOnce(&Tx) -> Result<T, LoadError> + Clone,
+    E: From<DbErr> + From<SizeChanged> + std::fmt::Display,
+    A: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+    L: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
 {
     runner
         .run_idempotent("batch", async |tx| match write_own_row(tx, batch.id, rows_of(batch)).await? {
@@ -58,27 +65,29 @@ where
                 Ok(Once::InHalves)
             }
             Some(recorded) if recorded == rows_of(batch) => {
-                // By an attempt of this very call, where one ended unknown.
+                // After an ambiguous commit the row is this call's.
                 let own = tx.earlier_unknown();
                 tx.proved_applied();
-                let there = look(tx).await?;
+                let there = look_up(tx).await?;
                 Ok(if own { Once::Applied(there) } else { Once::Found(there) })
             }
             Some(recorded) => {
                 tx.proved_not_applied();
-                Err(LoadError::SizeChanged { recorded, asked: batch.rows })
+                Err(SizeChanged { recorded, asked: batch.rows }.into())
             }
         })
         .await
 }
 
-/// Gives a chunk up as a whole, for ever: from now on it is its halves. Says whether it is: where an attempt to
-/// apply it whole has landed after all, or another process's, it stays that.
+/// Marks a chunk as split, for ever. Returns false if it was applied whole meanwhile.
 ///
 /// # Errors
 ///
 /// As [`Runner::run_idempotent`].
-pub(crate) async fn halve(runner: &Runner, batch: Batch) -> Result<bool, Error<LoadError>> {
+pub(crate) async fn halve<E>(runner: &Runner, batch: Batch) -> Result<bool, Error<E>>
+where
+    E: From<DbErr> + std::fmt::Display,
+{
     runner
         .run_idempotent("halve batch", async |tx| {
             let recorded = write_own_row(tx, batch.id, IN_HALVES).await?;
@@ -96,7 +105,6 @@ fn rows_of(batch: Batch) -> i64 {
     i64::try_from(batch.rows).unwrap_or(i64::MAX)
 }
 
-/// Writes the chunk's row; answers with the rows of the one that was there instead.
 async fn write_own_row(tx: &Tx, id: Uuid, rows: i64) -> Result<Option<i64>, DbErr> {
     let row = batches::ActiveModel { id: Set(id), rows: Set(rows), created_at: NotSet };
     let once = OnConflict::column(Column::Id).do_nothing().to_owned();

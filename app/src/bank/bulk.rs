@@ -1,21 +1,19 @@
-//! Many rows in one statement, in the way that is quickest on each server and within its limits whatever the number of rows.
+//! Bulk inserts: any number of rows, within each server's limits.
 
 use database::Server;
 use sea_orm::sea_query::{ArrayType, OnConflict, Query};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use sea_orm_retry::Tx;
 
-/// The most parameters of one statement on SQLite: its compile-time default since 3.32.
-pub(crate) const SQLITE_PARAMETERS_MAX: usize = 32_766;
+/// SQLite's limit on the parameters of a statement since 3.32.
+const SQLITE_PARAMETERS_MAX: usize = 32_766;
 
-/// A column that rows are added to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     name: &'static str,
     kind: Kind,
 }
 
-/// The types that bulk rows have.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     BigInt,
@@ -25,7 +23,6 @@ enum Kind {
 }
 
 impl Column {
-    /// Its name.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
@@ -67,31 +64,25 @@ impl Kind {
     }
 }
 
-/// Where rows go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
-    /// Its name.
     pub(crate) name: &'static str,
-    /// Its columns that rows have values for.
     pub(crate) columns: &'static [Column],
-    /// Its key, where rows bring theirs and one that is there already is left alone.
+    /// The key of an upsert that ignores existing rows; `None` inserts plainly.
     pub(crate) key: Option<&'static str>,
 }
 
-/// The values of rows: for each column, one of each row.
 type Cells = Vec<Vec<Value>>;
 
 impl Table {
-    /// The same with the first so many of its columns.
     pub(crate) fn first(self, columns: usize) -> Self {
         Self { columns: &self.columns[..columns], ..self }
     }
 
-    /// Adds rows, each with a value for each column in their order, but for those whose key is there already; and says
-    /// how many were added.
+    /// Inserts rows and ignores those whose key exists. Returns how many were inserted.
     ///
-    /// PostgreSQL and CockroachDB get an array for each column, and so one text for any number of rows, which is
-    /// prepared once; SQLite, which has no arrays, rows of VALUES, as many in one statement as it takes parameters.
+    /// PostgreSQL and CockroachDB get an array for each column, so that one text is prepared for
+    /// any number of rows. SQLite gets VALUES, split by its limit on parameters.
     pub(crate) async fn insert<R>(
         &self,
         tx: &Tx,
@@ -154,7 +145,7 @@ impl Table {
         Ok(added)
     }
 
-    /// Adds the rows by COPY, and so all of them or, where one cannot be added, none.
+    /// Inserts the rows by COPY: all of them, or none on an error.
     pub(crate) async fn copy(&self, tx: &Tx, rows: &[u8]) -> Result<u64, DbErr> {
         tx.copy_in(&format!("COPY {} ({}) FROM STDIN", self.name, self.names()), rows).await
     }

@@ -1,34 +1,31 @@
-//! CSV as banks are written in it: a header, then a row on each line.
+//! CSV: a header, then a row on each line.
 //!
-//! A line is a row: no value of a bank contains a line break. So an open quote spoils its own line and no other, line
-//! numbers are those of an editor, and memory does not grow with the length of a line. Values may be quoted, lines may
-//! end in CR LF, and empty lines are skipped.
+//! No value contains a line break. So an open quote spoils only its own line, and memory does not
+//! grow with a line's length.
 //!
-//! A file that was cut off must not be read as smaller amounts. So a quote has to be closed, and a last line that ends in
-//! a digit has to end in a line break.
+//! A truncated file is never read as smaller amounts: a quote has to be closed, and a last line
+//! that ends in a digit has to end in a line break.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
 
-/// The longest line, in bytes: many times what the longest row takes.
+/// The longest line, in bytes.
 pub const LINE_MAX: usize = 4096;
 
-/// More fields than any row has.
 const FIELDS_MAX: usize = 16;
 
-/// How much of a value is repeated in a message.
 const SHOWN_MAX: usize = 40;
 
-/// A line after the header.
+/// A line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its number in the file, the first being 1.
+    /// Its number, from 1.
     pub number: u64,
-    /// Its bytes, at most [`LINE_MAX`], without what ends it.
+    /// Its bytes, at most [`LINE_MAX`], without the line break.
     pub bytes: &'a [u8],
-    /// Its fields; or why it has none.
+    /// Its fields, or why it has none.
     pub fields: Result<Fields<'a>, Unreadable>,
 }
 
@@ -42,35 +39,33 @@ pub struct Fields<'a> {
 /// Why a line cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is longer than any row.
+    /// It is too long.
     #[error("the line has {0} bytes, and no row has more than {LINE_MAX}")]
     TooLong(u64),
-    /// It has more fields than any row.
+    /// It has too many fields.
     #[error("the line has more than {FIELDS_MAX} fields")]
     TooManyFields,
     /// It is not text.
     #[error("the line is not UTF-8")]
     NotUtf8,
-    /// A quote in it is not closed.
+    /// A quote is not closed.
     #[error(
-        "a quote is not closed, and the number of fields is {0} up to the end of the line: it may have been cut off"
+        "a quote is not closed, and the number of fields is {0} up to the end of the line: it may be truncated"
     )]
     OpenQuote(usize),
     /// It is the last line, and its last value may have lost digits.
-    #[error(
-        "the last line does not end: the file may have been cut off; where it is whole, end it with a line break"
-    )]
+    #[error("the last line does not end: the file may be truncated; if it is complete, add a line break")]
     CutOff,
 }
 
 impl<'a> Fields<'a> {
-    /// How many there are, at least 1.
+    /// The number of fields, at least 1.
     #[must_use]
     pub fn count(&self) -> usize {
         self.ends.len()
     }
 
-    /// One of them, without spaces around it; nothing where there is none.
+    /// A field without surrounding spaces; empty if it does not exist.
     #[must_use]
     pub fn get(&self, n: usize) -> &'a str {
         let start = if n == 0 { 0 } else { self.ends.get(n - 1).copied().unwrap_or(self.text.len()) };
@@ -78,7 +73,7 @@ impl<'a> Fields<'a> {
         self.text.get(start..end).unwrap_or_default().trim()
     }
 
-    /// All of them.
+    /// All fields.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> {
         (0..self.count()).map(|n| self.get(n))
     }
@@ -95,15 +90,14 @@ pub struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads from the start of a file.
+    /// Reads a file from its start.
     pub fn new(input: R) -> Self {
         Self {
             input,
-            // A carriage return inside a line is a part of a value, and no number.
+            // A carriage return inside a line belongs to a value.
             parser: ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build(),
             number: 0,
             line: Vec::new(),
-            // Fields are never longer than their line.
             text: vec![0; LINE_MAX + 1],
             ends: [0; FIELDS_MAX],
         }
@@ -158,10 +152,9 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// What some editors put before the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Writes the fields of a line behind each other; answers with how long they are together and how many.
+/// Writes a line's fields one behind the other. Returns their total length and their number.
 fn split(
     parser: &mut csv_core::Reader,
     line: &[u8],
@@ -169,7 +162,7 @@ fn split(
     ends: &mut [usize],
 ) -> Result<(usize, usize), Unreadable> {
     parser.reset();
-    // After an empty line it is past the start of the file, where it would drop a byte order mark.
+    // At the start of a file the parser would drop a byte order mark.
     parser.read_record(b"\n", text, ends);
     let (mut read, mut length, mut fields) = (0, 0, 0);
     loop {
@@ -191,7 +184,7 @@ fn split(
     }
 }
 
-/// A value as a message repeats it: not more of it than helps.
+/// A value in a message, cut short.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {
@@ -208,7 +201,6 @@ mod tests {
 
     use super::*;
 
-    /// What a reader makes of a file: each line's number and its fields.
     fn read(text: &[u8]) -> Vec<(u64, Result<Vec<String>, Unreadable>)> {
         let mut reader = Reader::new(text);
         let mut lines = Vec::new();
@@ -220,7 +212,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the crate `csv` writes, but for line breaks inside values, is read back, each row on its line.
+        /// What the crate `csv` writes is read back, unless a value contains a line break.
         #[test]
         fn what_is_written_is_read(
             rows in prop::collection::vec(prop::collection::vec("[^\r\n]{0,20}", 1..FIELDS_MAX), 0..20),
@@ -237,12 +229,11 @@ mod tests {
             let text = writer.into_inner().expect("it can be written");
             let written = rows.iter().map(|row| Ok(row.iter().map(|field| field.trim().to_owned()).collect()));
             let expected: Vec<_> = (1..).zip(written).collect();
-            // What looks like the mark that some editors put before the text is taken for it.
             prop_assume!(!text.starts_with(BYTE_ORDER_MARK));
             prop_assert_eq!(read(&text), expected);
         }
 
-        /// Whatever a file has in it, every line is told once, by its number, and none is lost.
+        /// Every line is reported once, by its number.
         #[test]
         fn every_line_is_told(text in prop::collection::vec(prop::sample::select(b"1,\"\n\r\xff7 ".to_vec()), 0..400)) {
             let told: Vec<u64> = read(&text).into_iter().map(|(number, _)| number).collect();

@@ -1,7 +1,5 @@
-//! Writing the bank out as CSV, one snapshot a table, read page by page: the whole of it is never in memory.
-//!
-//! Whoever reads may be slow: pages are written beside the transaction, which is kept from idling meanwhile, for servers end
-//! idle ones. So the snapshot lasts as long as this program does, and no longer.
+//! Exports a table as CSV, from one snapshot, page by page. While a slow reader takes a page, the
+//! transaction is kept from idling, because servers end idle transactions.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,31 +16,30 @@ use super::bulk::Column;
 use super::record::{Account, Record, Transfer};
 use super::{Bank, row};
 
-/// So many rows are read at once.
 const PAGE: u64 = 5000;
 
-/// How often the server hears of a transaction that waits for its reader.
+/// How often a transaction that waits for the reader sends a statement.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Which rows to write.
+/// The rows to export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Accounts, in the order of their numbers.
+    /// Accounts, by number.
     Accounts,
-    /// Transfers, in the order of their ids.
+    /// Transfers, by id.
     Transfers,
 }
 
-/// Why an export ended early. What was written is no whole file.
+/// Why an export ended early. What was written is not a whole file.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It cannot be written.
+    /// The output cannot be written.
     #[error("it cannot be written: {0}")]
     Unwritable(#[from] io::Error),
-    /// It was stopped.
-    #[error("it was stopped")]
+    /// It was interrupted.
+    #[error("it was interrupted")]
     Stopped,
-    /// The snapshot was lost after some of it was written; another one would not go with that.
+    /// The snapshot was lost after part of it was written. Another one would not match that part.
     #[error("the snapshot was lost after {0} rows")]
     SnapshotLost(u64),
     /// The database's error.
@@ -50,16 +47,15 @@ pub enum ExportError {
     Database(#[from] DbErr),
 }
 
-/// Where an export goes, however many attempts it takes.
 struct Output<W, P> {
-    /// Not there while it is written to.
+    /// `None` while it is written to.
     to: Option<W>,
     progress: P,
     rows: u64,
 }
 
 impl<W: Write + Send + 'static, P> Output<W, P> {
-    /// Begins to write, on a thread of its own: it takes as long as the reader likes.
+    /// Starts a write on a thread of its own, because the reader may block it.
     fn begin(&mut self, write: impl FnOnce(&mut W) -> io::Result<()> + Send + 'static) -> Writing<W> {
         let to = self.to.take();
         tokio::task::spawn_blocking(move || {
@@ -75,7 +71,6 @@ impl<W: Write + Send + 'static, P> Output<W, P> {
     }
 }
 
-/// A write on its way.
 type Writing<W> = tokio::task::JoinHandle<io::Result<W>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,8 +78,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Bank {
-    /// Writes rows after a header, telling `progress` after each page how many those are; answers with how many there were, and
-    /// with where they went.
+    /// Writes a header and rows. `progress` gets the number of rows after each page. Returns that
+    /// number and the output.
     ///
     /// # Errors
     ///
@@ -154,7 +149,6 @@ async fn write_pages<R: Exported>(
     }
 }
 
-/// Waits for a write, and keeps the transaction from idling.
 async fn kept<T>(
     tx: &Tx,
     mut writing: tokio::task::JoinHandle<T>,
@@ -171,9 +165,8 @@ async fn kept<T>(
     }
 }
 
-/// A row that can be read page by page.
 trait Exported: Record {
-    /// The rows after one, in the order of their keys.
+    /// The page after a row, in the order of the keys.
     async fn page(tx: &Tx, after: Option<&Self>) -> Result<Vec<Self>, DbErr>;
 }
 

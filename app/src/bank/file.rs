@@ -1,6 +1,4 @@
-//! The rows of a file on their way to a load: read by a thread of their own, told where they are left out, and counted.
-//!
-//! What a row is, and what its load does with it, is said by a `Parse` and a `Load`.
+//! Loads the rows of a file, and reports and counts the rejected ones.
 
 pub(crate) mod first_line;
 pub(crate) mod parse;
@@ -15,35 +13,35 @@ use tokio_util::sync::CancellationToken;
 use super::csv::Reader;
 use super::load::{Chunk, LoadError, Loaded, Loading, Rejected, Stopped};
 use crate::bank::Error;
-use parse::{Found, Parse, parse};
+use parse::{Parse, Parsed, parse};
 
-/// What to do about a row that cannot be added.
+/// What to do with a row that cannot be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// Begin no further chunk.
     #[default]
     Stop,
-    /// Leave it out.
+    /// Skip it.
     Skip,
 }
 
-/// Why the load of a file ended early. The chunks before stay.
+/// Why a file was not loaded completely. Applied chunks stay.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It has no header that is known. Nothing is changed.
+    /// Its header is unknown. Nothing is changed.
     #[error("{0}")]
     Header(String),
-    /// The file cannot be read further.
+    /// The file cannot be read.
     #[error("the file cannot be read further: {0}")]
     Unreadable(io::Error),
-    /// A row cannot be added, and [`OnError::Stop`] was asked for.
+    /// A row was rejected under [`OnError::Stop`].
     #[error("line {}: {}", .0.line, .0.reason)]
     Rejected(Rejected),
-    /// There is no folder for temporary files. Nothing is changed.
+    /// No temporary file can be created. Nothing is changed.
     #[error("no temporary file can be made in {folder}: {0}", folder = std::env::temp_dir().display())]
     NoTemporary(io::Error),
-    /// What was rejected cannot be told, or which rows are in place not be kept.
-    #[error("a file that is needed on the way cannot be written: {0}")]
+    /// Rejected rows, or the keys of applied rows, cannot be written.
+    #[error("a rejects or temporary file cannot be written: {0}")]
     Unwritable(io::Error),
     /// A chunk was not applied.
     #[error("{0}")]
@@ -62,7 +60,7 @@ impl From<Error<LoadError>> for FileError {
     }
 }
 
-/// Reads a file's header by `read`, on a thread for what blocks; `None` where it was stopped meanwhile.
+/// Reads the header on a blocking thread; `None` if `stop` is cancelled.
 pub(crate) async fn header<I: BufRead + Send + 'static, H: Send + 'static>(
     input: I,
     stop: &CancellationToken,
@@ -81,7 +79,6 @@ pub(crate) async fn header<I: BufRead + Send + 'static, H: Send + 'static>(
     }
 }
 
-/// What the chunks of a file have in common.
 pub(crate) struct Rows<F> {
     pub(crate) on_error: OnError,
     state: Mutex<State<F>>,
@@ -89,9 +86,7 @@ pub(crate) struct Rows<F> {
 
 struct State<F> {
     reject: F,
-    /// How many rows were told to that.
     rejected: u64,
-    /// Why no more rows come, where that is not the file's end.
     ended: Option<FileError>,
 }
 
@@ -104,19 +99,17 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Rows<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of a row that is left out.
     pub(crate) fn reject(&self, row: &Rejected) -> io::Result<()> {
         let mut state = self.state();
         state.rejected += 1;
         (state.reject)(row)
     }
 
-    /// How many were left out so far.
     pub(crate) fn rejected(&self) -> u64 {
         self.state().rejected
     }
 
-    /// The chunks of a file, which a thread of its own reads.
+    /// The chunks of a file, read on a thread of their own.
     pub(crate) fn chunks<P: Parse, I: BufRead + Send + 'static>(
         &self,
         reader: Reader<I>,
@@ -129,15 +122,15 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Rows<F> {
         stream::unfold(receiver, async |mut found| Some((self.next(&mut found).await?, found)))
     }
 
-    async fn next<R>(&self, found: &mut Receiver<Found<R>>) -> Option<Chunk<R>> {
-        let stopped = || Found::Broken(io::Error::other("its reader stopped"));
+    async fn next<R>(&self, found: &mut Receiver<Parsed<R>>) -> Option<Chunk<R>> {
+        let stopped = || Parsed::Broken(io::Error::other("its reader stopped"));
         let why = loop {
             match found.recv().await.unwrap_or_else(stopped) {
-                Found::Chunk(chunk) => return Some(chunk),
-                Found::End => return None,
-                Found::Broken(error) => break FileError::Unreadable(error),
-                Found::Rejected(row) if self.on_error == OnError::Stop => break FileError::Rejected(row),
-                Found::Rejected(row) => match self.reject(&row) {
+                Parsed::Chunk(chunk) => return Some(chunk),
+                Parsed::End => return None,
+                Parsed::Broken(error) => break FileError::Unreadable(error),
+                Parsed::Rejected(row) if self.on_error == OnError::Stop => break FileError::Rejected(row),
+                Parsed::Rejected(row) => match self.reject(&row) {
                     Ok(()) => {}
                     Err(error) => break FileError::Unwritable(error),
                 },
@@ -147,7 +140,6 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Rows<F> {
         None
     }
 
-    /// How it ended: what is in place, and why that is not all of the file, where it is not.
     pub(crate) fn conclude<D>(
         &self,
         loaded: Result<Loaded<D>, Stopped<D>>,
@@ -157,7 +149,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Rows<F> {
             Ok(loaded) => (loaded, state.ended.take()),
             Err((error, loaded)) => (loaded, Some(error.into())),
         };
-        // In this way to end there is one that nobody was told of.
+        // This row was not reported.
         state.rejected += u64::from(matches!(ended, Some(FileError::Rejected(_))));
         (loaded, ended)
     }

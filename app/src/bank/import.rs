@@ -1,12 +1,9 @@
-//! Adding the rows of a file, in chunks that are each applied once: COPY for many accounts on a server that has it, arrays
-//! otherwise.
+//! Imports the rows of a file in idempotent chunks: many accounts by COPY, others by arrays.
 //!
-//! COPY is one statement of the chunk's transaction like any other: the chunk is in memory, so it can be sent again.
-//! It takes all rows or none, so where it meets a row that is there already the chunk's next attempt goes by arrays, which leave such
-//! rows alone, and looks at what was not added.
-//!
-//! A row that is there with the same opening balance (the same accounts and amount, for a transfer) is present, and not
-//! added again; one that is there with another is rejected, and so is one whose key stood on an earlier line.
+//! COPY adds all rows or none. When it meets an existing row, the chunk's next attempt uses arrays,
+//! which ignore such rows. An existing row with the same opening balance (for a transfer: the same
+//! accounts and amount) is present. One that differs is rejected, as is a repetition of an earlier
+//! line's key.
 
 mod conflict;
 pub(crate) mod header;
@@ -32,32 +29,31 @@ use conflict::{Compared, Reasons};
 use header::{Header, Kind, Records, read_header};
 use seen::Seen;
 
-/// The fewest rows that go by COPY. What it sends and how it ends are two messages, of which the second waits until the
-/// server's TCP has acknowledged the first (40 ms on Linux), for the driver leaves Nagle's algorithm on; arrays are one.
+/// The fewest rows for COPY. It sends two messages, and the driver leaves Nagle's algorithm on, so
+/// the second waits for a TCP acknowledgement: 40 ms on Linux.
 pub const COPY_MIN: usize = 4000;
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Rows added by this call.
     pub rows: u64,
-    /// Rows that an earlier call of the same run had put in place.
+    /// Rows added by an earlier call of the run.
     pub found: u64,
-    /// Rows that were there already, equal to the file's.
+    /// Rows that existed already, equal to the file's.
     pub present: u64,
-    /// Rows that cannot be added.
+    /// Rejected rows.
     pub rejected: u64,
-    /// Chunks in place, whoever applied them.
+    /// Applied chunks, whoever applied them.
     pub chunks: u64,
 }
 
 impl Bank {
-    /// Adds the rows of a file, accounts or transfers as its header says, telling `progress` after each chunk and
-    /// `reject` of each row that is left out. What that fails with ends the import.
+    /// Imports accounts or transfers, as the header says. An error of `reject` ends the import.
     ///
     /// # Errors
     ///
-    /// An [`FileError`], with what is in place.
+    /// A [`FileError`], with what is applied.
     pub async fn import(
         &self,
         input: impl BufRead + Send + 'static,
@@ -92,7 +88,7 @@ impl Bank {
         let seen = Seen::new().map_err(|error| (FileError::NoTemporary(error), Imported::default()))?;
         let import = Import {
             table: R::TABLE.first(R::columns(header.fields)),
-            in_the_way: AtomicBool::new(false),
+            meets_existing: AtomicBool::new(false),
             rows: Rows::new(on_error, reject),
             seen: Mutex::new(seen),
         };
@@ -107,11 +103,10 @@ impl Bank {
     }
 }
 
-/// What came of the rows of chunks that are in place.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     present: u64,
-    /// Rows left out, until they are told.
+    /// Rejected rows that are not yet reported.
     rejected: Vec<Rejected>,
 }
 
@@ -122,11 +117,10 @@ impl AddAssign for Placed {
     }
 }
 
-/// An import on its way.
 struct Import<F> {
     table: Table,
-    /// Whether COPY has met a row that is there already, and no chunk since was without.
-    in_the_way: AtomicBool,
+    /// Whether COPY would meet existing rows, as in the chunk before.
+    meets_existing: AtomicBool,
     rows: Rows<F>,
     seen: Mutex<Seen>,
 }
@@ -139,8 +133,8 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
     async fn add(&self, tx: &Tx, _: &Part<'_>, rows: &[R]) -> Result<Placed, LoadError> {
         let import = self.0;
         let mut placed = Placed::default();
-        let sendable = import.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
-        if R::STANDS_ALONE && rows.len() >= COPY_MIN && import.way_is_free(tx) {
+        let sendable = import.without_rejected(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
+        if R::STANDS_ALONE && rows.len() >= COPY_MIN && import.may_copy(tx) {
             import.copy(tx, rows).await?;
             return Ok(placed);
         }
@@ -149,25 +143,25 @@ impl<R: Compared, F: FnMut(&Rejected) -> io::Result<()>> Load for (&Import<F>, P
         let all = added == sendable.len() as u64;
         if !all {
             let different = R::different(tx, &sendable).await?;
-            let there = import.leave_out(sendable.iter().copied(), different, &mut placed)?;
+            let there = import.without_rejected(sendable.iter().copied(), different, &mut placed)?;
             placed.present = there.len() as u64 - added;
         }
-        import.in_the_way.store(!all, Ordering::Relaxed);
+        import.meets_existing.store(!all, Ordering::Relaxed);
         Ok(placed)
     }
 
-    async fn look(&self, tx: &Tx, _: &Part<'_>, rows: &[R]) -> Result<Placed, LoadError> {
+    async fn look_up(&self, tx: &Tx, _: &Part<'_>, rows: &[R]) -> Result<Placed, LoadError> {
         let mut placed = Placed::default();
-        // Where no row may be left out, a chunk is in place with all of its rows.
+        // Under [`OnError::Stop`] an applied chunk has all of its rows.
         if self.0.rows.on_error == OnError::Skip {
-            let sendable = self.0.leave_out(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
+            let sendable = self.0.without_rejected(rows.iter(), R::dangling(tx, rows).await?, &mut placed)?;
             let different = R::different(tx, &sendable).await?;
-            self.0.leave_out(sendable.into_iter(), different, &mut placed)?;
+            self.0.without_rejected(sendable.into_iter(), different, &mut placed)?;
         }
         Ok(placed)
     }
 
-    fn in_place(&self, rows: &[R], part: &mut Loaded<Placed>) -> Result<(), LoadError> {
+    fn committed(&self, rows: &[R], part: &mut Loaded<Placed>) -> Result<(), LoadError> {
         let import = self.0;
         let left_out = std::mem::take(&mut part.done.rejected);
         let added = if part.found == 0 { &mut part.rows } else { &mut part.found };
@@ -195,9 +189,9 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         }
     }
 
-    /// Whether COPY is worth a try: not where an attempt of this chunk has failed, perhaps by COPY.
-    fn way_is_free(&self, tx: &Tx) -> bool {
-        tx.server() != Server::Sqlite && tx.attempt() == 1 && !self.in_the_way.load(Ordering::Relaxed)
+    /// Whether to try COPY. Not after a failed attempt, which may have been a COPY.
+    fn may_copy(&self, tx: &Tx) -> bool {
+        tx.server() != Server::Sqlite && tx.attempt() == 1 && !self.meets_existing.load(Ordering::Relaxed)
     }
 
     async fn copy<R: Record>(&self, tx: &Tx, rows: &[R]) -> Result<(), LoadError> {
@@ -209,14 +203,14 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         if let Err(error) = &copied
             && Class::of(error) == Class::Duplicate
         {
-            self.in_the_way.store(true, Ordering::Relaxed);
+            self.meets_existing.store(true, Ordering::Relaxed);
         }
         copied?;
         Ok(())
     }
 
-    /// The rows without those that there is a reason against, which are kept to be told. In order they are the file's.
-    fn leave_out<'a, R: Record>(
+    /// The rows without a reason against them. The others are kept for the report.
+    fn without_rejected<'a, R: Record>(
         &self,
         rows: impl Iterator<Item = &'a R>,
         reasons: Reasons,
@@ -251,7 +245,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         if let Some(error) = ended {
             return Err((error, imported));
         }
-        // Where every row was new none repeats another, and an interrupted run has more to come.
+        // If every row was new, none repeats another. An interrupted run is not complete.
         if interrupted || imported.present + imported.found == 0 {
             return Ok(imported);
         }
@@ -261,7 +255,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
             let name = R::key_text(row.key);
             let row = Rejected {
                 line: row.line,
-                reason: format!("{} {name} stands on line {} already", R::NAME, row.first_line),
+                reason: format!("{} {name} repeats line {}", R::NAME, row.first_line),
                 row: name.into_bytes(),
             };
             self.rows.reject(&row)?;
@@ -272,7 +266,7 @@ impl<F: FnMut(&Rejected) -> io::Result<()>> Import<F> {
         });
         let repeated = self.rows.rejected() - imported.rejected;
         imported.rejected += repeated;
-        // The first of each is present, or was found: so are those that repeat it.
+        // The first row of a key is present or found, and so are its repetitions.
         let of_present = repeated.min(imported.present);
         imported.present -= of_present;
         imported.found -= repeated - of_present;

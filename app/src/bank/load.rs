@@ -1,11 +1,8 @@
-//! Bulk loading: rows in, chunks out, each in a transaction of its own and applied once.
+//! Bulk loading in idempotent chunks, several at once, each in its own transaction.
 //!
-//! A chunk has an id that is made of the run's and its own name, and writes it first; so a chunk whose COMMIT's answer was
-//! lost is not applied twice, and a run that is told again goes on where it stopped. Several chunks are on their way at
-//! once. One that a server says is too large is given up as a whole and becomes its halves.
-//!
-//! What the rows are, and how they are added, is a `Load`'s to say. What it leaves to others: where the rows come from, and
-//! telling how it goes.
+//! A chunk writes its id first, which is derived from the run and the chunk's name. So a lost
+//! answer to COMMIT applies nothing twice, and a repeated run completes the first one. A chunk that
+//! is too large for the server is split.
 
 use std::num::NonZero;
 use std::ops::{AddAssign, Range};
@@ -19,77 +16,73 @@ use sea_orm_retry::Tx;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::batch::{Batch, Once, apply_once, halve};
-use super::pay::Turn;
+use super::batch::{Batch, Once, SizeChanged, apply_once, halve};
+use super::gate::Turn;
 
-/// How a load goes about it.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Loading {
-    /// The run's own id: told again with the same one, it adds only what it has not added yet.
+    /// The run's id. A repeated run adds only what is missing.
     pub run: Uuid,
-    /// How many rows in each transaction.
+    /// Rows in a transaction.
     pub chunk: NonZero<usize>,
-    /// How many transactions at once.
+    /// Transactions at once.
     pub concurrency: NonZero<usize>,
-    /// Where this is cancelled no further chunk is begun; those on their way are waited for.
+    /// Cancelled to begin no further chunk. Chunks under way complete.
     pub stop: CancellationToken,
 }
 
-/// What the rows of a load are.
 pub(crate) trait Load {
-    /// One of them.
     type Row;
-    /// What the rows of a chunk came to.
+    /// The result of a chunk's rows.
     type Done: Default + AddAssign;
-    /// A word for it: a part of the ids of its chunks.
+    /// Its name, a part of the ids of its chunks.
     const KIND: &'static str;
 
-    /// Waits, before a part's transaction begins, for the turn that it holds until that has ended.
+    /// Waits for the turn that a part holds during its transaction.
     async fn turn(&self, _rows: &[Self::Row]) -> Option<Turn> {
         None
     }
 
-    /// Adds rows, in the transaction of their part.
+    /// Adds rows in their transaction.
     async fn add(&self, tx: &Tx, part: &Part<'_>, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
 
-    /// Looks at rows that an earlier call has added.
-    async fn look(&self, tx: &Tx, part: &Part<'_>, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
+    /// Reads the result of rows that an earlier call has added.
+    async fn look_up(&self, tx: &Tx, part: &Part<'_>, rows: &[Self::Row]) -> Result<Self::Done, LoadError>;
 
-    /// Told of rows whose transaction is committed, and of what it came to, from which it may take what is not to count.
+    /// Called after the commit. May correct the counts.
     ///
     /// # Errors
     ///
     /// Any ends the load. The rows stay.
-    fn in_place(&self, _rows: &[Self::Row], _part: &mut Loaded<Self::Done>) -> Result<(), LoadError> {
+    fn committed(&self, _rows: &[Self::Row], _part: &mut Loaded<Self::Done>) -> Result<(), LoadError> {
         Ok(())
     }
 }
 
-/// A chunk, or a half of one: what is applied in one transaction.
+/// What one transaction applies: a chunk, or a half of one.
 pub(crate) struct Part<'a> {
-    /// Its own name in its run, the same whenever the run is told again.
+    /// Its name in its run, the same whenever the run is repeated.
     pub(crate) name: &'a str,
     /// Its row in `batches`.
     pub(crate) id: Uuid,
 }
 
-/// The rows of one transaction.
 pub(crate) struct Chunk<R> {
-    /// Its own name in its run, the same whenever the run is told again.
+    /// Its name in its run, the same whenever the run is repeated.
     pub(crate) name: String,
     /// At least one.
     pub(crate) rows: Vec<R>,
 }
 
 impl<R> Chunk<R> {
-    /// Names a chunk by its place and its content: the same chunk of a file that was mended elsewhere has the same name, and
-    /// another chunk never has.
+    /// Names a chunk by its place and content: an unchanged chunk of a corrected file keeps its
+    /// name.
     pub(crate) fn of_content(place: u64, content: &[u8], rows: Vec<R>) -> Self {
         Self { name: format!("{place}/{}", Uuid::new_v5(&Uuid::nil(), content)), rows }
     }
 }
 
-/// Rows in chunks of so many, in their order.
 pub(crate) fn chunks<R>(
     mut rows: impl Iterator<Item = R>,
     size: NonZero<usize>,
@@ -100,23 +93,23 @@ pub(crate) fn chunks<R>(
     }))
 }
 
-/// What a load came to so far.
+/// The result of a load so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded<D> {
-    /// Rows of chunks that this call has applied.
+    /// Rows applied by this call.
     pub rows: u64,
-    /// Rows of chunks that an earlier call with the same run had applied.
+    /// Rows applied by an earlier call of the run.
     pub found: u64,
-    /// Chunks in place, whoever applied them.
+    /// Applied chunks, whoever applied them.
     pub chunks: u64,
-    /// What else there is to say of them.
+    /// What the load itself counts.
     pub done: D,
 }
 
-/// Why a load ended early, and what is in place.
+/// Why a load ended early, and what is applied.
 pub type Stopped<D> = (Error<LoadError>, Loaded<D>);
 
-/// Where there is nothing else to say of a load's rows.
+/// For loads that count nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nothing;
 
@@ -124,46 +117,39 @@ impl AddAssign for Nothing {
     fn add_assign(&mut self, _: Self) {}
 }
 
-/// Why a load ends at a chunk. Nothing of it is applied, but where it says so.
+/// Why a chunk ended the load. It is not applied, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The run was told before with chunks of another size.
-    #[error(
-        "this run has a chunk of {recorded} rows where {asked} are asked for now: give the --count and --chunk it began with"
-    )]
-    SizeChanged {
-        /// As applied before.
-        recorded: i64,
-        /// As asked now.
-        asked: u64,
-    },
-    /// Rows of it cannot be added.
+    /// The run began with another chunk size.
+    #[error(transparent)]
+    SizeChanged(#[from] SizeChanged),
+    /// Rows were rejected.
     #[error("{}", .0.first().map_or("a row cannot be added", |row| row.reason.as_str()))]
     Rejected(Vec<Rejected>),
-    /// Its rows are in place, and what came of them cannot be written down.
-    #[error("a file that is needed on the way cannot be written: {0}")]
+    /// It is applied, but its result cannot be written to a file.
+    #[error("a rejects or temporary file cannot be written: {0}")]
     Unwritable(std::io::Error),
     /// The database's error.
     #[error("{}", reason(.0))]
     Database(#[from] DbErr),
 }
 
-/// A row that cannot be added.
+/// A rejected row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Which: where it stood in its file, the first line being 1.
+    /// Its line in the file, from 1.
     pub line: u64,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// As it was given; what cannot be kept of it is left out.
+    /// Its text, as far as it was kept.
     pub row: Vec<u8>,
 }
 
-/// Applies chunks, telling `progress` after each.
+/// Applies chunks, and calls `progress` after each.
 ///
 /// # Errors
 ///
-/// The first that a chunk met, with what is in place: after it no further one is begun.
+/// The first error of a chunk, after the chunks under way, with what is applied.
 pub(crate) async fn load<L: Load>(
     runner: &Runner,
     load: &L,
@@ -176,7 +162,7 @@ pub(crate) async fn load<L: Load>(
     let mut loaded = Loaded::default();
     let mut failed = None;
     let mut more = true;
-    // SQLite has one writer at a time: a second one would only wait for it.
+    // SQLite has one writer at a time.
     let at_once = if runner.server() == Server::Sqlite { 1 } else { loading.concurrency.get() };
     loop {
         tokio::select! {
@@ -201,7 +187,6 @@ pub(crate) async fn load<L: Load>(
     }
 }
 
-/// Applies one chunk, in halves where it has to be.
 pub(crate) async fn apply<L: Load>(
     runner: &Runner,
     load: &L,
@@ -210,15 +195,15 @@ pub(crate) async fn apply<L: Load>(
 ) -> (Loaded<L::Done>, Result<(), Error<LoadError>>) {
     let mut loaded = Loaded::default();
     let whole = (chunk.name, 0..chunk.rows.len());
-    // The next part is the last.
+    // A stack: the last part is next.
     let mut parts = vec![whole];
     while let Some((name, range)) = parts.pop() {
         let rows = &chunk.rows[range.clone()];
         match apply_part(runner, load, run, &name, rows).await {
             Ok(Some(mut part)) => {
-                let told = load.in_place(rows, &mut part);
+                let after = load.committed(rows, &mut part);
                 loaded += part;
-                if let Err(error) = told {
+                if let Err(error) = after {
                     return (loaded, Err(Error::Body(error)));
                 }
             }
@@ -229,7 +214,7 @@ pub(crate) async fn apply<L: Load>(
     (loaded, Ok(()))
 }
 
-/// Applies rows in one transaction; `None` where they are too many for that.
+/// Applies rows in one transaction; `None` if they have to be split.
 async fn apply_part<L: Load>(
     runner: &Runner,
     load: &L,
@@ -246,37 +231,35 @@ async fn apply_part<L: Load>(
             runner,
             batch,
             async |tx| load.add(tx, &part, rows).await,
-            async |tx| load.look(tx, &part, rows).await,
+            async |tx| load.look_up(tx, &part, rows).await,
         );
         match applied.await {
             Ok(Once::Applied(done)) => return Ok(Some(Loaded { rows: count, found: 0, chunks: 1, done })),
             Ok(Once::Found(done)) => return Ok(Some(Loaded { rows: 0, found: count, chunks: 1, done })),
             Ok(Once::InHalves) => return Ok(None),
             Err(error) if count > 1 && is_too_large(&error) => {
-                tracing::warn!(%id, rows = count, %error, "too large for one transaction: halved");
+                tracing::warn!(%id, rows = count, %error, "too large for one transaction: split");
                 if halve(runner, batch).await? {
                     return Ok(None);
                 }
-                // It had landed as a whole, and so it is found.
+                // It was applied whole meanwhile: the next round finds it.
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The halves of a part, the first one last.
 fn halves(name: &str, range: Range<usize>) -> [(String, Range<usize>); 2] {
     let middle = range.start + range.len() / 2;
     [(format!("{name}/2"), middle..range.end), (format!("{name}/1"), range.start..middle)]
 }
 
-/// Whether a server says that a transaction is more than it can take.
 fn is_too_large<E>(error: &Error<E>) -> bool {
     error.last().is_some_and(|last| {
         // configuration_limit_exceeded, program_limit_exceeded, out_of_memory
         matches!(sqlstate(last).as_deref(), Some("53400" | "54000" | "53200"))
-            // The limit of one Raft command has no code of its own: CockroachDB answers XXUUU, as when a node has just died, and only
-            // the text tells the two apart (v20.2 and v22.1).
+            // CockroachDB's limit on a Raft command shares SQLSTATE XXUUU with other errors (v20.2,
+            // v22.1).
             || reason(last).contains("command is too large")
     })
 }

@@ -1,7 +1,5 @@
-//! Times: which ones the bank takes, and how they are stored and read.
-//!
-//! A time is in UTC, in the years 1 to 9999, and whole microseconds: what every server stores and every reader of RFC 3339
-//! understands. Files may have them as psql prints them, too. Other programs may store others (`infinity` on PostgreSQL); reading those is an error, not a panic.
+//! Times: in UTC, in the years 1 to 9999, in whole microseconds, which every server and RFC 3339
+//! support. Reading a time of another program beyond that is an error.
 
 use std::sync::LazyLock;
 
@@ -13,19 +11,18 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::csv::Shown;
 
-/// As psql and CockroachDB's shell print one: `2026-01-31 12:00:00.5+01`, the zone by hours, minutes and seconds as far as it has
-/// them.
+/// A time as psql prints it: `2026-01-31 12:00:00.5+01`, with as much of the offset as necessary.
 static PRINTED: LazyLock<OwnedFormatItem> = LazyLock::new(|| {
     let format = "[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]\
                   [offset_hour sign:mandatory][optional [:[offset_minute][optional [:[offset_second]]]]]";
     format_description::parse_owned::<2>(format).expect("a good format")
 });
 
-/// Reads a time from a file.
+/// Parses a time of a file.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in one line that begins with `name`.
+/// The reason in one line, beginning with `name`.
 pub(crate) fn parse(name: &str, text: &str) -> Result<OffsetDateTime, String> {
     let given = OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(text, &*PRINTED))
@@ -37,20 +34,19 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<OffsetDateTime, String> {
         .ok_or_else(|| format!("the {name} {} is not in the years 1 to 9999 in UTC", Shown(text)))
 }
 
-/// What a text that is no time lacks.
 fn wanted(text: &str) -> &'static str {
     let utc = OffsetDateTime::parse(&format!("{text}+00"), &*PRINTED).is_ok()
         || OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok();
     if utc { "a time with its zone: end it in Z where it is UTC" } else { "a time like 2026-01-31T12:00:00Z" }
 }
 
-/// A time in UTC, as RFC 3339 has it.
+/// A UTC time in RFC 3339.
 #[must_use]
 pub fn rfc3339(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
 }
 
-/// As a value of a column. SQLite stores text, in the format of its CURRENT_TIMESTAMP, so that times sort as text.
+/// A column value. SQLite stores the text format of its CURRENT_TIMESTAMP, which sorts by time.
 pub(crate) fn value(moment: OffsetDateTime, backend: DbBackend) -> Value {
     match backend {
         DbBackend::Sqlite => rfc3339(moment).replacen('T', " ", 1).trim_end_matches('Z').into(),
@@ -58,7 +54,7 @@ pub(crate) fn value(moment: OffsetDateTime, backend: DbBackend) -> Value {
     }
 }
 
-/// A column's time where it can be read, else NULL: the driver panics on some that cannot.
+/// A column's time, or NULL if the driver would panic on it.
 pub(crate) fn readable(column: impl ColumnTrait, backend: DbBackend) -> SimpleExpr {
     let time = || Expr::col(column.as_column_ref());
     let condition = match backend {
@@ -74,8 +70,8 @@ pub(crate) fn readable(column: impl ColumnTrait, backend: DbBackend) -> SimpleEx
     sea_orm::sea_query::CaseStatement::new().case(condition, time()).into()
 }
 
-/// What sorts a column by time. On SQLite older versions of this program have stored `2026-01-02T00:00:02Z` beside
-/// `2026-01-02 00:00:02`, which do not sort as text.
+/// The sort key of a time column. On SQLite older versions of this program stored RFC 3339, which
+/// does not sort with the present format.
 pub(crate) fn by_time(column: impl ColumnTrait, backend: DbBackend) -> SimpleExpr {
     let time = Expr::col(column.as_column_ref());
     match backend {

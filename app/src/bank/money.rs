@@ -1,16 +1,16 @@
-//! Money and what it belongs to, as types: an amount is never zero or negative, and an id is not a count.
+//! Account numbers and amounts of money as types.
 
 use std::fmt;
 use std::num::NonZeroI64;
 use std::str::FromStr;
 
-/// An account's number, given by the app.
+/// An account's number, chosen by the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct AccountId(pub i64);
 
 impl AccountId {
-    /// The smallest number that an account can have.
+    /// The smallest account number.
     pub const MIN: Self = Self(i64::MIN);
 }
 
@@ -28,18 +28,18 @@ impl FromStr for AccountId {
     }
 }
 
-/// Money to move: whole minor units, at least 1 and at most 2^63 - 1.
+/// An amount in whole minor units, from 1 to 2^63 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Amount(NonZeroI64);
 
-/// What is not an [`Amount`].
+/// A number that is not an [`Amount`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is a whole number of minor units, at least 1 and at most {max}", max = i64::MAX)]
 pub struct AmountError;
 
 impl Amount {
-    /// An amount of this many minor units.
+    /// An amount of minor units.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Amount {
         NonZeroI64::new(units).filter(|units| units.get() > 0).map(Self).ok_or(AmountError)
     }
 
-    /// How many minor units, at least 1.
+    /// The minor units, at least 1.
     #[must_use]
     pub fn units(self) -> i64 {
         self.0.get()

@@ -1,4 +1,4 @@
-//! Panics of a task, as errors: a task that panics must not be taken for one that had nothing to do.
+//! Turns a task's panic into an error.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 
-/// What a panic said.
+/// A panic, with its message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this program has a bug and panicked: {0}")]
 pub struct Panicked(String);
@@ -17,8 +17,7 @@ impl From<Panicked> for DbErr {
     }
 }
 
-/// Runs work and catches its panic. What the work had in hand is dropped: a transaction is rolled back with its
-/// connection.
+/// Runs work and catches its panic. A transaction in it is rolled back with its connection.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| Panicked(text(&*panic)))
 }

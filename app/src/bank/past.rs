@@ -1,16 +1,16 @@
-//! How much of its past CockroachDB keeps. What is older is collected, and a reading of it fails.
+//! How long CockroachDB keeps old versions of rows. Older snapshots cannot be read.
 
 use std::time::Duration;
 
 use database::Server;
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::DbErr;
 use sea_orm_retry::Tx;
 
 use super::Bank;
+use super::query::fetch_optional;
 
 impl Bank {
-    /// How far back the bank's tables can be read, as their zones say: 25 h by default, and 4 h since v23.1. `None` where nobody
-    /// says.
+    /// How far back the bank can be read, by the tables' zone configurations. `None` if unknown.
     pub async fn past_kept(&self) -> Option<Duration> {
         if self.server() != Server::Cockroach {
             return None;
@@ -29,12 +29,12 @@ impl Bank {
 
 async fn kept_of(tx: &Tx, table: &str) -> Result<Option<Duration>, DbErr> {
     let sql = format!("SELECT raw_config_sql FROM [SHOW ZONE CONFIGURATION FOR TABLE {table}]");
-    let zone = tx.query_one_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+    let zone = fetch_optional(tx, sql, []).await?;
     let zone = zone.map(|row| row.try_get_by_index::<String>(0)).transpose()?;
     Ok(zone.as_deref().and_then(seconds).map(Duration::from_secs))
 }
 
-/// What a zone's statement sets `gc.ttlseconds` to.
+/// A zone configuration's `gc.ttlseconds`.
 fn seconds(zone: &str) -> Option<u64> {
     let value = zone.split("gc.ttlseconds = ").nth(1)?;
     value.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

@@ -1,13 +1,11 @@
-//! Payments: many transfers in one transaction, each with an outcome of its own, in the order in which they are given.
+//! Payments: many transfers in one transaction, in order, each with its own outcome.
 //!
-//! A chunk locks its accounts, decides its orders in memory as if they were applied one by one, and writes the journal and the
-//! balances by arrays. Its own row in `batches` comes first, so that it is applied once. Chunks of this process that
-//! would conflict wait for each other before they begin.
+//! A chunk writes its own row, locks its accounts, decides its orders in memory, and writes the
+//! journal and the balances by arrays. Chunks of one process that would conflict queue up first.
 
 mod chunk;
 mod decide;
 mod file;
-mod gate;
 mod header;
 mod marks;
 mod statements;
@@ -20,41 +18,41 @@ use sea_orm::DbErr;
 use sea_orm_retry::Tx;
 use uuid::Uuid;
 
+use super::gate::Turn;
 use super::load::{Chunk, Load, LoadError, Loaded, Part, apply};
 use super::panic::caught;
-use super::transfer::{Order, Receipt, Refusal, TransferError, told_applied};
+use super::transfer::{Order, Receipt, Refusal, TransferError, log_applied};
 use super::{Bank, Error};
 use header::Columns;
 
 pub use decide::{Decided, Decision, decide};
 pub use file::Paid;
-pub(crate) use gate::{Gate, Turn};
 
-/// What one order came to.
+/// The outcome of one order.
 pub type Outcome = Result<Receipt, TransferError>;
 
 impl Bank {
-    /// Applies orders in one transaction, in their order, each at most once however often this is called with its id: what
-    /// arrives by one can leave by the next. One that is refused leaves the others as they are. Where the server says that
-    /// they are too many for one transaction, each half is one.
+    /// Applies orders in one transaction, in order, each at most once for its id. A refused order
+    /// does not affect the others. Orders that are too many for one transaction are split in
+    /// halves.
     ///
-    /// There is an outcome for each order, in their order: what [`Bank::transfer`] answers.
+    /// Returns an outcome for each order, as [`Bank::transfer`] does.
     pub async fn pay(&self, orders: &[Order]) -> Vec<Outcome> {
         if orders.is_empty() {
             return Vec::new();
         }
         let payments = (0..).zip(orders).map(|(line, order)| Payment { line, order: *order }).collect();
-        let told: Mutex<Vec<Outcome>> = Mutex::new(Vec::with_capacity(orders.len()));
+        let collected: Mutex<Vec<Outcome>> = Mutex::new(Vec::with_capacity(orders.len()));
         let paying = Paying::new(self, None, |_: &[Payment], decisions: Vec<Decision>, _| {
             let outcomes = decisions.into_iter().map(|decision| decision.map_err(Error::Body));
-            told.lock().unwrap_or_else(PoisonError::into_inner).extend(outcomes);
+            collected.lock().unwrap_or_else(PoisonError::into_inner).extend(outcomes);
             Ok(())
         });
         let chunk = Chunk { name: "orders".to_owned(), rows: payments };
-        // A run of this call alone: what is known of an order is known by its id.
+        // A run for this call alone: the orders are identified by their own ids.
         let ended = caught(apply(&self.runner, &paying, Uuid::new_v4(), chunk)).await;
         drop(paying);
-        let mut outcomes = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => outcomes.resize(orders.len(), Err(of_each(&error))),
@@ -64,7 +62,7 @@ impl Bank {
     }
 }
 
-/// What a chunk ended in, as what each of its orders ended in.
+/// A chunk's error as the error of each of its orders.
 fn of_each(error: &Error<LoadError>) -> TransferError {
     let refusal = |error: &LoadError| match error {
         LoadError::Database(error) => Refusal::Database(error.clone()),
@@ -82,33 +80,32 @@ fn of_each(error: &Error<LoadError>) -> TransferError {
     }
 }
 
-/// An order, and where it stood in its file, the first line being 1.
+/// An order and its line in the file, from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payment {
     line: u64,
     order: Order,
 }
 
-/// The payment of chunks.
 struct Paying<'a, F> {
     bank: &'a Bank,
-    /// Where a chunk with a refusal is not applied: how its file's rows are written.
+    /// To apply no chunk with a refusal: the columns of the file, for the report.
     stop: Option<Columns>,
-    /// Whether ids of the chunk before were recorded already: those of the next one may be, too.
+    /// Whether ids of the previous chunk were recorded already, and so those of the next may be.
     some_recorded: AtomicBool,
-    /// Told of the payments of each part that is applied, their decisions, and whether an earlier call had applied it.
-    told: Mutex<F>,
+    /// Called for each applied part with its payments, their decisions, and whether an earlier call
+    /// had applied it.
+    report: Mutex<F>,
 }
 
 impl<'a, F> Paying<'a, F>
 where
     F: FnMut(&[Payment], Vec<Decision>, bool) -> Result<(), LoadError>,
 {
-    fn new(bank: &'a Bank, stop: Option<Columns>, told: F) -> Self {
-        Self { bank, stop, some_recorded: AtomicBool::new(false), told: Mutex::new(told) }
+    fn new(bank: &'a Bank, stop: Option<Columns>, report: F) -> Self {
+        Self { bank, stop, some_recorded: AtomicBool::new(false), report: Mutex::new(report) }
     }
 
-    /// The decisions, unless one of them is a refusal where that is to stop.
     fn checked(&self, rows: &[Payment], decisions: Vec<Decision>) -> Result<Decisions, LoadError> {
         let refused =
             rows.iter().zip(&decisions).find_map(|(payment, it)| Some((payment, it.as_ref().err()?)));
@@ -121,7 +118,6 @@ where
     }
 }
 
-/// The decisions of a part until they are told.
 #[derive(Debug, Default)]
 struct Decisions(Vec<Decision>);
 
@@ -153,16 +149,16 @@ where
         self.checked(rows, decisions)
     }
 
-    async fn look(&self, tx: &Tx, part: &Part<'_>, rows: &[Payment]) -> Result<Decisions, LoadError> {
-        self.checked(rows, chunk::look(tx, part.id, &orders(rows)).await?)
+    async fn look_up(&self, tx: &Tx, part: &Part<'_>, rows: &[Payment]) -> Result<Decisions, LoadError> {
+        self.checked(rows, chunk::look_up(tx, part.id, &orders(rows)).await?)
     }
 
-    fn in_place(&self, rows: &[Payment], part: &mut Loaded<Decisions>) -> Result<(), LoadError> {
+    fn committed(&self, rows: &[Payment], part: &mut Loaded<Decisions>) -> Result<(), LoadError> {
         let Decisions(decisions) = std::mem::take(&mut part.done);
         for receipt in decisions.iter().flatten() {
-            told_applied(receipt);
+            log_applied(receipt);
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told(rows, decisions, part.found > 0)
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report(rows, decisions, part.found > 0)
     }
 }

@@ -1,4 +1,4 @@
-//! Adding points: the tutorial's second program. Their ids are the database's to give.
+//! Random points: the tutorial's second program. The database generates their ids.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -8,7 +8,7 @@ use super::Bank;
 use super::bulk::{Column, Table};
 use super::load::{Load, LoadError, Loaded, Loading, Nothing, Part, Stopped, chunks, load};
 
-/// Coordinates are drawn from zero to below this, as in the tutorial.
+/// Coordinates are below this, as in the tutorial.
 pub const COORDINATE_LIMIT: f64 = 1024.0;
 
 const TABLE: Table = Table {
@@ -17,7 +17,6 @@ const TABLE: Table = Table {
     key: None,
 };
 
-/// A point in space.
 type Point = [f64; 3];
 
 struct Points;
@@ -32,17 +31,17 @@ impl Load for Points {
         Ok(Nothing)
     }
 
-    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[Point]) -> Result<Nothing, LoadError> {
+    async fn look_up(&self, _: &Tx, _: &Part<'_>, _: &[Point]) -> Result<Nothing, LoadError> {
         Ok(Nothing)
     }
 }
 
 impl Bank {
-    /// Adds so many points, uniform in a cube, telling `progress` after each chunk.
+    /// Adds points, uniform in a cube, and calls `progress` after each chunk.
     ///
     /// # Errors
     ///
-    /// As any load: [`Stopped`].
+    /// [`Stopped`].
     pub async fn add_points(
         &self,
         count: u64,

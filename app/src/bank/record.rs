@@ -1,223 +1,49 @@
-//! The rows that are imported and exported: accounts and transfers, as lines of text and as rows of a table.
+//! Imported and exported rows, as lines of CSV and as rows of a table.
+
+mod account;
+mod transfer;
 
 use std::io::Write;
 
-use ::entity::{accounts as account_rows, transfers as transfer_rows};
 use sea_orm::{DbBackend, Value};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
-use super::bulk::{Column, Table};
+use super::bulk::Table;
 use super::csv::{Fields, Shown};
-use super::{accounts, moment};
+use super::moment;
 
-/// A row of a table, on a line of a file.
+pub(crate) use account::Account;
+pub(crate) use transfer::Transfer;
+
 pub(crate) trait Record: Sized + Send + 'static {
-    /// What one is called.
     const NAME: &'static str;
-    /// Where it goes. A file has its columns as fields, in their order.
+    /// Its table. A file has the table's columns, in order.
     const TABLE: Table;
-    /// The numbers of fields that a file may have, the first so many of them.
+    /// The possible numbers of fields. A shorter line lacks the last columns.
     const COUNTS: &'static [usize];
 
-    /// Reads it; the reason why not is one line.
+    /// Parses a line, or returns the reason in one line.
     fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String>;
-    /// Where it stood, the first line being 1.
+    /// Its line in the file, from 1.
     fn line(&self) -> u64;
-    /// What tells it from every other.
+    /// What identifies it.
     fn key(&self) -> u128;
-    /// What the key is, in text.
     fn key_text(key: u128) -> String;
-    /// It by name.
     fn name(&self) -> String {
         format!("{} {}", Self::NAME, Self::key_text(self.key()))
     }
-    /// How many columns so many fields fill.
+    /// The number of columns that a line of so many fields fills.
     fn columns(fields: usize) -> usize;
-    /// Its values, one for each of them.
     fn values(&self, backend: DbBackend) -> Vec<Value>;
-    /// Writes it as a line of text, with a tab between its fields as COPY has it, or a comma.
+    /// Writes it as a line, with tabs for COPY or with commas.
     fn write(&self, separator: char, text: &mut Vec<u8>);
 }
 
-/// Whether a header is one that this kind of record has: then the number of its fields.
+/// The number of fields of a header, if it is one of this kind of record.
 pub(crate) fn fields_of<R: Record>(header: &Fields<'_>) -> Option<usize> {
     let same =
         header.iter().zip(R::TABLE.columns).all(|(given, column)| given.eq_ignore_ascii_case(column.name()));
     (same && R::COUNTS.contains(&header.count())).then(|| header.count())
-}
-
-/// An account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Account {
-    line: u64,
-    pub(crate) id: i64,
-    balance: i64,
-    pub(crate) opening_balance: i64,
-    created_at: Option<OffsetDateTime>,
-}
-
-impl Record for Account {
-    const NAME: &'static str = "account";
-    const TABLE: Table = accounts::TABLE;
-    const COUNTS: &'static [usize] = &[2, 3, 4];
-
-    fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
-        let balance = money("balance", fields.get(1), 0)?;
-        Ok(Self {
-            line,
-            id: whole_number("id", fields.get(0))?,
-            balance,
-            // An account that is new has had nothing but its first balance.
-            opening_balance: if fields.count() > 2 {
-                money("opening_balance", fields.get(2), 0)?
-            } else {
-                balance
-            },
-            created_at: if fields.count() > 3 {
-                Some(moment::parse("created_at", fields.get(3))?)
-            } else {
-                None
-            },
-        })
-    }
-
-    fn line(&self) -> u64 {
-        self.line
-    }
-
-    fn key(&self) -> u128 {
-        self.id.cast_unsigned().into()
-    }
-
-    fn key_text(key: u128) -> String {
-        (key as u64).cast_signed().to_string()
-    }
-
-    fn columns(fields: usize) -> usize {
-        // The opening balance is filled in any case.
-        fields.max(3)
-    }
-
-    fn values(&self, backend: DbBackend) -> Vec<Value> {
-        let mut values: Vec<Value> = vec![self.id.into(), self.balance.into(), self.opening_balance.into()];
-        values.extend(self.created_at.map(|moment| moment::value(moment, backend)));
-        values
-    }
-
-    fn write(&self, separator: char, text: &mut Vec<u8>) {
-        let Self { id, balance, opening_balance, created_at, .. } = self;
-        put(text, format_args!("{id}{separator}{balance}{separator}{opening_balance}"));
-        end_with_moment(*created_at, separator, text);
-    }
-}
-
-impl From<account_rows::Model> for Account {
-    fn from(model: account_rows::Model) -> Self {
-        Self {
-            line: 0,
-            id: model.id,
-            balance: model.balance,
-            opening_balance: model.opening_balance,
-            created_at: Some(model.created_at),
-        }
-    }
-}
-
-/// A transfer. It is history: importing it moves nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Transfer {
-    line: u64,
-    pub(crate) id: Uuid,
-    pub(crate) source_id: i64,
-    pub(crate) target_id: i64,
-    pub(crate) amount: i64,
-    created_at: Option<OffsetDateTime>,
-}
-
-impl Record for Transfer {
-    const NAME: &'static str = "transfer";
-    const TABLE: Table = Table {
-        name: "transfers",
-        columns: &[
-            Column::uuid("id"),
-            Column::big_int("source_id"),
-            Column::big_int("target_id"),
-            Column::big_int("amount"),
-            Column::timestamp("created_at"),
-        ],
-        key: Some("id"),
-    };
-    const COUNTS: &'static [usize] = &[4, 5];
-
-    fn parse(line: u64, fields: &Fields<'_>) -> Result<Self, String> {
-        let id = fields.get(0);
-        let transfer = Self {
-            line,
-            id: id.parse().map_err(|_| format!("the id {} is not a UUID", Shown(id)))?,
-            source_id: whole_number("source_id", fields.get(1))?,
-            target_id: whole_number("target_id", fields.get(2))?,
-            amount: money("amount", fields.get(3), 1)?,
-            created_at: if fields.count() > 4 {
-                Some(moment::parse("created_at", fields.get(4))?)
-            } else {
-                None
-            },
-        };
-        if transfer.source_id == transfer.target_id {
-            return Err(format!("account {} is both source and target", transfer.source_id));
-        }
-        Ok(transfer)
-    }
-
-    fn line(&self) -> u64 {
-        self.line
-    }
-
-    fn key(&self) -> u128 {
-        self.id.as_u128()
-    }
-
-    fn key_text(key: u128) -> String {
-        Uuid::from_u128(key).to_string()
-    }
-
-    fn columns(fields: usize) -> usize {
-        fields
-    }
-
-    fn values(&self, backend: DbBackend) -> Vec<Value> {
-        let mut values: Vec<Value> =
-            vec![self.id.into(), self.source_id.into(), self.target_id.into(), self.amount.into()];
-        values.extend(self.created_at.map(|moment| moment::value(moment, backend)));
-        values
-    }
-
-    fn write(&self, separator: char, text: &mut Vec<u8>) {
-        let Self { id, source_id, target_id, amount, created_at, .. } = self;
-        put(text, format_args!("{id}{separator}{source_id}{separator}{target_id}{separator}{amount}"));
-        end_with_moment(*created_at, separator, text);
-    }
-}
-
-impl Transfer {
-    /// From where, to where, how much.
-    pub(crate) fn what(&self) -> (i64, i64, i64) {
-        (self.source_id, self.target_id, self.amount)
-    }
-}
-
-impl From<transfer_rows::Model> for Transfer {
-    fn from(model: transfer_rows::Model) -> Self {
-        Self {
-            line: 0,
-            id: model.id,
-            source_id: model.source_id,
-            target_id: model.target_id,
-            amount: model.amount,
-            created_at: Some(model.created_at),
-        }
-    }
 }
 
 fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
@@ -258,7 +84,6 @@ mod tests {
     use super::*;
     use crate::bank::csv::Reader;
 
-    /// The rows of a file, as they would be stored.
     fn rows<R: Record>(text: &[u8]) -> Vec<String> {
         let mut reader = Reader::new(text);
         let header = reader.next_line().expect("memory can be read").and_then(|line| line.fields.ok());

@@ -1,7 +1,5 @@
-//! Reading rows: only the columns that are needed, and times that can be represented.
-//!
-//! Other programs may store times that the driver cannot decode. So the hot path reads none, and whoever shows times
-//! reads whole rows by [`accounts`] and [`transfers`], which name the row that cannot be read.
+//! Reading rows. The hot path reads no times, because other programs may store some that the driver
+//! cannot decode. [`accounts`] and [`transfers`] name such a row.
 
 use ::entity::{accounts, transfers};
 use sea_orm::{ConnectionTrait, DbErr, DerivePartialModel, FromQueryResult, QuerySelect, Select};
@@ -10,37 +8,37 @@ use uuid::Uuid;
 
 use super::moment;
 
-/// What an account holds.
+/// An account without its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, DerivePartialModel)]
 #[sea_orm(entity = "accounts::Entity")]
 pub struct Holding {
     /// Its number.
     pub id: i64,
-    /// What it has now, in minor units.
+    /// Its balance in minor units.
     pub balance: i64,
-    /// What it was opened with.
+    /// Its opening balance.
     pub opening_balance: i64,
 }
 
-/// What a recorded transfer moved.
+/// A transfer without its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, DerivePartialModel)]
 #[sea_orm(entity = "transfers::Entity")]
 pub struct Movement {
     /// Its id.
     pub id: Uuid,
-    /// The account it took from.
+    /// Its source account.
     pub source_id: i64,
-    /// The account it gave to.
+    /// Its target account.
     pub target_id: i64,
-    /// How much, in minor units.
+    /// Its amount in minor units.
     pub amount: i64,
 }
 
-/// Whole accounts, their times included.
+/// Accounts with their times.
 ///
 /// # Errors
 ///
-/// The database's; and where a time cannot be represented, whose it is.
+/// The database's, or which row's time cannot be represented.
 pub(crate) async fn accounts(
     connection: &impl ConnectionTrait,
     select: Select<accounts::Entity>,
@@ -60,7 +58,7 @@ pub(crate) async fn accounts(
     rows.into_iter().map(account).collect()
 }
 
-/// Whole transfers, their times included.
+/// Transfers with their times.
 ///
 /// # Errors
 ///

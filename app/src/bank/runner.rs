@@ -1,5 +1,4 @@
-//! Transactions of the bank: run by `sea-orm-retry`, counted, and with an error that tells the body's own refusal from the
-//! database's.
+//! The bank's transactions: retried by `sea-orm-retry`, counted, with the bank's error type.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -14,40 +13,40 @@ use super::Panicked;
 /// Why a transaction is not known to be applied.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error<E> {
-    /// The body's own error, after statements that all went well. Nothing is applied.
+    /// The body's own error, without a failed statement. Nothing is applied.
     #[error("{0}")]
     Body(E),
-    /// The database refused, in a way that trying again would not change. Nothing is applied.
+    /// The database's error, which a retry would not cure. Nothing is applied.
     #[error("{}", reason(error))]
     Database {
         /// The first error of the last attempt.
         #[source]
         error: DbErr,
-        /// What the body returned for it, where it came from a statement of the body.
+        /// What the body returned for it, if a statement of the body failed.
         body: Option<E>,
     },
-    /// Every attempt failed in a way that trying again might have cured. Nothing is applied.
+    /// Every attempt failed, and the retry budget is spent. Nothing is applied.
     #[error("{}", .0.summary())]
     RetriesExhausted(#[source] Ended),
-    /// The answer to a COMMIT was lost, and nothing since has shown whether the transaction is applied.
+    /// The commit is ambiguous: its answer was lost, and no retry has resolved it.
     #[error("{}", .0.summary())]
     Unknown(#[source] Ended),
-    /// The program panicked on the way. Nothing has shown whether the transaction is applied.
+    /// The program panicked. Nothing shows whether the transaction is applied.
     #[error("{0}, and it is not known whether this is applied")]
     Panicked(#[source] Panicked),
-    /// The run was refused before anything was sent. Nothing is applied.
+    /// Refused before anything was sent. Nothing is applied.
     #[error("{}", .0.summary())]
     Refused(#[source] Ended),
 }
 
 impl<E> Error<E> {
-    /// Whether the transaction may be applied, or may still be.
+    /// Whether the transaction is or may become applied.
     #[must_use]
     pub fn may_be_applied(&self) -> bool {
         matches!(self, Self::Unknown(_) | Self::Panicked(_))
     }
 
-    /// The failed attempts, where trying again was to cure it.
+    /// The failed attempts, if they were retried.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         match self {
@@ -56,7 +55,6 @@ impl<E> Error<E> {
         }
     }
 
-    /// The database's last error, where there was one.
     pub(crate) fn last(&self) -> Option<&DbErr> {
         match self {
             Self::Database { error, .. } => Some(error),
@@ -65,7 +63,7 @@ impl<E> Error<E> {
     }
 }
 
-/// What a body stopped with: its error, and the database's where that ended the transaction.
+/// Why a body stopped: its error, and the database's if a statement failed.
 #[derive(Debug)]
 enum Stop<E> {
     Body(E, Option<DbErr>),
@@ -102,30 +100,29 @@ impl<E> From<Stop<E>> for Error<E> {
     }
 }
 
-/// Runs the bank's transactions and counts them. Cloning is cheap; clones count together.
+/// Runs and counts the bank's transactions. Clones share the counts.
 #[derive(Clone)]
 pub struct Runner {
     runner: sea_orm_retry::Runner,
-    /// Keeps the connection of a worker.
     _worker: Option<Arc<Worker>>,
     server: Server,
     connections_max: Option<u32>,
     counter: Arc<Counter>,
-    /// Where a session is asked for that works for long; without it, it is waited for.
+    /// For the session that watches long statements; without it nothing watches.
     database: Option<Database>,
 }
 
-/// How long one statement over whole tables may take, as long as the server says that it is at it.
+/// The limit of a statement over whole tables, while the server works on it.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The methods of `sea_orm_retry::Runner`, with the bank's error.
+/// The methods of `sea_orm_retry::Runner` with the bank's error.
 macro_rules! contracts {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         ///
-        /// [`Error`] says for each ending whether anything is applied.
+        /// [`Error`] says for each variant whether anything is applied.
         pub async fn $name<T, E, F>(&self, name: &'static str, body: F) -> Result<T, Error<E>>
         where
             E: Display,
@@ -138,7 +135,7 @@ macro_rules! contracts {
 }
 
 impl Runner {
-    /// A runner on a database, under a policy.
+    /// A runner on a database.
     #[must_use]
     pub fn new(database: &Database, policy: Policy) -> Self {
         let connections = match database.server {
@@ -153,7 +150,7 @@ impl Runner {
         Self { database: Some(database.clone()), ..Self::of(runner, database.server, Some(connections)) }
     }
 
-    /// The bank's view of any runner on a server, for example one that records what is sent.
+    /// A runner for the bank on any `sea_orm_retry::Runner`, such as one that records statements.
     #[must_use]
     pub fn of(runner: sea_orm_retry::Runner, server: Server, connections_max: Option<u32>) -> Self {
         let counter = Arc::<Counter>::default();
@@ -161,8 +158,8 @@ impl Runner {
         Self { runner, _worker: None, server, connections_max, counter, database: None }
     }
 
-    /// The same for one of so many workers that each run one transaction after the other: it keeps its connection. With
-    /// more workers than connections none is kept, because others wait for it.
+    /// The same runner for one of `workers` sequential workers. It keeps its connection, unless
+    /// workers outnumber connections.
     #[must_use]
     pub fn for_one_of(&self, workers: u32) -> Self {
         if self.connections_max.is_some_and(|connections| workers > connections) {
@@ -172,14 +169,14 @@ impl Runner {
         Self { runner: worker.runner().clone(), _worker: Some(Arc::new(worker)), ..self.clone() }
     }
 
-    /// The same, whose [`read`](Self::read) reads what was there so long ago.
+    /// The same runner, whose [`read`](Self::read) reads a snapshot of this age.
     #[must_use]
     pub fn reading_as_of(&self, ago: Duration) -> Self {
         let policy = Policy { read_as_of: Some(ago), ..self.runner.policy().clone() };
         Self { runner: self.runner.under(policy), ..self.clone() }
     }
 
-    /// The same, whose runs are tried again for no longer than this.
+    /// The same runner with a shorter retry budget.
     #[must_use]
     pub fn within(&self, total_time: Duration) -> Self {
         let policy = self.runner.policy();
@@ -187,8 +184,8 @@ impl Runner {
         Self { runner: self.runner.under(policy), ..self.clone() }
     }
 
-    /// As [`read`](Self::read), for statements that take as long as they take: another session asks the server every few
-    /// seconds whether it is at it. Where it is not the connection is given up, and all is read again on another one.
+    /// As [`read`](Self::read), without a statement timeout. Another session checks that the server
+    /// works on the statement; otherwise the read starts over on a new connection.
     ///
     /// # Errors
     ///
@@ -209,7 +206,7 @@ impl Runner {
             };
             match database.watch(&session, patient.read(name, noted)).await {
                 Ok(read) => return read,
-                Err(error) if Instant::now() < until => tracing::warn!(%error, "reading again"),
+                Err(error) if Instant::now() < until => tracing::warn!(%error, "the read starts over"),
                 Err(error) => return Err(Error::Database { error, body: None }),
             }
         }
@@ -221,7 +218,7 @@ impl Runner {
         self.server
     }
 
-    /// What all runs so far came to.
+    /// The counts of all runs so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counter.counts()

@@ -1,5 +1,4 @@
-//! Adding accounts with random numbers and balances. A number that is taken is drawn again, so the asked-for count is
-//! always reached.
+//! Random accounts. A number that is taken is drawn again, so the requested count is reached.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::AddAssign;
@@ -14,12 +13,12 @@ use super::accounts::{NewAccount, TABLE, insert_new};
 use super::load::{Load, LoadError, Loaded, Loading, Part, Stopped, chunks, load};
 use super::{AccountId, Bank};
 
-/// Account numbers are drawn below this, as in the tutorial.
+/// Account numbers are below this, as in the tutorial.
 pub const ID_LIMIT: i64 = 1_000_000_000;
-/// Opening balances are drawn below this, as in the tutorial.
+/// Opening balances are below this, as in the tutorial.
 pub const BALANCE_LIMIT: i64 = 1_000_000;
 
-/// Drawn numbers that were taken already, and drawn again.
+/// Draws of taken numbers, which were repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collisions(pub u64);
 
@@ -51,23 +50,23 @@ impl Load for Seed {
         Ok(Collisions(collisions))
     }
 
-    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[NewAccount]) -> Result<Collisions, LoadError> {
+    async fn look_up(&self, _: &Tx, _: &Part<'_>, _: &[NewAccount]) -> Result<Collisions, LoadError> {
         Ok(Collisions::default())
     }
 }
 
 impl Seed {
-    /// What a chunk draws again depends on no other, nor on how often it is tried.
+    /// The redraws of a chunk depend on no other chunk and no earlier attempt.
     fn redraw(&self, name: &str) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.rng_seed);
         let (high, low) = Uuid::new_v5(&Uuid::nil(), name.as_bytes()).as_u64_pair();
-        // Stream 0 is that of the first draws.
+        // Stream 0 belongs to the first draws.
         rng.set_stream((high ^ low).max(1));
         rng
     }
 }
 
-/// In the order of their numbers: two chunks that drew the same ones wait for each other one way only.
+/// Sorted, so that chunks with the same numbers do not deadlock.
 async fn insert_in_order(tx: &Tx, mut rows: Vec<NewAccount>) -> Result<u64, DbErr> {
     rows.sort_unstable_by_key(|row| row.id);
     insert_new(tx, &rows).await
@@ -77,14 +76,13 @@ fn draw(rng: &mut impl Rng) -> NewAccount {
     NewAccount { id: AccountId(rng.random_range(0..ID_LIMIT)), balance: rng.random_range(0..BALANCE_LIMIT) }
 }
 
-/// How many of the last draws have numbers of their own: those of the chunks that are on their way at once.
+/// Numbers are unique among this many consecutive draws: those of concurrent chunks.
 const APART: usize = 1 << 16;
 
-/// Accounts without end, none with the number of one of the last [`APART`]. A chunk that meets the number of another on its
-/// way has to begin anew: of chunks of ten thousand, four at once, every fourth did.
+/// Endless accounts, unique among the last [`APART`]. Otherwise every fourth of four concurrent
+/// chunks of 10 000 would conflict.
 struct Draws {
     rng: ChaCha8Rng,
-    /// In the order of the draws.
     last: VecDeque<AccountId>,
     numbers: HashSet<AccountId>,
 }
@@ -116,11 +114,11 @@ impl Iterator for Draws {
 }
 
 impl Bank {
-    /// Adds so many accounts, telling `progress` after each chunk. What is drawn follows from `rng_seed`.
+    /// Adds accounts, drawn from `rng_seed`, and calls `progress` after each chunk.
     ///
     /// # Errors
     ///
-    /// As any load: [`Stopped`].
+    /// [`Stopped`].
     pub async fn seed(
         &self,
         count: u64,
@@ -140,7 +138,7 @@ impl Bank {
 mod tests {
     use super::*;
 
-    /// Without it some ten of so many draws would repeat another of the same stretch.
+    /// Without [`Draws`] some ten would repeat in a stretch.
     #[test]
     fn draws_near_each_other_differ() {
         let numbers: Vec<_> = Draws::new(1).take(5 * APART).map(|account| account.id).collect();

@@ -1,13 +1,12 @@
-//! Adding the accounts of a file that CockroachDB reads by itself, with its IMPORT.
+//! Imports accounts from a file that CockroachDB reads itself, by its IMPORT.
 //!
-//! IMPORT is quick and knows no transaction: it checks no constraint, takes rows that are equal for one, has its table offline
-//! meanwhile, and is a job that goes on when whoever began it is gone. So the file is imported to staging tables first: its first lines as text, which
-//! say the columns, then all of it with these columns. There whatever is wrong with it shows before any account is touched. Then its
-//! rows go to the accounts:
+//! IMPORT checks no constraint, merges equal rows, takes its table offline, and survives its
+//! client. So the file goes to a staging table first, where whatever is wrong shows before any
+//! account changes. Then its rows reach the accounts:
 //!
-//! - by IMPORT too, where the file has the opening balances, none of its accounts is there already, and the server takes it
-//!   (v20.1 refuses every table with a DEFAULT); its constraints are validated afterwards;
-//! - else from the staging table by INSERT … SELECT, in chunks that are each applied once; then accounts stays online.
+//! - by IMPORT, if the file has opening balances, no account exists already, and the server accepts
+//!   it (v20.1 refuses any table with a DEFAULT). Constraints are validated afterwards.
+//! - otherwise by INSERT … SELECT, in idempotent chunks. The table stays online.
 
 mod job;
 mod staging;
@@ -18,41 +17,42 @@ use std::sync::{Mutex, PoisonError};
 use crate::bank::Error;
 use database::Server;
 use futures_util::stream::{self, Stream};
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
 
 use super::import::Imported;
 use super::import::header::{Kind, read_header};
 use super::load::{Chunk, LoadError, Loaded, Loading, load};
+use super::query::fetch_all;
 use super::{Bank, ReadError, csv};
 use job::{Format, Import, Jobs};
 use staging::{Present, Staging};
 
 pub use job::JobError;
 
-/// How many lines are read to find the header: empty ones may stand before it.
+/// The lines that are searched for the header. Empty lines may precede it.
 const LINES_MAX: u32 = 10;
 
-/// What an import is at, as it is told.
+/// A step of an import.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Another import into the accounts is on its way and waited for; so much of it is done, from 0 to 1.
+    /// Waiting for another import into the accounts. Fractions are from 0 to 1.
     Waiting(f64),
-    /// The file is read to a table of its own.
+    /// Importing the file into the staging table.
     Reading(f64),
-    /// Its accounts are looked at there.
+    /// Checking the staging table.
     Checking,
-    /// The server reads it into the accounts, which nobody else can use meanwhile.
+    /// Importing the file into the accounts, which are offline.
     Offline(f64),
-    /// The server refuses to, in its words: the table may be locked, or of a kind that it does not import.
+    /// The server refused that, with its reason.
     Refused(String),
-    /// The constraints that it did not check are validated.
+    /// Validating the constraints.
     Validating,
-    /// The accounts are added in chunks; nothing is offline.
+    /// Copying the accounts in chunks. The table is online.
     Adding {
         /// So far.
         imported: Imported,
-        /// How many there are in all.
+        /// The number of all rows.
         of: u64,
     },
 }
@@ -60,36 +60,36 @@ pub enum Step {
 /// Why an import ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerSideError {
-    /// Another server has no such thing.
-    #[error("only CockroachDB reads files by itself, and this is {0}")]
+    /// The server has no IMPORT.
+    #[error("only CockroachDB imports files itself; this is {0}")]
     Unsupported(Server),
-    /// It has no header that is known. Nothing is changed.
+    /// The header is unknown. Nothing is changed.
     #[error("{0}")]
     Header(String),
-    /// A row of it cannot be added. Nothing is changed.
+    /// A row was rejected. Nothing is changed.
     #[error("{0}")]
     Rejected(String),
-    /// A job put nothing in its table.
+    /// A job failed and added nothing.
     #[error("{0}")]
     Job(#[from] JobError),
-    /// What is there could not be looked at.
+    /// A read failed.
     #[error("{0}")]
     Read(#[from] ReadError),
-    /// A chunk was not applied. Those before stay.
+    /// A chunk was not applied. Earlier ones stay.
     #[error("{0}")]
     Load(Box<Error<LoadError>>),
-    /// The file, or the accounts, are not what they were when they were looked at. What was imported is there.
+    /// The file or the accounts changed after they were checked. The imported rows stay.
     #[error("{0}")]
     Changed(String),
 }
 
 impl Bank {
-    /// Adds the accounts of a file that the server reads, from a URL that the server knows, telling `progress` how it
-    /// goes. `long` is a bank on the same database whose statements take as long as they take.
+    /// Imports accounts from a URL that the server can read. `long`: a bank on the same database
+    /// without a statement timeout.
     ///
     /// # Errors
     ///
-    /// A [`ServerSideError`], with what is in place.
+    /// A [`ServerSideError`], with what is applied.
     pub async fn import_on_server(
         &self,
         long: &Self,
@@ -107,7 +107,7 @@ impl Bank {
         let ended = import.run(loading, &mut progress).await;
         let dropped = long.runner.query("drop staging", async |tx| import.staging.drop(tx).await).await;
         if let Err(error) = dropped {
-            tracing::warn!(table = import.staging.name, %error, "a table of the import's own is left");
+            tracing::warn!(table = import.staging.name, %error, "a staging table was not dropped");
         }
         match ended {
             Err(error) if !loading.stop.is_cancelled() => Err((error, import.added)),
@@ -122,7 +122,6 @@ struct ServerSide<'a> {
     jobs: Jobs<'a>,
     url: &'a str,
     staging: Staging,
-    /// What is in place.
     added: Imported,
 }
 
@@ -138,8 +137,8 @@ impl ServerSide<'_> {
         self.import(&self.staging.name, |done| progress(Step::Reading(done))).await?;
 
         progress(Step::Checking);
-        let standing = self.long.runner.query("standing", async |tx| self.staging.standing(tx).await).await?;
-        if let Some(reason) = standing.in_the_way {
+        let check = self.long.runner.query("check", async |tx| self.staging.check(tx).await).await?;
+        if let Some(reason) = check.rejection {
             self.added.rejected = 1;
             return Err(ServerSideError::Rejected(reason));
         }
@@ -148,10 +147,10 @@ impl ServerSide<'_> {
         }
 
         let has_openings = self.staging.columns.contains("opening_balance");
-        if has_openings && standing.present == 0 && standing.rows > 0 {
+        if has_openings && check.present == 0 && check.rows > 0 {
             match self.import("accounts", |done| progress(Step::Offline(done))).await {
                 Ok(()) => {
-                    self.added.rows = standing.rows;
+                    self.added.rows = check.rows;
                     progress(Step::Validating);
                     return self.validate().await;
                 }
@@ -161,7 +160,7 @@ impl ServerSide<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.add(standing.rows, loading, progress).await?;
+        self.add(check.rows, loading, progress).await?;
         let conflict = self.long.runner.query("conflict", async |tx| self.staging.conflict(tx).await).await?;
         match conflict {
             None => Ok(()),
@@ -180,7 +179,6 @@ impl ServerSide<'_> {
         self.jobs.import(&import, progress).await
     }
 
-    /// The columns that the file's header names.
     async fn header(&self) -> Result<String, ServerSideError> {
         let lines = self.first_lines().await?;
         let mut reader = csv::Reader::new(lines.as_bytes());
@@ -190,12 +188,11 @@ impl ServerSide<'_> {
                 Ok(["id", "balance", "opening_balance", "created_at"][..header.fields].join(", "))
             }
             Kind::Transfers => Err(ServerSideError::Header(
-                "its rows are transfers, and a server reads accounts only".to_owned(),
+                "its rows are transfers, but the server imports only accounts".to_owned(),
             )),
         }
     }
 
-    /// The file's first lines, by an import of their own.
     async fn first_lines(&self) -> Result<String, ServerSideError> {
         let long = &self.long.runner;
         long.query("create lines", async |tx| self.staging.create_lines(tx).await).await?;
@@ -206,14 +203,13 @@ impl ServerSide<'_> {
             self.jobs.import(&import, |_| ()).await
         };
         match read(Some(LINES_MAX)).await {
-            // The option is younger than IMPORT INTO.
+            // The option is newer than IMPORT INTO.
             Err(JobError::Refused(_)) => read(None).await?,
             read => read?,
         }
         Ok(long.query("lines", async |tx| self.staging.lines(tx, LINES_MAX).await).await?)
     }
 
-    /// Adds what is in the staging table, in chunks.
     async fn add(
         &mut self,
         of: u64,
@@ -229,8 +225,8 @@ impl ServerSide<'_> {
         };
         let broken = Mutex::new(None);
         let chunks = self.chunks(loading.chunk, &broken);
-        let told = |loaded: &Loaded<Present>| progress(Step::Adding { imported: imported(loaded), of });
-        let loaded = load(&self.bank.runner, &self.staging, loading, chunks, told).await;
+        let sum = |loaded: &Loaded<Present>| progress(Step::Adding { imported: imported(loaded), of });
+        let loaded = load(&self.bank.runner, &self.staging, loading, chunks, sum).await;
         let (loaded, failed) = match loaded {
             Ok(loaded) => (loaded, None),
             Err((error, loaded)) => (loaded, Some(ServerSideError::Load(Box::new(error)))),
@@ -240,7 +236,7 @@ impl ServerSide<'_> {
         failed.or(broken).map_or(Ok(()), Err)
     }
 
-    /// The keys in the staging table, chunk by chunk. What ends them early is left behind.
+    /// The keys of the staging table in chunks. An error ends them and is stored in `broken`.
     fn chunks(
         &self,
         size: NonZero<usize>,
@@ -264,7 +260,6 @@ impl ServerSide<'_> {
         })
     }
 
-    /// Validates what IMPORT leaves unchecked: of the accounts, and of those that refer to them.
     async fn validate(&self) -> Result<(), ServerSideError> {
         for table in ["accounts", "transfers"] {
             let constraints =
@@ -286,11 +281,11 @@ impl ServerSide<'_> {
     }
 }
 
-/// The names of a table's constraints that may not hold.
+/// A table's unvalidated constraints.
 async fn unvalidated(tx: &Tx, table: &str) -> Result<Vec<String>, DbErr> {
     let sql = format!(
         "SELECT constraint_name FROM [SHOW CONSTRAINTS FROM {table}] WHERE NOT validated ORDER BY constraint_name"
     );
-    let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+    let rows = fetch_all(tx, sql, []).await?;
     rows.iter().map(|row| row.try_get("", "constraint_name")).collect()
 }

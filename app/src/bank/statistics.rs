@@ -1,5 +1,5 @@
-//! What CockroachDB's planner believes of a table: as long as that is that it is empty, v20.x scans all of it where it could seek,
-//! and every transfer with it. The server finds out by itself, a minute or two after rows were added.
+//! Table statistics. While CockroachDB v20.x believes a table is empty, its planner chooses a full
+//! scan over an index seek. The server notices new rows after a minute or two.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use sea_orm::ConnectionTrait;
 
 use super::Bank;
 
-/// For how long it is tried again: since v26.1 a table has one statistics job at a time, and the server's own may run.
+/// The retry budget: since v26.1 a table has one statistics job at a time.
 const TRIED_MAX: Duration = Duration::from_secs(5);
 
 impl Bank {
-    /// Tells the planner how many rows a table has, after some were added. Where that cannot be done, the server does it later.
+    /// Updates a table's statistics after rows were added. On failure the server does so later.
     pub(super) async fn rows_added(&self, table: &str) {
         if self.server() != Server::Cockroach {
             return;

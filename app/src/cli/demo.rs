@@ -7,7 +7,7 @@ use terminal::{Failure, counted};
 use super::answer::Answer;
 use super::context::Context;
 use super::{audit, seed, transfer};
-use crate::bank::transfer::{Style, Wish};
+use crate::bank::transfer::{Style, TransferRequest};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
     steps(context).await.map_err(|failure| {
@@ -45,8 +45,14 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     if failure.is_some() {
         return Ok(Answer::new(told, "").but(failure));
     }
-    let transferred =
-        transfer::transfer_once(context, &bank, None, Wish::default(), Style::default(), rand::random());
+    let transferred = transfer::transfer_once(
+        context,
+        &bank,
+        None,
+        TransferRequest::default(),
+        Style::default(),
+        rand::random(),
+    );
     let (told, failure) = step(5, "transfer", transferred.await?);
     if failure.is_some() {
         return Ok(Answer::new(told, "").but(failure));

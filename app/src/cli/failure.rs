@@ -118,7 +118,7 @@ pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
         return Failure::new(Exit::Failed, CHUNK_TIMEOUT, line);
     }
     transaction(error, settle, |error| match error {
-        LoadError::SizeChanged { .. } => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
+        LoadError::SizeChanged(_) => Failure::new(Exit::Failed, "run_conflict", error.to_string()),
         LoadError::Rejected(_) => Failure::new(Exit::Failed, "rejected", error.to_string()),
         LoadError::Unwritable(_) => Failure::new(Exit::Failed, "unwritable", error.to_string()),
         LoadError::Database(error) => of_database(error),

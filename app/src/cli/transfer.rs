@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::context::Context;
-use crate::bank::transfer::{By, Order, Receipt, Refusal, Style, TransferError, Wish};
+use crate::bank::transfer::{By, Order, Receipt, Refusal, Style, TransferError, TransferRequest};
 use crate::bank::{AccountId, Amount};
 
 pub(super) use one::transfer_once;
@@ -96,8 +96,8 @@ impl From<StyleName> for Style {
 }
 
 impl Args {
-    fn wish(&self) -> Wish {
-        Wish { source: self.from, target: self.to, amount: self.amount }
+    fn request(&self) -> TransferRequest {
+        TransferRequest { source: self.from, target: self.to, amount: self.amount }
     }
 
     fn rng_seed(&self) -> u64 {

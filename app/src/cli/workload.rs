@@ -24,7 +24,7 @@ use super::values::{exponent, rate, time, time_or_none};
 use super::{audit, failure};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
-use crate::bank::workload::{Ended, Look, Meter, Skew, Workload};
+use crate::bank::workload::{Ended, IntervalReport, Meter, Skew, Workload};
 use lines::{HistogramLog, Lines};
 use report::Page;
 use timeline::Timeline;
@@ -187,7 +187,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 
     let lines = RefCell::new(Lines::new(context.progress()));
     let timeline = RefCell::new(Timeline::new());
-    let look = |look: Look<'_>| {
+    let look = |look: IntervalReport<'_>| {
         lines.borrow_mut().tell(look);
         if let Some(histogram) = &mut histogram {
             histogram.write(look);

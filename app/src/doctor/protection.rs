@@ -4,7 +4,8 @@ use crate::bank::Runner;
 use database::{Address, ConnectError, Database, Encryption, Pooler, Server};
 use sea_orm_retry::Tx;
 
-use super::{State, Unseen, ask, row};
+use super::{State, Unseen, ask};
+use crate::bank::query::fetch_one;
 
 const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 
@@ -57,7 +58,7 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
     if standby {
         let found: String = runner
             .read("isolation", async |tx: &Tx| {
-                row(tx, "SHOW transaction_isolation").await?.try_get_by_index(0)
+                fetch_one(tx, "SHOW transaction_isolation").await?.try_get_by_index(0)
             })
             .await?;
         return Ok(State::ok(format!("{found}, which is what a hot standby has for those who read")));
@@ -66,8 +67,9 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
         Server::Sqlite => ("SELECT CAST(read_uncommitted AS TEXT) FROM pragma_read_uncommitted", "0"),
         Server::Postgres | Server::Cockroach => ("SHOW transaction_isolation", "serializable"),
     };
-    let found: String =
-        runner.run("isolation", async |tx: &Tx| row(tx, sql).await?.try_get_by_index::<String>(0)).await?;
+    let found: String = runner
+        .run("isolation", async |tx: &Tx| fetch_one(tx, sql).await?.try_get_by_index::<String>(0))
+        .await?;
     Ok(if found == name {
         State::ok("serializable, read back in a transaction")
     } else {

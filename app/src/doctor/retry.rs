@@ -10,7 +10,8 @@ use sea_orm::sqlx::sqlite::SqlitePoolOptions;
 use sea_orm_retry::{Counts, Policy, Tx};
 use tokio::sync::{Barrier, Notify};
 
-use super::{State, Unseen, row};
+use super::{State, Unseen};
+use crate::bank::query::fetch_one;
 
 /// Lets the server refuse a first attempt, and sees the second end well.
 pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<State, Unseen> {
@@ -43,7 +44,7 @@ async fn locked(database: &Database, runner: &Runner) -> Result<(&'static str, C
         .into();
     let impatient =
         Runner::of(sea_orm_retry::Runner::new(&impatient, Policy::default()), Server::Sqlite, Some(1));
-    let nothing = async |tx: &Tx| row(tx, "SELECT 1").await.map(drop);
+    let nothing = async |tx: &Tx| fetch_one(tx, "SELECT 1").await.map(drop);
     let holds = Notify::new();
     let hold = runner.run("hold the lock", async |tx: &Tx| {
         nothing(tx).await?;
@@ -88,16 +89,16 @@ async fn deadlock(runner: &Runner) -> Result<&'static str, Error<DbErr>> {
 }
 
 async fn lock(tx: &Tx, number: i64) -> Result<(), DbErr> {
-    row(tx, &format!("SELECT pg_advisory_xact_lock({number})")).await.map(drop)
+    fetch_one(tx, &format!("SELECT pg_advisory_xact_lock({number})")).await.map(drop)
 }
 
 /// CockroachDB has a function for it. Once an answer has gone out it cannot try again by itself.
 async fn asked_for(runner: &Runner) -> Result<&'static str, Error<DbErr>> {
     runner
         .run("provoked retry", async |tx: &Tx| {
-            row(tx, "SELECT 1").await?;
+            fetch_one(tx, "SELECT 1").await?;
             if tx.attempt() == 1 {
-                row(tx, "SELECT crdb_internal.force_retry('1h')").await?;
+                fetch_one(tx, "SELECT crdb_internal.force_retry('1h')").await?;
             }
             Ok(())
         })

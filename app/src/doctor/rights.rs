@@ -6,7 +6,8 @@ use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
 use terminal::CommandLine;
 
-use super::{State, Unseen, row};
+use super::{State, Unseen};
+use crate::bank::query::fetch_one;
 
 /// Which migrations are missing.
 pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
@@ -97,10 +98,10 @@ fn is_read_only(error: &DbErr) -> bool {
 async fn missing(tx: &Tx, migrated: bool) -> Result<Vec<String>, DbErr> {
     if tx.server() == Server::Sqlite {
         // It has no rights to ask for, but refuses to write. What is written is what was there.
-        let version: i64 = row(tx, "PRAGMA user_version").await?.try_get_by_index(0)?;
+        let version: i64 = fetch_one(tx, "PRAGMA user_version").await?.try_get_by_index(0)?;
         return tx.execute_unprepared(&format!("PRAGMA user_version = {version}")).await.map(|_| Vec::new());
     }
-    if row(tx, "SHOW transaction_read_only").await?.try_get_by_index::<String>(0)? == "on" {
+    if fetch_one(tx, "SHOW transaction_read_only").await?.try_get_by_index::<String>(0)? == "on" {
         return Ok(vec![READ_ONLY.to_owned()]);
     }
     let mut missing = Vec::new();
@@ -121,5 +122,5 @@ async fn missing(tx: &Tx, migrated: bool) -> Result<Vec<String>, DbErr> {
 }
 
 async fn has(tx: &Tx, asked: &str) -> Result<bool, DbErr> {
-    row(tx, &format!("SELECT {asked}")).await?.try_get_by_index(0)
+    fetch_one(tx, &format!("SELECT {asked}")).await?.try_get_by_index(0)
 }

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
-/// PostgreSQL cuts longer ones off.
+/// PostgreSQL truncates longer names.
 const NAME_MAX: usize = 63;
 
 impl Name {
@@ -12,7 +12,7 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// What a name has to be.
+    /// The rule.
     pub fn parse(text: &str) -> Result<Self, String> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase());
@@ -23,20 +23,20 @@ impl Name {
         }
     }
 
-    /// The name of a database that may be made.
+    /// A name for a new database.
     ///
     /// # Errors
     ///
-    /// As for [`parse`](Self::parse); and that the server has it for itself.
+    /// As [`parse`](Self::parse), or that the name is reserved.
     pub fn parse_database(text: &str) -> Result<Self, String> {
         Self::unless(text, &["crdb_internal", "system", "template0", "template1"])
     }
 
-    /// The name of a user who may be made.
+    /// A name for a new user.
     ///
     /// # Errors
     ///
-    /// As for [`parse`](Self::parse); and that the server has it for itself.
+    /// As [`parse`](Self::parse), or that the name is reserved.
     pub fn parse_user(text: &str) -> Result<Self, String> {
         Self::unless(
             text,
@@ -47,18 +47,18 @@ impl Name {
     fn unless(text: &str, reserved: &[&str]) -> Result<Self, String> {
         let name = Self::parse(text)?;
         if reserved.contains(&text) || text.starts_with("pg_") || text.starts_with("crdb_internal_") {
-            return Err("the server has this name for itself: use another".to_owned());
+            return Err("the server reserves this name: use another".to_owned());
         }
         Ok(name)
     }
 
-    /// As it stands in a URL.
+    /// The name as in a URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// As it stands in a statement, where it may be a word of SQL's own.
+    /// Quoted, because it may be a keyword.
     pub(super) fn quoted(&self) -> String {
         format!("\"{}\"", self.0)
     }

@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm_retry::Policy;
 use seabank::bank::Bank;
-use seabank::bank::transfer::{Style, Wish};
+use seabank::bank::transfer::{Style, TransferRequest};
 use tempfile::TempDir;
 use tests::{TestDatabase, TestServer};
 
@@ -88,8 +88,10 @@ async fn medians(tests: [&TestDatabase; 2]) -> [Duration; 2] {
         for ((bank, range), times) in banks.iter().zip(&mut times) {
             let started = Instant::now();
             let id = uuid::Uuid::new_v4();
-            let order =
-                bank.order(id, Wish::default(), Some(range), &mut rng).await.expect("there are two accounts");
+            let order = bank
+                .order(id, TransferRequest::default(), Some(range), &mut rng)
+                .await
+                .expect("there are two accounts");
             // A refused transfer takes as long.
             let _ = bank.transfer(order, Style::default()).await;
             times.push(started.elapsed());

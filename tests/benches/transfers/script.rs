@@ -2,7 +2,7 @@
 
 use sea_orm::{Statement, Value};
 use sea_orm_retry::Policy;
-use seabank::bank::transfer::{Order, Style, Wish};
+use seabank::bank::transfer::{Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank, Runner};
 use tests::{Tap, TestDatabase};
 use uuid::Uuid;
@@ -16,8 +16,12 @@ const AMOUNT: i64 = 803;
 pub(crate) async fn of(test: &TestDatabase, style: Style, accounts: u64) -> String {
     let tap = Tap::new(&test.connect().await);
     let amount = Some(Amount::new(AMOUNT).expect("positive"));
-    let order =
-        Order::new(Uuid::new_v4(), AccountId(SOURCE), AccountId(TARGET), Wish { amount, ..Wish::default() });
+    let order = Order::new(
+        Uuid::new_v4(),
+        AccountId(SOURCE),
+        AccountId(TARGET),
+        TransferRequest { amount, ..TransferRequest::default() },
+    );
     Bank::on(Runner::of(tap.runner(Policy::default()), tap.server(), None))
         .transfer(order, style)
         .await

@@ -6,7 +6,7 @@ use database::{Database, Options, Server};
 use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::audit::{Audit, Rule};
-use seabank::bank::transfer::{Many, Style, Wish};
+use seabank::bank::transfer::{Many, Style, TransferRequest};
 use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, tests};
 use tokio_util::sync::CancellationToken;
@@ -184,7 +184,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         count: 10_000,
         concurrency: 4,
         run: Uuid::new_v4(),
-        wish: Wish::default(),
+        request: TransferRequest::default(),
         style: Style::Builder,
         batch: None,
         rng_seed: 1,

@@ -1,11 +1,13 @@
-//! What becomes of transactions when the network or the server fails them: `cargo test -p tests --test suite -- faults`
+//! Transactions under faults of the network and the server: `cargo test -p tests --test suite --
+//! faults`
 //!
-//! Faults are put on the wire by [`tests::Proxy`], and what came of them is read from the server behind everybody's back.
+//! [`tests::Proxy`] puts faults on the wire. A direct connection reads what the server holds.
 #![expect(clippy::print_stdout, reason = "the tables of results are to be seen")]
 
 mod arena;
 mod bulk;
 mod cell;
+mod chunk;
 mod matrix;
 mod point;
 mod script;

@@ -220,7 +220,7 @@ async fn what_is_the_servers_own_is_refused_before_anything_is_made(server: &Tes
     ] {
         let ended = fresh.init(fresh.admin.url(), None, &[&more[..], &["--no-password"]].concat());
         assert_eq!(ended.code, Some(2), "{more:?}: {ended:?}");
-        assert!(ended.errors.contains("for itself"), "{more:?}: {ended:?}");
+        assert!(ended.errors.contains("reserves this name"), "{more:?}: {ended:?}");
         assert!(!fresh.is_there().await, "{more:?}");
     }
 }

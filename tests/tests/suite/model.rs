@@ -1,8 +1,9 @@
-//! Random transfers against a model: whatever runs at once, in whatever style or many in one transaction, and whichever answers
-//! to COMMIT are lost, there is an order in which the transfers could have run one after the other with exactly these outcomes and
-//! these balances. Those of one transaction run without others between them.
+//! Random transfers against a model. Whatever runs concurrently, in any style or in chunks, and
+//! whichever answers to COMMIT are lost, some sequential order of the transfers explains exactly
+//! these outcomes and balances. The transfers of one transaction are adjacent in it.
 //!
-//! The model is the list of outcomes of docs/guarantees.md, in checking order, on a map of balances. What is here holds guarantees 1, 2 and 3.
+//! The model is the list of outcomes in docs/guarantees.md, in checking order, on a map of
+//! balances. Guarantees 1, 2 and 3.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
@@ -18,7 +19,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, Test
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
 use seabank::bank::pay::{Decision, decide};
-use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
+use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Loss, Tap, Test, TestServer, tests};
 use tokio::task::JoinSet;
@@ -33,10 +34,11 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// What each account is opened with; 9 is asked for too, and is not there.
+/// The opening balances. Account 9 is asked for and does not exist.
 const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
 
-/// A transfer, as asked for. What is not given was drawn, and agrees with whatever is recorded.
+/// A requested transfer. Fields that are not given were drawn, and agree with any recorded
+/// transfer.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     id: u128,
@@ -46,7 +48,7 @@ struct Asked {
     source_given: bool,
     target_given: bool,
     style: Style,
-    /// By `pay`, in one transaction with those before and after it that are too.
+    /// By `pay`, in one transaction with its neighbours that are paid too.
     paid: bool,
 }
 
@@ -65,7 +67,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     let account = || prop_oneof![9 => 1..=4_i64, 1 => Just(9)];
     let amount = prop_oneof![3 => Just(None), 5 => (1..=60_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
     let style = prop_oneof![Just(Style::Builder), Just(Style::Orm), Just(Style::Single)];
-    // Few ids, so that some are told again.
+    // Few ids, so that some repeat.
     let fields =
         (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style, any::<bool>());
     fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Asked {
@@ -90,7 +92,7 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// So many cases, from a seed that is told.
+/// The number of cases, from a printed seed.
 fn config(server: &TestServer, few: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
     let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
@@ -101,7 +103,7 @@ fn config(server: &TestServer, few: u32) -> Config {
     config
 }
 
-/// The function that `pay` decides by, with no database.
+/// The pure function of `pay`, without a database.
 async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
@@ -143,7 +145,7 @@ async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer)
     .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Does what is asked for on a bank that is opened anew, and looks for an order that explains it.
+/// Runs a case on a new bank and searches for an order that explains it.
 async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let opening = OPENING.map(|(id, balance)| format!("({id}, {balance}, {balance})")).join(", ");
     for sql in [
@@ -170,7 +172,7 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
 }
 
 impl Case {
-    /// Which of them run in one transaction, in their order.
+    /// The ranges of transfers that run in one transaction.
     fn transactions(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
@@ -189,7 +191,8 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
     for range in case.transactions() {
         let (bank, asked) = (bank.clone(), case.asked[range.clone()].to_vec());
         let is_last = range.end == case.asked.len();
-        // After a lost answer one statement proves no refusal, and the model knows no unknown.
+        // After a lost answer style `single` proves no refusal, and the model has no unknown
+        // outcome.
         let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
         let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
         tasks.spawn(async move {
@@ -219,8 +222,8 @@ fn record(receipt: &Receipt) -> Record {
     (receipt.source.0, receipt.target.0, receipt.amount.units())
 }
 
-/// Whether the transfers could have run one after the other with these outcomes: in some order where they ran at once, and
-/// in their own where they did not. Which of them have run is enough to know the books, so sets are looked at, not orders.
+/// Whether an order explains the outcomes: any order if they ran concurrently, otherwise their own.
+/// The set of transfers that have run determines the books, so sets are searched, not orders.
 fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
     let all = 1_usize << outcomes.len();
     let mut reachable = vec![false; all];
@@ -247,9 +250,9 @@ fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
 
 fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     match (expected, outcome) {
-        // Who told an id while an answer was lost may find what another has applied, and take it for his own.
+        // After a lost answer a run may find what another run has applied and take it for its own.
         (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
-        // Style `single` looks afterwards for how much it would have been.
+        // Style `single` reads the amount afterwards.
         (
             Err(Refusal::BalanceOverflow { account: expected, .. }),
             Err(Refusal::BalanceOverflow { account, .. }),
@@ -258,15 +261,15 @@ fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     }
 }
 
-/// What the bank holds, in the model.
+/// The books of the model.
 struct Books {
-    /// Wide enough for any order of addition.
+    /// 128 bits hold any order of additions.
     balances: BTreeMap<i64, i128>,
     recorded: BTreeMap<u128, Record>,
 }
 
 impl Books {
-    /// After those transfers of which `done` has the bit have run with these outcomes.
+    /// After the transfers whose bits are in `done`, with these outcomes.
     fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
         let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
         let mut books = Self { balances, recorded: BTreeMap::new() };
@@ -282,7 +285,7 @@ impl Books {
         books
     }
 
-    /// What a transfer comes to on these books: the outcomes in checking order.
+    /// The outcome of a transfer on these books, in checking order.
     fn outcome(&self, asked: &Asked) -> Outcome {
         let id = Uuid::from_u128(asked.id);
         let (source, target) = (AccountId(asked.source), AccountId(asked.target));
@@ -321,11 +324,11 @@ impl Books {
 impl Asked {
     fn order(&self) -> Order {
         let (source, target) = (AccountId(self.source), AccountId(self.target));
-        let wish = Wish {
+        let request = TransferRequest {
             source: self.source_given.then_some(source),
             target: self.target_given.then_some(target),
             amount: self.amount.map(|units| Amount::new(units).expect("a positive amount")),
         };
-        Order::new(Uuid::from_u128(self.id), source, target, wish)
+        Order::new(Uuid::from_u128(self.id), source, target, request)
     }
 }

@@ -1,20 +1,23 @@
-//! `Bank::pay`: many transfers in one transaction, by programs that are not the command line; and what faults make of it.
-//!
-//! What is here holds guarantees 1 and 2 of the README for chunks.
+//! `Bank::pay`: many transfers in one transaction, also under faults. Guarantees 1 and 2 for
+//! chunks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
+use std::num::NonZero;
 use std::time::Duration;
 
 use database::{Address, Database, Options, Server, connect};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 use sea_orm_retry::Policy;
 use seabank::bank::file::OnError;
 use seabank::bank::load::Loading;
 use seabank::bank::pay::{Outcome, Paid};
-use seabank::bank::transfer::{By, Field, Order, Refusal, Style, Wish};
+use seabank::bank::transfer::{By, Field, Many, Order, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank, Error};
 use tests::{Cut, Fault, Kind, Loss, Request, Tap, Test, TestServer, scalar, tests};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::books::{balances, execute, insert_account, loading, recorded, tapped};
@@ -23,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         orders_come_to_what_they_would_one_by_one,
         the_number_of_statements_does_not_depend_on_the_size,
+        a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement,
         payments_whose_answers_were_lost_are_told_as_they_were,
         a_refusal_whose_answer_was_lost_is_told_as_it_was,
         a_connection_that_breaks_anywhere_applies_a_chunk_once on WIRE,
@@ -36,12 +40,12 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// An order of which every field is given.
+/// An order with all fields given.
 fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     let (source, target) = (AccountId(source), AccountId(target));
     let amount = Some(Amount::new(amount).expect("positive"));
-    let wish = Wish { source: Some(source), target: Some(target), amount };
-    Order::new(Uuid::from_u128(id), source, target, wish)
+    let request = TransferRequest { source: Some(source), target: Some(target), amount };
+    Order::new(Uuid::from_u128(id), source, target, request)
 }
 
 /// A bank with accounts 1 to 10 of 1000 each.
@@ -74,7 +78,7 @@ async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
     assert!(bank.pay(&[]).await.is_empty());
-    let half = Order::new(Uuid::from_u128(9), AccountId(2), AccountId(1), Wish::default());
+    let half = Order::new(Uuid::from_u128(9), AccountId(2), AccountId(1), TransferRequest::default());
     let orders = [
         order(1, 1, 2, 1000),
         order(2, 1, 2, 1),
@@ -104,7 +108,7 @@ async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
     let there = balances(&database).await;
     assert_eq!(there[..4], [(1, 250), (2, 250), (3, 2500), (4, 1000)]);
 
-    // Called again, nothing moves; what was refused is decided anew.
+    // Repeated, nothing moves, and refusals are decided anew.
     let again = bank.pay(&orders).await;
     assert_eq!(
         again.iter().map(by).collect::<Vec<_>>(),
@@ -119,7 +123,7 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     for (round, size) in [1_i64, 10, 1000].into_iter().enumerate() {
         let tap = Tap::new(&database);
         let bank = Bank::on(tapped(&tap, Policy::default()));
-        // The last one is refused, so there is something of everything.
+        // The last one is refused, so that every statement is sent.
         let orders: Vec<Order> = (0..=size)
             .map(|n| {
                 let id = (round as u128) << 64 | n as u128;
@@ -140,6 +144,50 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     assert!(numbers.first().is_some_and(|number| *number <= 9), "{numbers:?}");
 }
 
+async fn a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement(server: &TestServer) {
+    let (_test, database) = bank(server).await;
+    let bank = Bank::new(&database, Policy::default());
+    let range = bank.account_range().await.expect("a reading");
+    for source in [None, Some(AccountId(1)), Some(AccountId(10))] {
+        let request = TransferRequest { source, ..TransferRequest::default() };
+        let many = |batch| Many {
+            count: 40,
+            concurrency: 1,
+            run: Uuid::new_v4(),
+            request,
+            style: Style::default(),
+            batch: NonZero::new(batch),
+            rng_seed: 7,
+        };
+        let mut one_by_one = Vec::new();
+        for number in 0..40 {
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            rng.set_stream(number);
+            let order = bank.order(Uuid::new_v4(), request, range.as_ref(), &mut rng).await;
+            let order = order.expect("two accounts");
+            one_by_one.push((order.source, order.target));
+        }
+        let mut numbers = BTreeSet::new();
+        for batch in [10, 20, 40] {
+            let tap = Tap::new(&database);
+            let many = many(batch);
+            let tapped = Bank::on(tapped(&tap, Policy::default()));
+            let mut ended = tapped.transfer_many(many, CancellationToken::new()).await.expect("a reading");
+            let mut drawn = BTreeMap::new();
+            while let Some(it) = ended.recv().await {
+                let order = it.order.expect("it was drawn");
+                drawn.insert(it.id, (order.source, order.target));
+            }
+            let drawn: Vec<_> = (0..40).map(|number| drawn[&many.id(number)]).collect();
+            assert_eq!(drawn, one_by_one);
+            let draws = tap.sent().iter().filter(|it| it.sql.contains("LIMIT 2")).count();
+            numbers.insert(draws * batch);
+        }
+        assert_eq!(numbers, BTreeSet::from([40]), "one statement draws a batch");
+    }
+    assert_whole(&database).await;
+}
+
 /// The first chunk's answer is lost after it was applied, the second's before.
 async fn payments_whose_answers_were_lost_are_told_as_they_were(server: &TestServer) {
     let (_test, database) = bank(server).await;
@@ -156,7 +204,7 @@ async fn payments_whose_answers_were_lost_are_told_as_they_were(server: &TestSer
     assert_whole(&database).await;
 }
 
-/// The money that it lacked arrives while nobody knows what became of the chunk.
+/// The money arrives while the commit is ambiguous.
 async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let tap = Tap::new(&database).losing(&[Loss::AfterCommit]);
@@ -175,7 +223,7 @@ async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &TestServer) 
     assert_whole(&database).await;
 }
 
-/// At every request of a chunk, before it is sent, after it was carried out, and in the middle of its answer.
+/// At every request of a chunk: before it is sent, after it was executed, and within its answer.
 async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestServer) {
     let (test, direct) = bank(server).await;
     let proxy = test.proxy().await;
@@ -185,7 +233,7 @@ async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestSer
     let (mut number, mut applied) = (0, 0);
     for cut in [Cut::BeforeSending, Cut::AfterApplied, Cut::InReply] {
         for place in 1.. {
-            // Two that are applied, and one that is refused and so marked.
+            // Two are applied, one is refused.
             let orders = [order(number, 1, 2, 1), order(number + 1, 2, 3, 1), order(number + 2, 3, 99, 1)];
             number += 3;
             let (struck, watched) = tokio::sync::watch::channel(false);
@@ -224,7 +272,7 @@ async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestSer
     assert_whole(&direct).await;
 }
 
-/// As if it was killed there: whatever it was about to send is not sent, and the run is told again by another.
+/// As if killed there: nothing more is sent, and another process repeats the run.
 async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
     // Every seventh asks for more than anybody has.
     let row = |n: i64| {
@@ -278,10 +326,10 @@ async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
     }
 }
 
-/// From several places at once, over the same ten accounts, in whatever order.
+/// From several places at once, over the same ten accounts, in any order.
 async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     let (test, database) = bank(server).await;
-    // Two programs, which do not queue for each other.
+    // Two processes, which do not queue for each other.
     let banks =
         [Bank::new(&database, Policy::default()), Bank::new(&test.connect().await, Policy::default())];
     let mut tasks = JoinSet::new();
@@ -307,7 +355,7 @@ async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     assert_whole(&database).await;
 }
 
-/// The same ids at once by `transfer` and by two payments.
+/// `transfer` and two payments with the same ids at once.
 async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) {
     let (test, database) = bank(server).await;
     let (one, other) =
@@ -333,7 +381,7 @@ async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) 
     assert_whole(&database).await;
 }
 
-/// What it lacks is on its way when it begins, in a transaction that holds the account, and there when it has the lock.
+/// Another transaction holds the account and brings the money before it releases the lock.
 async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server: &TestServer) {
     let (test, database) = bank(server).await;
     let depositor = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;

@@ -9,7 +9,7 @@ use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_orm_retry::{Policy, Tx};
 use seabank::bank::file::OnError;
-use seabank::bank::transfer::{Order, Style, Wish};
+use seabank::bank::transfer::{Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank, Runner};
 use tests::{Tap, Test, TestServer, tests};
 use uuid::Uuid;
@@ -44,7 +44,7 @@ async fn fill(database: &Database) {
     let range = bank.account_range().await.expect("a reading");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..TRANSFERS {
-        let order = bank.order(Uuid::new_v4(), Wish::default(), range.as_ref(), &mut rng).await;
+        let order = bank.order(Uuid::new_v4(), TransferRequest::default(), range.as_ref(), &mut rng).await;
         bank.transfer(order.expect("two accounts"), Style::Builder).await.expect("applied");
     }
 }
@@ -122,8 +122,8 @@ async fn new_transfers(bank: &Bank) {
     let range = bank.account_range().await.expect("a reading");
     for style in Style::on(bank.server()) {
         for amount in [None, Some(Amount::new(1).expect("positive"))] {
-            let wish = Wish { amount, ..Wish::default() };
-            let order = bank.order(Uuid::new_v4(), wish, range.as_ref(), &mut rng).await;
+            let request = TransferRequest { amount, ..TransferRequest::default() };
+            let order = bank.order(Uuid::new_v4(), request, range.as_ref(), &mut rng).await;
             bank.transfer(order.expect("two accounts"), style).await.expect("applied");
         }
     }
@@ -136,17 +136,21 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     let nobody = AccountId(-1);
     for style in Style::on(bank.server()) {
         let id = Uuid::new_v4();
-        let drawn = bank.order(id, Wish::default(), range.as_ref(), &mut rng).await.expect("two accounts");
+        let drawn =
+            bank.order(id, TransferRequest::default(), range.as_ref(), &mut rng).await.expect("two accounts");
         bank.transfer(drawn, style).await.expect("applied");
         bank.transfer(drawn, style).await.expect("applied already");
         assert!(bank.transfer_by_id(id).await.expect("a reading").is_some());
-        let exactly = |units| Wish { amount: Some(Amount::new(units).expect("positive")), ..Wish::default() };
-        let new = |source, target, wish| Order::new(Uuid::new_v4(), source, target, wish);
+        let exactly = |units| TransferRequest {
+            amount: Some(Amount::new(units).expect("positive")),
+            ..TransferRequest::default()
+        };
+        let new = |source, target, request| Order::new(Uuid::new_v4(), source, target, request);
         bank.transfer(new(drawn.source, drawn.target, exactly(1)), style).await.expect("applied");
         for refused in [
             new(drawn.source, drawn.target, exactly(i64::MAX)),
             new(drawn.source, drawn.source, exactly(1)),
-            new(nobody, drawn.target, Wish::default()),
+            new(nobody, drawn.target, TransferRequest::default()),
             new(drawn.source, nobody, exactly(1)),
         ] {
             bank.transfer(refused, style).await.expect_err("refused");
@@ -164,7 +168,10 @@ async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut text = "id,source_id,target_id,amount\n".to_owned();
     for n in 0..20 {
-        let drawn = bank.order(Uuid::new_v4(), Wish::default(), range, &mut rng).await.expect("two accounts");
+        let drawn = bank
+            .order(Uuid::new_v4(), TransferRequest::default(), range, &mut rng)
+            .await
+            .expect("two accounts");
         let amount = if n < 15 { 1 } else { i64::MAX };
         text += &format!("{},{},{},{amount}\n", drawn.id, drawn.source, drawn.target);
     }

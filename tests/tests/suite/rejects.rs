@@ -1,4 +1,4 @@
-//! Files that say what cannot be: which line, why, and what of the rest is imported.
+//! Rejected rows: which line, why, and what of the rest is imported.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A bad line, and words of the reason why.
+/// Bad lines, and words of the reasons.
 const BAD: [(&[u8], &str); 14] = [
     (b"7", "number of fields is 1"),
     (b"7,1,2", "number of fields is 3"),
@@ -38,7 +38,7 @@ const BAD: [(&[u8], &str); 14] = [
     (b"7,-1", "the balance -1 is negative"),
     (b"7,9223372036854775808", "is above 9223372036854775807"),
     (b"9223372036854775808,7", "is above 9223372036854775807"),
-    (b"3,30", "account 3 stands on line 4 already"),
+    (b"3,30", "account 3 repeats line 4"),
     (b"7,\xff", "not UTF-8"),
     (b"\"7,1", "a quote is not closed, and the number of fields is 1"),
     (b"7,\"1", "a quote is not closed"),
@@ -58,7 +58,7 @@ async fn a_bad_row_stops_before_its_chunk(server: &TestServer) {
         assert!(error.contains("line 5: ") && error.contains(words) && error.contains("--run"), "{error}");
         assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, 0);
     }
-    // Whole chunks before it stay, and the mended file is completed.
+    // Whole chunks before it stay. The corrected file completes the run.
     let text = accounts(25) + "26,x\n" + "27,270\n";
     let file = folder.write("late.csv", &text);
     let (_, answer) = import(&test, &file, &["--chunk", "10", "--concurrency", "1"]);
@@ -92,7 +92,7 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
         assert!(String::from_utf8_lossy(&row[1]).contains(words), "{row:?}");
     }
-    // Somebody may need it yet; and a run that is told again writes over nothing else.
+    // The rejects file is kept, and a repeated run overwrites no other.
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
     let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
@@ -100,7 +100,7 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
     assert!(fs::read(&file).expect("it is there") == before);
 
-    // Where nothing is left out there is nothing to keep.
+    // Without rejects no file remains.
     let none = folder.path("none.csv");
     let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
     let (output, _) = import(&test, &folder.write("good.csv", accounts(3)), &skip);
@@ -113,11 +113,11 @@ async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
     let file = folder.write("accounts.csv", &text);
     let (output, answer) = import(&test, &file, &["--chunk", "10", "--concurrency", "1"]);
     let error = answer["error"].as_str().expect("a line");
-    assert!(error.contains("line 32: account 3 stands on line 4 already"), "{error}");
+    assert!(error.contains("line 32: account 3 repeats line 4"), "{error}");
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!((output.status.code(), counts), (Some(1), [31, 2, 0]), "{answer}");
 
-    // Of one chunk's two that are equal the second is seen before it is sent.
+    // A repetition within a chunk is detected before it is sent.
     folder.write("accounts.csv", text + "3,30\n");
     let rejects = folder.path("rejects.csv");
     let skip = ["--chunk", "10", "--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
@@ -139,10 +139,7 @@ async fn an_account_with_another_opening_balance_is_a_conflict(server: &TestServ
     let (output, answer) = import(&test, &file, &[]);
     let error = answer["error"].as_str().expect("a line");
     assert_eq!((output.status.code(), count(&answer, "rows")), (Some(1), 0), "{answer}");
-    assert!(
-        error.contains("line 3: account 2 is there already, with an opening balance of 99 and not 20"),
-        "{error}"
-    );
+    assert!(error.contains("line 3: account 2 already exists with opening balance 99, not 20"), "{error}");
     assert!(everything(&database).await == before);
 
     let rejects = folder.path("rejects.csv");
@@ -205,7 +202,7 @@ async fn wrong_files_are_refused(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
 }
 
-/// Memory does not grow with it.
+/// In constant memory.
 async fn a_line_without_end_is_passed_over(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv");
@@ -240,12 +237,12 @@ async fn a_file_that_was_cut_off_is_not_read_as_smaller_amounts(server: &TestSer
         assert_eq!(count(&answer, "rows"), 0, "{name}: {answer}");
     }
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
-    // A time has no digits to lose: it ends in its zone.
+    // A time ends in its zone, so no digits can be missing.
     let text = "id,balance,opening_balance,created_at\n1,10,10,2026-01-01T00:00:00Z";
     assert_eq!(count(&import(&test, &folder.write("time.csv", text), &[]).1, "rows"), 1);
 }
 
-/// UTF-16, little end first, without its mark.
+/// UTF-16, little-endian, without a byte order mark.
 fn utf_16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
@@ -310,7 +307,7 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
         let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("one object");
         assert_eq!(answer["created_at"], at, "{answer}");
     }
-    // A time without its zone is no moment.
+    // A time without a zone is rejected.
     let text = "id,balance,opening_balance,created_at\n31,1,1,2026-01-31 12:00:00\n";
     let (output, answer) = import(&test, &folder.write("zone.csv", text), &[]);
     let error = answer["error"].as_str().expect("a line");
@@ -320,7 +317,7 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
     );
 }
 
-/// So that it can be mended. A spreadsheet takes what begins with `=` for a formula: the file is for an editor.
+/// So that it can be corrected, in an editor: a spreadsheet takes a leading `=` for a formula.
 async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
@@ -332,7 +329,7 @@ async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let mut written = csv::Reader::from_path(&rejects).expect("it is there");
     let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
     assert_eq!(written, rows);
-    // A device is not a file of rejected rows, and stays where none was left out.
+    // A device is no rejects file, and stays.
     let device = ["--on-error", "skip", "--rejects", "/dev/null"];
     assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
     let run = Uuid::new_v4().to_string();

@@ -9,6 +9,7 @@ use sea_orm::EntityTrait;
 use sea_orm_retry::Policy;
 use seabank::bank::Bank;
 use seabank::bank::Error;
+use seabank::bank::SizeChanged;
 use seabank::bank::load::{LoadError, Loaded, Loading};
 use seabank::bank::seed::{BALANCE_LIMIT, Collisions, ID_LIMIT};
 use serde_json::Value;
@@ -179,7 +180,10 @@ async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
     let other = loading(Uuid::from_u128(7), 60);
     let (error, _) =
         bank.seed(COUNT, RNG_SEED, &other, |_| ()).await.expect_err("the first chunk has 100 rows");
-    assert!(matches!(error, Error::Body(LoadError::SizeChanged { recorded: 100, asked: 60 })), "{error}");
+    assert!(
+        matches!(error, Error::Body(LoadError::SizeChanged(SizeChanged { recorded: 100, asked: 60 }))),
+        "{error}"
+    );
     assert!(everything(&database).await == before);
 }
 

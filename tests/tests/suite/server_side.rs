@@ -1,4 +1,4 @@
-//! Files that CockroachDB reads by itself: all of a file's accounts are added or none, whatever becomes of the program.
+//! Import by CockroachDB: all accounts of a file are added or none, even if the program is killed.
 
 use std::num::NonZero;
 use std::process::Output;
@@ -19,7 +19,7 @@ use crate::newer::{LOCKED, error, newer};
 use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
-    // They cancel every session that an IMPORT was sent on.
+    // These cancel every session that has sent an IMPORT.
     let cancelling = tests![alone:
         a_job_whose_session_is_gone_is_followed on COCKROACH,
         a_job_is_found_where_its_description_is_cut on COCKROACH,
@@ -40,10 +40,9 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
 
-/// Which time a file is asked for: for its header, to be looked at, for accounts.
+/// The requests of a file: for its header, for the check, for the accounts.
 const TO_LOOK_AT: usize = 2;
 
-/// Accounts from 1 on with so many columns.
 fn accounts(count: u64, columns: usize) -> String {
     let header = ["id", "balance", "opening_balance", "created_at"][..columns].join(",");
     (1..=count).fold(header + "\n", |text, id| {
@@ -64,7 +63,7 @@ fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
     (output, answer)
 }
 
-/// Nothing is left behind that was not there, and every constraint is known to hold.
+/// No table is left over, and every constraint is validated.
 async fn assert_clean(test: &TestDatabase, database: &Database) {
     assert_eq!(
         scalar(database, "SELECT count(*) FROM [SHOW TABLES] WHERE table_name LIKE 'import%'").await,
@@ -85,7 +84,7 @@ async fn the_server_reads_a_file(server: &TestServer) {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!((&answer["rows"], &answer["rejected"]), (&25_000.into(), &0.into()), "{answer}");
         let errors = String::from_utf8_lossy(&output.stderr);
-        // With fewer the server cannot: then nothing is offline. v20.1 never can, and says so after all.
+        // With fewer columns, and on v20.1 with any, the table stays online.
         assert_eq!(errors.contains("the table is offline until it ends"), columns > 2, "{errors}");
         let (accounts, _) = everything(&database).await;
         assert_eq!(accounts.len(), 25_000);
@@ -123,7 +122,7 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// Whatever is mended inside a chunk: its first and last account and how many it has are the same.
+/// Any correction within a chunk keeps its first and last account and its size.
 async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -141,15 +140,12 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
     assert_eq!((there.len(), there.contains(&251)), (301, true));
 
-    // Another balance of an account that is in place is a conflict.
+    // Another balance of an imported account is a conflict.
     let other = web(text(20, 250, 251)).await;
     let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
-    assert!(
-        error.contains("account 2 is there already, with an opening balance of 10 and not 20"),
-        "{error}"
-    );
+    assert!(error.contains("account 2 already exists with opening balance 10, not 20"), "{error}");
     assert_clean(&test, &database).await;
 }
 
@@ -179,11 +175,7 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
             1,
             "account 2: the created_at 10000-01-01 00:59:59+00:00 is not in the years 1 to 9999 in UTC",
         ),
-        (
-            "id,balance\n1,10\n5,60\n",
-            1,
-            "account 5 is there already, with an opening balance of 50 and not 60",
-        ),
+        ("id,balance\n1,10\n5,60\n", 1, "account 5 already exists with opening balance 50, not 60"),
     ] {
         let file = web(text).await;
         let (output, answer) = import(&test, &file.url("accounts.csv"), &[]);
@@ -200,7 +192,7 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// The session is cancelled while the server waits for the file: its job goes on, and is what counts.
+/// The session is cancelled while the server waits for the file. Its job continues and counts.
 async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
     for time in 1..=TO_LOOK_AT + 1 {
         let (test, file) = (server.database().await, web(accounts(300, 3)).await);
@@ -219,13 +211,12 @@ async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
     }
 }
 
-/// Cancels every session that an IMPORT was sent on.
 async fn cancel_import(database: &Database) {
     let sql = "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'";
     execute(database, sql).await;
 }
 
-/// SHOW JOBS as it is since v24.1: of a long description it has the beginning and the end.
+/// SHOW JOBS since v24.1: a long description keeps its beginning and its end.
 fn with_cut_descriptions(sql: &str) -> String {
     let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
         THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
@@ -248,7 +239,7 @@ async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// An older server: it knows no `row_limit`, and imports into no table with a DEFAULT.
+/// An older server without `row_limit`, which imports into no table with a DEFAULT.
 fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
 }
@@ -277,7 +268,7 @@ async fn a_locked_table_gets_chunks(server: &TestServer) {
     assert_clean(&test, &test.connect().await).await;
 }
 
-/// Banks on a server that is played to be another version.
+/// Banks on a server that imitates another version.
 struct Played {
     bank: Bank,
     long: Bank,
@@ -302,7 +293,7 @@ impl Played {
     }
 }
 
-/// Whether the server imports into a table that has a DEFAULT.
+/// Whether the server imports into a table with a DEFAULT.
 fn takes_accounts(database: &Database) -> bool {
     !database.version.contains(" v20.1.")
 }
@@ -315,7 +306,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     let importing = Telling::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
     importing.interrupt();
-    // The job is looked at every second, and cancelled then.
+    // The job is polled every second, and cancelled then.
     let cancelled = format!(
         "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
          AND status NOT IN ('running', 'pending', 'failed')",
@@ -330,7 +321,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     assert_eq!(everything(&database).await.0.len(), 0);
     assert_clean(&test, &database).await;
 
-    // Killed at the last moment: the server goes on by itself where it can, and the same again waits for that.
+    // Killed at the last moment: the job continues, and a repeated import waits for it.
     file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
     let importing = Telling::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
@@ -350,7 +341,7 @@ async fn other_servers_name_the_other_way(server: &TestServer) {
     let (output, answer) = import(&test, "http://127.0.0.1:1/accounts.csv", &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = answer["error"].as_str().expect("a line");
-    assert!(error.contains("only CockroachDB reads files by itself"), "{error}");
+    assert!(error.contains("only CockroachDB imports files itself"), "{error}");
     assert!(error.contains("seabank import accounts.csv"), "{error}");
     let (output, answer) = import(&test, "accounts.csv", &[]);
     let error = answer["error"].as_str().expect("a line");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use database::{Address, Options, Server};
 use sea_orm::ConnectionTrait;
-use seabank::bank::transfer::{Order, Style, Wish};
+use seabank::bank::transfer::{Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount};
 use tests::{OwnServer, Postgres, Test, TestDatabase, TestServer, command, scalar, tests};
 
@@ -161,8 +161,9 @@ async fn sessions_of_a_standby_are_not_used_after_its_promotion(_: &TestServer) 
     assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, 20);
     pair.promote().await;
     let bank = seabank::bank::Bank::new(&database, sea_orm_retry::Policy::default());
-    let wish = Wish { amount: Some(Amount::new(1).expect("an amount")), ..Wish::default() };
-    let order = Order::new(uuid::Uuid::new_v4(), AccountId(1), AccountId(2), wish);
+    let request =
+        TransferRequest { amount: Some(Amount::new(1).expect("an amount")), ..TransferRequest::default() };
+    let order = Order::new(uuid::Uuid::new_v4(), AccountId(1), AccountId(2), request);
     bank.transfer(order, Style::Single).await.expect("in a new session");
     let sql = "SELECT count(*) FROM pg_settings WHERE name = 'default_transaction_isolation' AND setting = 'serializable'";
     assert_eq!(scalar(&database, sql).await, 1);

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::{ConnectionTrait, Statement};
 use sea_orm_retry::Policy;
-use seabank::bank::transfer::{Many, Order, Style, Unsuccessful, Wish};
+use seabank::bank::transfer::{Many, Order, Style, TransferRequest, Unsuccessful};
 use seabank::bank::workload::{Skew, Workload};
 use seabank::bank::{AccountId, Bank};
 use serde_json::Value;
@@ -220,7 +220,7 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
         insert_account(&database, account, 100).await;
     }
     let panicking = |verb| Bank::on(tapped(&Tap::new(&database).panicking_at(verb), Policy::default()));
-    let order = Order::new(Uuid::new_v4(), AccountId(1), AccountId(2), Wish::default());
+    let order = Order::new(Uuid::new_v4(), AccountId(1), AccountId(2), TransferRequest::default());
     let outcome = panicking("UPDATE").transfer(order, Style::Builder).await;
     assert!(outcome.as_ref().is_err_and(|error| error.may_be_applied()), "{outcome:?}");
 
@@ -228,7 +228,7 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
         count: 3,
         concurrency: 2,
         run: Uuid::new_v4(),
-        wish: Wish::default(),
+        request: TransferRequest::default(),
         style: Style::Builder,
         batch: None,
         rng_seed: 1,
@@ -243,7 +243,8 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
     }
     assert_eq!(told, 3);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let drawn = panicking("SELECT").order(Uuid::new_v4(), Wish::default(), Some(&(1..=4)), &mut rng).await;
+    let drawn =
+        panicking("SELECT").order(Uuid::new_v4(), TransferRequest::default(), Some(&(1..=4)), &mut rng).await;
     assert!(drawn.is_err_and(|error| error.to_string().contains("panicked")));
 
     let load = Workload {

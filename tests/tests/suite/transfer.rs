@@ -10,7 +10,7 @@ use database::{Database, Server};
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
-use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, Wish};
+use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Test, TestDatabase, TestServer, tests};
 use uuid::Uuid;
@@ -84,7 +84,7 @@ impl Fixture {
 fn order(id: Uuid, source: i64, target: i64, amount: Option<i64>) -> Order {
     let amount = amount.map(|units| Amount::new(units).expect("a positive amount"));
     let (source, target) = (AccountId(source), AccountId(target));
-    Order::new(id, source, target, Wish { source: Some(source), target: Some(target), amount })
+    Order::new(id, source, target, TransferRequest { source: Some(source), target: Some(target), amount })
 }
 
 async fn money_moves_and_is_recorded(server: &TestServer) {
@@ -118,10 +118,20 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
         for again in [
             order(ID, 1, 2, None),
             order(ID, 1, 2, Some(50)),
-            Order::new(ID, AccountId(3), AccountId(2), Wish { target: Some(target), ..Wish::default() }),
-            Order::new(ID, source, AccountId(3), Wish { source: Some(source), ..Wish::default() }),
-            Order::new(ID, AccountId(3), AccountId(4), Wish::default()),
-            Order::new(ID, AccountId(8), AccountId(9), Wish::default()),
+            Order::new(
+                ID,
+                AccountId(3),
+                AccountId(2),
+                TransferRequest { target: Some(target), ..TransferRequest::default() },
+            ),
+            Order::new(
+                ID,
+                source,
+                AccountId(3),
+                TransferRequest { source: Some(source), ..TransferRequest::default() },
+            ),
+            Order::new(ID, AccountId(3), AccountId(4), TransferRequest::default()),
+            Order::new(ID, AccountId(8), AccountId(9), TransferRequest::default()),
         ] {
             let receipt = fixture.transfer(style, again).await.expect("recorded");
             assert_eq!(

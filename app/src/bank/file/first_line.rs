@@ -1,10 +1,10 @@
-//! The first line of a file, and what a file is whose first line is no header of CSV.
+//! The first line of a file, and recognising files that are not CSV.
 
 use std::io::BufRead;
 
 use crate::bank::csv::{Fields, Line, Reader, Shown};
 
-/// Reads the fields of the first line. `known` says which headers there are.
+/// Reads the fields of the first line. `known` describes the known headers.
 pub(crate) fn read<'a, I: BufRead>(reader: &'a mut Reader<I>, known: &str) -> Result<Fields<'a>, String> {
     let line = reader.next_line().map_err(|error| format!("it cannot be read: {error}"))?;
     let Some(Line { bytes, fields, .. }) = line else { return Err(format!("it is empty: {known}")) };
@@ -14,7 +14,7 @@ pub(crate) fn read<'a, I: BufRead>(reader: &'a mut Reader<I>, known: &str) -> Re
     fields.map_err(|error| format!("{error}: {known}"))
 }
 
-/// Why a first line is not known. `names`: columns, one of which a header begins with.
+/// Why a header is unknown. `names`: the columns that a header may begin with.
 pub(crate) fn not_known(fields: &Fields<'_>, names: &[&str], known: &str) -> String {
     match separator(fields, names) {
         Some(name) => format!("its separator is {name}: write it with commas"),
@@ -25,7 +25,7 @@ pub(crate) fn not_known(fields: &Fields<'_>, names: &[&str], known: &str) -> Str
     }
 }
 
-/// What a file is that is no CSV, by how it begins.
+/// The format of a file that is not CSV, by its first bytes.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 4] = [
         (b"\x1f\x8b", "it is gzipped: unpack it, or give it a name that ends in .gz"),
@@ -38,11 +38,10 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
     if kind.is_none() && bytes.contains(&b'\r') {
         return Some("its lines end in a carriage return alone: save it with line breaks");
     }
-    // Without a byte order mark every other byte of ASCII in UTF-16 is zero.
+    // ASCII in UTF-16 without a byte order mark has a zero in every other byte.
     kind.or(bytes.contains(&0).then_some(UTF_16))
 }
 
-/// The separator of a header that would be known with commas.
 fn separator(fields: &Fields<'_>, names: &[&str]) -> Option<&'static str> {
     let [text] = fields.iter().collect::<Vec<_>>()[..] else { return None };
     [(';', ";"), ('\t', "a tab"), ('|', "|")].into_iter().find_map(|(separator, shown)| {

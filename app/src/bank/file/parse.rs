@@ -1,4 +1,4 @@
-//! From a file to chunks of rows, on a thread of its own: reading a file blocks.
+//! Parses a file into chunks of rows, on a thread of its own, because reading blocks.
 
 use std::io::BufRead;
 use std::num::NonZero;
@@ -8,42 +8,35 @@ use tokio::sync::mpsc::Sender;
 use crate::bank::csv::{Fields, Line, Reader};
 use crate::bank::load::{Chunk, Rejected};
 
-/// Makes rows of lines.
 pub(crate) trait Parse: Send + 'static {
-    /// A row.
     type Row: Send + 'static;
 
-    /// How many fields each line has.
     fn fields(&self) -> usize;
 
-    /// The row of a line; the reason why it is none is one line.
+    /// The row of a line, or the reason in one line.
     fn row(&mut self, line: u64, fields: &Fields<'_>) -> Result<Self::Row, String>;
 
-    /// Adds what tells a row from every other to the text that its chunk's name is made of.
+    /// Appends what identifies a row to the content that names its chunk.
     fn write(&self, row: &Self::Row, text: &mut Vec<u8>);
 
-    /// A chunk ends after the row made last.
+    /// Called after the last row of a chunk.
     fn chunk_ended(&mut self) {}
 }
 
-/// What is found in a file.
-pub(crate) enum Found<R> {
-    /// Rows, as many as a chunk has; fewer in the last one.
+pub(crate) enum Parsed<R> {
+    /// Rows: a full chunk, or the last one.
     Chunk(Chunk<R>),
-    /// A line that is no row.
     Rejected(Rejected),
-    /// The file cannot be read further.
     Broken(std::io::Error),
-    /// That was all.
     End,
 }
 
-/// Reads the rows after the header and sends what is found, until the file ends or nobody listens.
+/// Parses the rows after the header and sends them, until the file ends or the receiver is dropped.
 pub(crate) fn parse<P: Parse, I: BufRead>(
     mut reader: Reader<I>,
     parse: P,
     size: NonZero<usize>,
-    found: &Sender<Found<P::Row>>,
+    parsed: &Sender<Parsed<P::Row>>,
 ) {
     let mut gathering = Gathering { rows: Vec::new(), parse, number: 0 };
     loop {
@@ -52,36 +45,34 @@ pub(crate) fn parse<P: Parse, I: BufRead>(
             Ok(Some(line)) if is_empty(&line) => None,
             Ok(Some(line)) => match gathering.take(&line) {
                 Err(reason) => {
-                    Some(Found::Rejected(Rejected { line: line.number, reason, row: line.bytes.to_vec() }))
+                    Some(Parsed::Rejected(Rejected { line: line.number, reason, row: line.bytes.to_vec() }))
                 }
-                Ok(()) if gathering.rows.len() == size.get() => Some(Found::Chunk(gathering.chunk())),
+                Ok(()) if gathering.rows.len() == size.get() => Some(Parsed::Chunk(gathering.chunk())),
                 Ok(()) => None,
             },
             Err(error) => {
-                let _ = found.blocking_send(Found::Broken(error));
+                let _ = parsed.blocking_send(Parsed::Broken(error));
                 return;
             }
         };
         if let Some(next) = next
-            && found.blocking_send(next).is_err()
+            && parsed.blocking_send(next).is_err()
         {
             return;
         }
     }
-    // Where nobody listens, nobody misses them.
     if !gathering.rows.is_empty() {
-        let _ = found.blocking_send(Found::Chunk(gathering.chunk()));
+        let _ = parsed.blocking_send(Parsed::Chunk(gathering.chunk()));
     }
-    let _ = found.blocking_send(Found::End);
+    let _ = parsed.blocking_send(Parsed::End);
 }
 
-/// Whether a row is one that a spreadsheet has left empty.
+/// Whether a spreadsheet left the row empty.
 fn is_empty(line: &Line<'_>) -> bool {
     line.bytes.iter().all(|byte| b", \t".contains(byte))
         || line.fields.is_ok_and(|fields| fields.iter().all(str::is_empty))
 }
 
-/// A chunk that is not yet full.
 struct Gathering<P: Parse> {
     rows: Vec<P::Row>,
     parse: P,
@@ -93,7 +84,7 @@ impl<P: Parse> Gathering<P> {
         let fields: Fields<'_> = line.fields.map_err(|error| error.to_string())?;
         let expected = self.parse.fields();
         if fields.count() != expected {
-            return Err(format!("the number of fields is {}, and the header's {expected}", fields.count()));
+            return Err(format!("the number of fields is {}, the header's {expected}", fields.count()));
         }
         let row = self.parse.row(line.number, &fields)?;
         self.rows.push(row);

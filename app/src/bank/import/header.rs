@@ -1,4 +1,4 @@
-//! What the header of a file says of its rows, and how they are read.
+//! The header of an import, and parsing the rows after it.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -9,12 +9,9 @@ use crate::bank::file::first_line;
 use crate::bank::file::parse::Parse;
 use crate::bank::record::{Account, Record, Transfer, fields_of};
 
-/// What a header says of the rows after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// How many fields each has.
     pub(crate) fields: usize,
-    /// What they are.
     pub(crate) kind: Kind,
 }
 
@@ -24,11 +21,9 @@ pub(crate) enum Kind {
     Transfers,
 }
 
-/// What headers there are.
 const KNOWN: &str = "the first line has to be a header: id,balance[,opening_balance[,created_at]] for accounts, \
     id,source_id,target_id,amount[,created_at] for transfers";
 
-/// Reads the first line.
 pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, String> {
     let fields = first_line::read(reader, KNOWN)?;
     let header = |fields, kind| Header { fields, kind };
@@ -38,10 +33,10 @@ pub(crate) fn read_header<I: BufRead>(reader: &mut Reader<I>) -> Result<Header, 
         .ok_or_else(|| first_line::not_known(&fields, &["id"], KNOWN))
 }
 
-/// Rows of one kind. Of those of a chunk no two may have the same key.
+/// Parses rows of one kind. Keys are unique within a chunk.
 pub(crate) struct Records<R> {
     fields: usize,
-    /// Where the chunk's keys stood.
+    /// The line of each key in the chunk.
     lines: HashMap<u128, u64>,
     kind: PhantomData<fn() -> R>,
 }
@@ -62,7 +57,7 @@ impl<R: Record> Parse for Records<R> {
     fn row(&mut self, line: u64, fields: &Fields<'_>) -> Result<R, String> {
         let row = R::parse(line, fields)?;
         if let Some(first) = self.lines.get(&row.key()) {
-            return Err(format!("{} stands on line {first} already", row.name()));
+            return Err(format!("{} repeats line {first}", row.name()));
         }
         self.lines.insert(row.key(), line);
         Ok(row)

@@ -1,24 +1,20 @@
-//! Which rows of a file are in place, on disk, so that those that repeat another are found in the end, in memory that
-//! does not grow with their number.
+//! The keys of applied rows, in temporary files, to find repeated keys in constant memory.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
 
-/// So many files that one fits in memory, and no more than a process may have open: at 100 million rows one has 800 000.
+/// Few enough to be open at once, enough for one to fit in memory.
 const PARTS: usize = 128;
 
-/// The size of a row's entry: its key and its line.
 const ENTRY: usize = 16 + 8;
 
-/// What each file keeps back before it writes.
 const BUFFER: usize = 4096;
 
-/// The rows so far. Their files are gone when it is.
+/// The keys so far. The files are deleted on drop.
 pub(crate) struct Seen {
     parts: Vec<BufWriter<File>>,
 }
 
-/// A row whose key stood on an earlier line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Repeated {
     pub(crate) key: u128,
@@ -28,7 +24,7 @@ pub(crate) struct Repeated {
 
 impl Seen {
     pub(crate) fn new() -> io::Result<Self> {
-        // Asked for its own error: that of a temporary file names the file.
+        // Fails first, because the error of a temporary file would name the file.
         std::fs::metadata(std::env::temp_dir())?;
         let file = || tempfile::tempfile().map_err(|error| io::Error::from(error.kind()));
         let part = |_| Ok(BufWriter::with_capacity(BUFFER, file()?));
@@ -42,7 +38,7 @@ impl Seen {
         self.parts[part_of(key)].write_all(&entry)
     }
 
-    /// The rows that repeat one before them, in no order.
+    /// Calls `found` for each repetition, in no order.
     pub(crate) fn repeated(self, mut found: impl FnMut(Repeated) -> io::Result<()>) -> io::Result<()> {
         for part in self.parts {
             let mut file = part.into_inner()?;
@@ -59,9 +55,9 @@ impl Seen {
     }
 }
 
-/// Numbers that follow each other go to different parts.
+/// Spreads consecutive numbers.
 fn part_of(key: u128) -> usize {
-    // The golden ratio's bits: Fibonacci hashing, Knuth, The Art of Computer Programming 3, 6.4.
+    // Fibonacci hashing: Knuth, The Art of Computer Programming 3, 6.4.
     let folded = (key as u64) ^ ((key >> 64) as u64);
     (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % PARTS
 }

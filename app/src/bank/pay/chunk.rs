@@ -1,5 +1,4 @@
-//! One chunk in its transaction, after its own row in `batches`: the accounts are locked, the orders decided in memory, and
-//! what was decided is written, in a number of statements that does not depend on the chunk's size.
+//! Applies one chunk in its transaction, in a constant number of statements.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +11,14 @@ use uuid::Uuid;
 use super::decide::{Decided, Decision, decide};
 use super::marks::Mark;
 use super::statements;
+use crate::bank::lookup::movements;
 use crate::bank::transfer::{By, Order};
 
-/// Decides orders and writes what comes of them; answers with a decision for each. `some_recorded`: whether ids of the chunk
-/// before were recorded already, and what it was for this one.
+/// Decides orders and writes the result. `some_recorded`: whether ids of the previous chunk were
+/// recorded already; updated for this chunk.
 ///
-/// The ids are looked for where that was so, where an attempt has met one, and where an order would be refused, for it may be
-/// applied already; otherwise they are taken to be free, and written where they are. Whoever looks for ids that are free
-/// conflicts on PostgreSQL with everybody who writes one near them.
+/// Ids are looked up only if that was so, if an attempt met a recorded id, or if an order would be
+/// refused. On PostgreSQL a lookup of free ids conflicts with every insert near them.
 pub(super) async fn apply(
     tx: &Tx,
     chunk: Uuid,
@@ -29,11 +28,11 @@ pub(super) async fn apply(
     let balances = statements::lock(tx, &accounts(orders)).await?;
     let mut recorded = None;
     if tx.key_taken() || some_recorded.load(Ordering::Relaxed) {
-        recorded = Some(statements::recorded(tx, &ids(orders)).await?);
+        recorded = Some(movements(tx, &ids(orders)).await?);
     }
     let mut decided = decide(orders, recorded.as_ref().unwrap_or(&HashMap::new()), &balances);
     if recorded.is_none() && !decided.applies_all() {
-        let found = statements::recorded(tx, &ids(orders)).await?;
+        let found = movements(tx, &ids(orders)).await?;
         decided = decide(orders, &found, &balances);
         recorded = Some(found);
     }
@@ -43,12 +42,12 @@ pub(super) async fn apply(
     Ok(decided.decisions)
 }
 
-/// Writes what was decided, all of it or nothing.
+/// Writes everything that was decided, or fails.
 async fn write(tx: &Tx, decided: &Decided, some_recorded: &AtomicBool) -> Result<(), DbErr> {
     if decided.journal.is_empty() {
         return Ok(());
     }
-    // The first attempt on CockroachDB: see `transfer::writes_plainly`.
+    // See `transfer::writes_plainly`.
     let plainly = tx.server() == Server::Cockroach && !tx.key_taken();
     let written = statements::record(tx, &decided.journal, plainly).await?;
     if written != decided.journal.len() as u64 {
@@ -62,7 +61,6 @@ async fn write(tx: &Tx, decided: &Decided, some_recorded: &AtomicBool) -> Result
     Ok(())
 }
 
-/// Marks the orders that the chunk does not apply.
 async fn mark(tx: &Tx, chunk: Uuid, orders: &[Order], decisions: &[Decision]) -> Result<(), DbErr> {
     let marks = orders.iter().zip(decisions).enumerate().filter_map(|(place, (order, decision))| {
         Some((Mark::id(chunk, place), Mark::of(order, decision)?.number()))
@@ -74,9 +72,10 @@ async fn mark(tx: &Tx, chunk: Uuid, orders: &[Order], decisions: &[Decision]) ->
     Ok(())
 }
 
-/// The decisions of a chunk that is applied, as they were: those that applied their order say [`By::ThisRun`].
-pub(super) async fn look(tx: &Tx, chunk: Uuid, orders: &[Order]) -> Result<Vec<Decision>, DbErr> {
-    let recorded = statements::recorded(tx, &ids(orders)).await?;
+/// The decisions of an applied chunk, as they were made. Orders that it applied have
+/// [`By::ThisRun`].
+pub(super) async fn look_up(tx: &Tx, chunk: Uuid, orders: &[Order]) -> Result<Vec<Decision>, DbErr> {
+    let recorded = movements(tx, &ids(orders)).await?;
     let marks: Vec<Uuid> = (0..orders.len()).map(|place| Mark::id(chunk, place)).collect();
     let marked = statements::marks(tx, &marks).await?;
     let decision = |(order, id): (&Order, &Uuid)| {
@@ -86,7 +85,7 @@ pub(super) async fn look(tx: &Tx, chunk: Uuid, orders: &[Order]) -> Result<Vec<D
         }
         let missing = || DbErr::RecordNotFound(format!("transfer {}, which its chunk has applied", order.id));
         let by = if mark.is_none() { By::ThisRun } else { By::EarlierRun };
-        Ok(order.found(recorded.get(&order.id).ok_or_else(missing)?, by))
+        Ok(order.receipt_for(recorded.get(&order.id).ok_or_else(missing)?, by))
     };
     orders.iter().zip(&marks).map(decision).collect()
 }
@@ -95,7 +94,6 @@ fn ids(orders: &[Order]) -> Vec<Uuid> {
     orders.iter().map(|order| order.id).collect()
 }
 
-/// The accounts of orders, each once, in the order of their numbers.
 pub(super) fn accounts(orders: &[Order]) -> Vec<i64> {
     let mut accounts: Vec<i64> = orders.iter().flat_map(|order| [order.source.0, order.target.0]).collect();
     accounts.sort_unstable();

@@ -1,4 +1,5 @@
-//! Decides what a chunk of transfers comes to: one pure function of the orders, the ids that are recorded, and the balances.
+//! Decides the outcomes of a chunk: a pure function of the orders, the recorded ids and the
+//! balances.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,40 +8,38 @@ use uuid::Uuid;
 use crate::bank::transfer::{By, Order, Receipt, Refusal, Share};
 use crate::bank::{Amount, Movement};
 
-/// What one order comes to.
+/// The outcome of one order.
 pub type Decision = Result<Receipt, Refusal>;
 
-/// What a chunk comes to, and what has to be written for it.
+/// The outcomes of a chunk, and what to write.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decided {
-    /// A decision for each order, in their order.
+    /// A decision for each order, in order.
     pub decisions: Vec<Decision>,
-    /// The transfers to record, in the orders' order.
+    /// The transfers to record, in order.
     pub journal: Vec<Movement>,
-    /// The accounts whose balance changes, by number, and what it becomes.
+    /// The new balances, by account number.
     pub balances: BTreeMap<i64, i64>,
 }
 
 impl Decided {
-    /// Whether every order is to be applied.
     pub(super) fn applies_all(&self) -> bool {
         self.journal.len() == self.decisions.len()
     }
 }
 
-/// Decides orders one by one, in their order: money that arrives by one can leave by the next, and an id that one applies is
-/// recorded for the next. Each decision is what [`Bank::transfer`](crate::bank::Bank::transfer) would come to at that point,
-/// in its checking order.
+/// Decides orders one by one, in order, as [`Bank::transfer`](crate::bank::Bank::transfer) would at
+/// that point, in its checking order.
 ///
-/// `recorded`: the transfers that are recorded under the orders' ids. `balances`: those of the orders' accounts, as far as
-/// there are such accounts.
+/// `recorded`: the recorded transfers with the orders' ids. `balances`: the balances of the orders'
+/// accounts that exist.
 #[must_use]
 pub fn decide(orders: &[Order], recorded: &HashMap<Uuid, Movement>, balances: &HashMap<i64, i64>) -> Decided {
     let mut decided = Decided { decisions: Vec::with_capacity(orders.len()), ..Decided::default() };
     let mut new: HashMap<Uuid, Movement> = HashMap::with_capacity(orders.len());
     for order in orders {
         if let Some(known) = recorded.get(&order.id).or_else(|| new.get(&order.id)) {
-            decided.decisions.push(order.found(known, By::EarlierRun));
+            decided.decisions.push(order.receipt_for(known, By::EarlierRun));
             continue;
         }
         let balance = |id: i64| decided.balances.get(&id).or_else(|| balances.get(&id)).copied();
@@ -57,14 +56,13 @@ pub fn decide(orders: &[Order], recorded: &HashMap<Uuid, Movement>, balances: &H
     decided
 }
 
-/// What applying an order changes: how much moves, and both balances after it.
 struct Change {
     amount: Amount,
     source: i64,
     target: i64,
 }
 
-/// Applies an order whose id is free. `balance`: an account's, where there is one.
+/// The effect of an order whose id is free. `balance`: the balance of an account, if it exists.
 fn change(order: &Order, balance: impl Fn(i64) -> Option<i64>) -> Result<Change, Refusal> {
     if order.source == order.target {
         return Err(Refusal::SameAccount(order.source));
@@ -90,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::bank::AccountId;
-    use crate::bank::transfer::Wish;
+    use crate::bank::transfer::TransferRequest;
 
     const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
 
@@ -101,18 +99,18 @@ mod tests {
         (0..8_u128, account(), account(), amount, any::<bool>()).prop_map(
             |(id, source, target, amount, given)| {
                 let (source, target) = (AccountId(source), AccountId(target));
-                let wish = Wish {
+                let request = TransferRequest {
                     source: given.then_some(source),
                     target: given.then_some(target),
                     amount: amount.map(|units| Amount::new(units).expect("positive")),
                 };
-                Order::new(Uuid::from_u128(id), source, target, wish)
+                Order::new(Uuid::from_u128(id), source, target, request)
             },
         )
     }
 
     proptest! {
-        /// However the orders are cut into chunks, each comes to the same, and so do the books.
+        /// The outcomes and the books do not depend on how orders are split into chunks.
         #[test]
         fn a_chunk_comes_to_what_its_orders_come_to_one_by_one(
             orders in vec(order(), 0..40),

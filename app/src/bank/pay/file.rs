@@ -1,4 +1,4 @@
-//! Paying a file of transfers, in chunks that are each applied once.
+//! Pays a file of transfers in idempotent chunks.
 
 use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,22 +10,22 @@ use crate::bank::file::{FileError, OnError, Rows, header};
 use crate::bank::load::{LoadError, Loaded, Loading, Rejected, load};
 use crate::bank::transfer::By;
 
-/// What the payment of a file came to.
+/// The result of paying a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paid {
     /// Transfers applied by this run.
     pub applied: u64,
-    /// Of those, the ones that an earlier call of it had applied.
+    /// Of those, transfers applied by an earlier call of the run.
     pub found: u64,
-    /// Transfers that were applied before their chunk was: by another run, or by an earlier line.
+    /// Transfers applied before their chunk: by another run, or by an earlier line.
     pub already_applied: u64,
-    /// Rows that are no transfer, or one that is refused.
+    /// Rejected rows.
     pub rejected: u64,
-    /// Chunks in place, whoever applied them.
+    /// Applied chunks, whoever applied them.
     pub chunks: u64,
 }
 
-/// What is counted while it goes, beside what is rejected.
+/// Counts so far, without rejected rows.
 #[derive(Default)]
 struct Counts {
     applied: AtomicU64,
@@ -47,13 +47,13 @@ impl Counts {
 }
 
 impl Bank {
-    /// Applies the transfers of a file, each once, telling `progress` after each chunk and `reject` of each row that is left
-    /// out. What that fails with ends the run. Within a chunk they are applied in the file's order; several chunks at once are in
-    /// no order.
+    /// Applies the transfers of a file, each once. A chunk applies them in the file's order;
+    /// concurrent chunks have no order. An error of `reject` ends the run.
     ///
     /// # Errors
     ///
-    /// A [`FileError`], with what is in place. With [`OnError::Stop`] nothing of a chunk with a refusal is applied.
+    /// A [`FileError`], with what is applied. Under [`OnError::Stop`] a chunk with a refusal is
+    /// rolled back whole.
     pub async fn pay_file(
         &self,
         input: impl BufRead + Send + 'static,
@@ -68,7 +68,7 @@ impl Bank {
         };
         let rows = Rows::new(on_error, reject);
         let counts = Counts::default();
-        let told = |payments: &[Payment], decisions: Vec<Decision>, found: bool| {
+        let report = |payments: &[Payment], decisions: Vec<Decision>, found: bool| {
             for (payment, decision) in payments.iter().zip(decisions) {
                 match decision {
                     Ok(receipt) if receipt.by == By::EarlierRun => {
@@ -90,7 +90,7 @@ impl Bank {
             Ok(())
         };
         let stop = (on_error == OnError::Stop).then(|| columns.clone());
-        let paying = Paying::new(self, stop, told);
+        let paying = Paying::new(self, stop, report);
         let payments = Payments { columns: columns.clone(), run: loading.run };
         let chunks = rows.chunks(reader, payments, loading);
         let sum = |loaded: &Loaded<_>| progress(&counts.paid(rows.rejected(), loaded.chunks));

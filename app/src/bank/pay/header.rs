@@ -1,4 +1,4 @@
-//! The header of a file of transfers to pay, and the rows after it.
+//! The header of a file of payments, and parsing the rows after it.
 
 use std::io::BufRead;
 
@@ -10,10 +10,9 @@ use crate::bank::file::first_line;
 use crate::bank::file::parse::Parse;
 use crate::bank::load::Rejected;
 use crate::bank::record::{money, whole_number};
-use crate::bank::transfer::{Order, Refusal, Share, Wish};
+use crate::bank::transfer::{Order, Refusal, Share, TransferRequest};
 use crate::bank::{AccountId, Amount};
 
-/// What a header may have, and has to.
 const KNOWN: &str = "the first line has to be a header: id,source_id,target_id,amount, in any order, id left out or not, \
     and created_at, which is ignored, there or not";
 
@@ -21,15 +20,13 @@ const ID: usize = 0;
 const SOURCE: usize = 1;
 const TARGET: usize = 2;
 const AMOUNT: usize = 3;
-/// The columns by name; the last is ignored.
 const NAMES: [&str; 5] = ["id", "source_id", "target_id", "amount", "created_at"];
 
-/// Which field of a line is which column: an index of [`NAMES`] for each field.
+/// For each field of a line, its index in [`NAMES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Columns(Vec<usize>);
 
 impl Columns {
-    /// Reads the first line.
     pub(super) fn read<I: BufRead>(reader: &mut Reader<I>) -> Result<Self, String> {
         let fields = first_line::read(reader, KNOWN)?;
         if fields.count() == 1 {
@@ -51,12 +48,11 @@ impl Columns {
         }
     }
 
-    /// The field of a column, where the file has it.
     fn of<'a>(&self, fields: &Fields<'a>, column: usize) -> Option<&'a str> {
         self.0.iter().position(|it| *it == column).map(|n| fields.get(n))
     }
 
-    /// A payment as a row that is left out, written as the file has it; what is ignored is empty.
+    /// A payment as a rejected row, with the file's columns. Ignored ones are empty.
     pub(super) fn rejected(&self, payment: &Payment, refusal: &Refusal) -> Rejected {
         let order = &payment.order;
         let field = |column: &usize| match *column {
@@ -71,7 +67,7 @@ impl Columns {
     }
 }
 
-/// The rows of a file. Those of one without ids have ids that are made of the run and the line.
+/// Parses rows. Without an id column, ids are derived from the run and the line.
 pub(super) struct Payments {
     pub(super) columns: Columns,
     pub(super) run: Uuid,
@@ -94,8 +90,8 @@ impl Parse for Payments {
         let target = AccountId(whole_number("target_id", field(TARGET))?);
         let amount = money("amount", field(AMOUNT), 1)?;
         let amount = Some(Amount::new(amount).map_err(|error| error.to_string())?);
-        let wish = Wish { source: Some(source), target: Some(target), amount };
-        Ok(Payment { line, order: Order::new(id, source, target, wish) })
+        let request = TransferRequest { source: Some(source), target: Some(target), amount };
+        Ok(Payment { line, order: Order::new(id, source, target, request) })
     }
 
     fn write(&self, row: &Payment, text: &mut Vec<u8>) {
@@ -107,7 +103,6 @@ impl Parse for Payments {
     }
 }
 
-/// How much an order of a file moves.
 fn units(order: &Order) -> i64 {
     match order.share {
         Share::Exactly(amount) => amount.units(),
@@ -115,7 +110,7 @@ fn units(order: &Order) -> i64 {
     }
 }
 
-/// Why a payment is refused, without the advice that is for `transfer`.
+/// The reason of a refusal, without the advice for `transfer`.
 fn reason(refusal: &Refusal) -> String {
     match refusal {
         Refusal::IdConflict { id, field, recorded } => {

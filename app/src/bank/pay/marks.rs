@@ -1,5 +1,4 @@
-//! What became of the orders of a chunk that it did not apply: a row in `batches` for each, so that whoever finds the chunk
-//! there tells the same of it, although balances have moved since.
+//! The refusals of a chunk, each a row in `batches`, so that a repeated run reports the same.
 
 use uuid::Uuid;
 
@@ -7,7 +6,6 @@ use super::Decision;
 use crate::bank::Amount;
 use crate::bank::transfer::{By, Order, Refusal, Share};
 
-/// Why an order was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     AlreadyApplied,
@@ -18,11 +16,11 @@ pub(super) enum Mark {
     InsufficientFunds,
     NothingToMove,
     BalanceOverflow,
-    /// Half of the source's balance, which was so much, is more than the target could take.
+    /// Half of the source's balance, this amount, would overflow the target's balance.
     HalfOverflows(Amount),
 }
 
-/// Those that are a number alone: the first is -1, the second -2. A chunk has rows above 0, and one that is in halves has 0.
+/// Stored as -1, -2, and so on. A chunk's row has a positive number, a split chunk's 0.
 const NUMBERED: [Mark; 8] = [
     Mark::AlreadyApplied,
     Mark::IdConflict,
@@ -34,16 +32,16 @@ const NUMBERED: [Mark; 8] = [
     Mark::BalanceOverflow,
 ];
 
-/// Half of a balance is below this by so much: so there are numbers beyond those of [`NUMBERED`] for it.
+/// Amounts of [`Mark::HalfOverflows`] are stored below this.
 const HALVES_BELOW: i64 = -(NUMBERED.len() as i64);
 
 impl Mark {
-    /// The id of the mark of an order, by its place in its chunk.
+    /// The id of an order's mark, by the order's place in its chunk.
     pub(super) fn id(chunk: Uuid, place: usize) -> Uuid {
         Uuid::new_v5(&chunk, &(place as u64).to_be_bytes())
     }
 
-    /// The mark of a decision; none where it applies the order.
+    /// The mark of a decision; `None` if it applies the order.
     pub(super) fn of(order: &Order, decision: &Decision) -> Option<Self> {
         Some(match decision {
             Ok(receipt) if receipt.by == By::ThisRun => return None,
@@ -61,7 +59,7 @@ impl Mark {
         })
     }
 
-    /// The number that it is recorded as, below 0.
+    /// The stored number, below 0.
     pub(super) fn number(self) -> i64 {
         match self {
             Self::HalfOverflows(amount) => HALVES_BELOW - amount.units(),
@@ -69,7 +67,6 @@ impl Mark {
         }
     }
 
-    /// The mark that is recorded as a number.
     pub(super) fn recorded(number: i64) -> Option<Self> {
         match usize::try_from(-1 - number) {
             Ok(place) if place < NUMBERED.len() => Some(NUMBERED[place]),
@@ -78,7 +75,7 @@ impl Mark {
         }
     }
 
-    /// The refusal that it stands for, where it is one that the order says the rest of.
+    /// The refusal, if the mark and the order determine it.
     pub(super) fn refusal(self, order: &Order) -> Option<Refusal> {
         let asked = match order.share {
             Share::Exactly(amount) => Some(amount),

@@ -1,46 +1,20 @@
-//! The statements of a chunk. On PostgreSQL and CockroachDB each takes arrays, on SQLite one JSON text: so each is one
-//! text, prepared once, whatever the chunk's size. SQLite joins in the order that CROSS JOIN says, and
-//! CockroachDB as LOOKUP JOIN says: both seek each element, also where they believe that the table is small.
+//! The statements of a chunk. Their text does not depend on the chunk's size: see
+//! [`lookup`](crate::bank::lookup).
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
 
 use database::Server;
-use sea_orm::sea_query::ArrayType;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbErr, Value};
 use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use crate::bank::Movement;
 use crate::bank::bulk::{Column, Table};
+use crate::bank::query::{big_ints, fetch_all, json, statement, uuids};
 use crate::bank::record::{Record, Transfer};
 
-/// The transfers that are recorded under these ids.
-pub(super) async fn recorded(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, Movement>, DbErr> {
-    let sql = match tx.server() {
-        Server::Sqlite => {
-            "SELECT t.id, source_id, target_id, amount FROM json_each(?) AS given \
-             CROSS JOIN transfers AS t ON t.id = unhex(given.value)"
-        }
-        Server::Postgres => {
-            "SELECT id, source_id, target_id, amount FROM transfers WHERE id = ANY($1::uuid[])"
-        }
-        Server::Cockroach => {
-            "SELECT t.id, source_id, target_id, amount FROM unnest($1::uuid[]) AS given (id) \
-             INNER LOOKUP JOIN transfers AS t ON t.id = given.id"
-        }
-    };
-    let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
-    let movement = |row: &QueryResult| {
-        let id = row.try_get_by_index(0)?;
-        let (source_id, target_id) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-        Ok((id, Movement { id, source_id, target_id, amount: row.try_get_by_index(3)? }))
-    };
-    rows.iter().map(movement).collect()
-}
-
-/// Locks accounts in the order of their numbers, which is that of `ids`, and answers with the balances of those there are.
-/// SQLite's writers take turns from BEGIN on.
+/// Locks accounts in the order of `ids`, which is sorted, and returns the balances of those that
+/// exist. On SQLite BEGIN locks.
 pub(super) async fn lock(tx: &Tx, ids: &[i64]) -> Result<HashMap<i64, i64>, DbErr> {
     let sql = match tx.server() {
         Server::Sqlite => {
@@ -50,11 +24,11 @@ pub(super) async fn lock(tx: &Tx, ids: &[i64]) -> Result<HashMap<i64, i64>, DbEr
             "SELECT id, balance FROM accounts WHERE id = ANY($1::int8[]) ORDER BY id FOR UPDATE"
         }
     };
-    let rows = tx.query_all_raw(statement(tx, sql, [big_ints(tx, ids.iter().copied())])).await?;
+    let rows = fetch_all(tx, sql, [big_ints(tx, ids.iter().copied())]).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
-/// Records transfers; answers with how many. `plainly`: an id that is taken is an error.
+/// Records transfers. Returns how many. `plainly`: a recorded id is an error.
 pub(super) async fn record(tx: &Tx, journal: &[Movement], plainly: bool) -> Result<u64, DbErr> {
     let table = Transfer::TABLE.first(4);
     let table = if plainly { Table { key: None, ..table } } else { table };
@@ -64,7 +38,7 @@ pub(super) async fn record(tx: &Tx, journal: &[Movement], plainly: bool) -> Resu
     table.insert(tx, journal.iter().map(values)).await
 }
 
-/// Writes balances; answers with how many.
+/// Writes balances. Returns how many.
 pub(super) async fn write_balances(tx: &Tx, balances: &BTreeMap<i64, i64>) -> Result<u64, DbErr> {
     let statement = match tx.server() {
         Server::Sqlite => {
@@ -74,8 +48,8 @@ pub(super) async fn write_balances(tx: &Tx, balances: &BTreeMap<i64, i64>) -> Re
             statement(tx, sql, [pairs])
         }
         server => {
-            // Without the second condition PostgreSQL may merge the new balances with a walk through the whole index;
-            // CockroachDB seeks each account, and with it scans and joins.
+            // PostgreSQL may otherwise scan the whole index for a merge join. CockroachDB seeks
+            // without it.
             let seek = if server == Server::Postgres { " AND accounts.id = ANY($1::int8[])" } else { "" };
             let sql = format!(
                 "UPDATE accounts SET balance = new.balance \
@@ -88,17 +62,15 @@ pub(super) async fn write_balances(tx: &Tx, balances: &BTreeMap<i64, i64>) -> Re
     tx.execute_raw(statement).await.map(|done| done.rows_affected())
 }
 
-/// Rows of `batches` beside those of chunks.
+/// Marks are rows of `batches`.
 const MARKS: Table =
     Table { name: "batches", columns: &[Column::uuid("id"), Column::big_int("rows")], key: None };
 
-/// Writes marks: see [`Mark`](super::marks::Mark).
 pub(super) async fn write_marks(tx: &Tx, marks: &[(Uuid, i64)]) -> Result<u64, DbErr> {
     let values = |(id, rows): &(Uuid, i64)| -> [Value; 2] { [(*id).into(), (*rows).into()] };
     MARKS.insert(tx, marks.iter().map(values)).await
 }
 
-/// The marks under these ids.
 pub(super) async fn marks(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, DbErr> {
     let sql = match tx.server() {
         Server::Sqlite => {
@@ -109,39 +81,6 @@ pub(super) async fn marks(tx: &Tx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, D
             r#"SELECT b.id, "rows" FROM unnest($1::uuid[]) AS given (id) INNER LOOKUP JOIN batches AS b ON b.id = given.id"#
         }
     };
-    let rows = tx.query_all_raw(statement(tx, sql, [uuids(tx, ids)])).await?;
+    let rows = fetch_all(tx, sql, [uuids(tx, ids)]).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
-}
-
-fn statement<const N: usize>(tx: &Tx, sql: impl Into<String>, values: [Value; N]) -> Statement {
-    Statement::from_sql_and_values(tx.get_database_backend(), sql.into(), values)
-}
-
-fn uuids(tx: &Tx, ids: &[Uuid]) -> Value {
-    match tx.server() {
-        Server::Sqlite => json(ids.iter().map(|id| format!("\"{}\"", id.simple()))),
-        Server::Postgres | Server::Cockroach => {
-            Value::Array(ArrayType::Uuid, Some(Box::new(ids.iter().map(|id| (*id).into()).collect())))
-        }
-    }
-}
-
-fn big_ints(tx: &Tx, numbers: impl Iterator<Item = i64>) -> Value {
-    match tx.server() {
-        Server::Sqlite => json(numbers),
-        Server::Postgres | Server::Cockroach => {
-            Value::Array(ArrayType::BigInt, Some(Box::new(numbers.map(Into::into).collect())))
-        }
-    }
-}
-
-/// An array as JSON.
-fn json(elements: impl Iterator<Item = impl Display>) -> Value {
-    let mut text = String::from("[");
-    for (n, element) in elements.enumerate() {
-        let separator = if n == 0 { "" } else { "," };
-        text += &format!("{separator}{element}");
-    }
-    text.push(']');
-    text.into()
 }

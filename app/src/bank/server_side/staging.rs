@@ -1,77 +1,70 @@
-//! The table that a file is imported to first, where nobody else looks: what is wrong with the file shows here.
+//! The staging table of a server-side import. Whatever is wrong with the file shows here.
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
 use uuid::Uuid;
 
 use crate::bank::load::{Chunk, Load, LoadError, Loaded, Part};
+use crate::bank::query::{fetch_all, fetch_one, fetch_optional, statement};
 
-/// A table of this import's own.
 pub(super) struct Staging {
-    /// Its name.
     pub(super) name: String,
-    /// The columns that the file has fields for, with commas between them.
+    /// The columns of the file, separated by commas.
     pub(super) columns: String,
 }
 
-/// How the rows of the file stand to the accounts that are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// How many there are.
+pub(super) struct Check {
     pub(super) rows: u64,
-    /// How many of them are accounts that are there.
+    /// The number of rows whose account exists.
     pub(super) present: u64,
-    /// Why one of them cannot be added, where one cannot.
-    pub(super) in_the_way: Option<String>,
+    /// Why a row cannot be added.
+    pub(super) rejection: Option<String>,
 }
 
-/// A time that the bank does not take.
 const OUTSIDE_OF_YEARS: &str = "value NOT BETWEEN CAST('0001-01-01 00:00:00+00:00' AS TIMESTAMPTZ) \
     AND CAST('9999-12-31 23:59:59.999999+00:00' AS TIMESTAMPTZ)";
 
 impl Staging {
-    /// A name that nothing else has; no table yet.
+    /// A unique name; creates no table.
     pub(super) fn new() -> Self {
         Self { name: format!("import_{}", Uuid::new_v4().simple()), columns: String::new() }
     }
 
-    /// The name of the table beside it that the file's first lines are imported to.
+    /// The staging table of the file's first lines.
     pub(super) fn lines_name(&self) -> String {
         format!("{}_lines", self.name)
     }
 
-    /// Makes that.
     pub(super) async fn create_lines(&self, tx: &Tx) -> Result<(), DbErr> {
         let sql = format!("CREATE TABLE IF NOT EXISTS {} (line TEXT)", self.lines_name());
         tx.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// The first lines, as many as are asked for and there are.
     pub(super) async fn lines(&self, tx: &Tx, limit: u32) -> Result<String, DbErr> {
         // IMPORT numbers rows without a key in the file's order.
         let sql = format!(
             "SELECT coalesce(line, '') AS line FROM {} ORDER BY rowid LIMIT {limit}",
             self.lines_name()
         );
-        let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        let rows = fetch_all(tx, sql, []).await?;
         let lines: Vec<String> = rows.iter().map(|row| row.try_get("", "line")).collect::<Result<_, _>>()?;
         Ok(lines.join("\n"))
     }
 
-    /// Makes it. Every column but the key may be empty: IMPORT asks that of columns that a file has no fields for.
+    /// Creates the table. All columns but the key are nullable, as IMPORT requires of columns that
+    /// the file lacks.
     pub(super) async fn create(&self, tx: &Tx) -> Result<(), DbErr> {
         let columns = "id INT8 PRIMARY KEY, balance INT8, opening_balance INT8, created_at TIMESTAMPTZ";
         let sql = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", self.name);
         tx.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// Ends both.
     pub(super) async fn drop(&self, tx: &Tx) -> Result<(), DbErr> {
         let sql = format!("DROP TABLE IF EXISTS {}, {}", self.name, self.lines_name());
         tx.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// Why there is a row that is no account, where there is one.
     async fn bad_row(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
         let Self { name, columns } = self;
         for column in columns.split(", ").filter(|column| *column != "id") {
@@ -83,7 +76,7 @@ impl Staging {
                 "SELECT id, value::STRING AS text FROM (SELECT id, {column} AS value FROM {name}) AS given \
                  WHERE value IS NULL OR {outside} ORDER BY id LIMIT 1"
             );
-            if let Some(row) = one(tx, &sql).await? {
+            if let Some(row) = fetch_optional(tx, sql, []).await? {
                 let id: i64 = row.try_get("", "id")?;
                 let text: Option<String> = row.try_get("", "text")?;
                 let what = text.map_or_else(|| "is missing".to_owned(), |value| format!("{value} {why}"));
@@ -93,7 +86,6 @@ impl Staging {
         Ok(None)
     }
 
-    /// Why there is a row whose number is another account's, where there is one.
     pub(super) async fn conflict(&self, tx: &Tx) -> Result<Option<String>, DbErr> {
         let sql = format!(
             "SELECT a.id, a.opening_balance AS there, coalesce(s.opening_balance, s.balance) AS given \
@@ -101,29 +93,27 @@ impl Staging {
              WHERE a.opening_balance <> coalesce(s.opening_balance, s.balance) ORDER BY a.id LIMIT 1",
             self.name
         );
-        let Some(row) = one(tx, &sql).await? else { return Ok(None) };
+        let Some(row) = fetch_optional(tx, sql, []).await? else { return Ok(None) };
         let number = |column| row.try_get::<i64>("", column);
         let (id, there, given) = (number("id")?, number("there")?, number("given")?);
-        Ok(Some(format!("account {id} is there already, with an opening balance of {there} and not {given}")))
+        Ok(Some(format!("account {id} already exists with opening balance {there}, not {given}")))
     }
 
-    /// Looks at all of its rows.
-    pub(super) async fn standing(&self, tx: &Tx) -> Result<Standing, DbErr> {
+    pub(super) async fn check(&self, tx: &Tx) -> Result<Check, DbErr> {
         let count = async |from: String| {
-            let row = one(tx, &format!("SELECT count(*) AS rows FROM {from}")).await?;
-            let rows = row.map(|row| row.try_get::<i64>("", "rows")).transpose()?;
-            Ok::<u64, DbErr>(rows.unwrap_or_default().unsigned_abs())
+            let row = fetch_one(tx, &format!("SELECT count(*) AS rows FROM {from}")).await?;
+            Ok::<u64, DbErr>(row.try_get::<i64>("", "rows")?.unsigned_abs())
         };
         let rows = count(self.name.clone()).await?;
         let present = count(format!("{} AS s JOIN accounts AS a ON a.id = s.id", self.name)).await?;
-        let in_the_way = match self.bad_row(tx).await? {
+        let rejection = match self.bad_row(tx).await? {
             None => self.conflict(tx).await?,
             bad => bad,
         };
-        Ok(Standing { rows, present, in_the_way })
+        Ok(Check { rows, present, rejection })
     }
 
-    /// The chunk of so many rows after a key, in the order of their keys; `None` where there are no more.
+    /// The chunk of rows after a key, in the order of the keys; `None` at the end.
     pub(super) async fn chunk(
         &self,
         tx: &Tx,
@@ -138,7 +128,7 @@ impl Staging {
             "SELECT id, concat_ws(',', {}) AS text FROM {name}{after} ORDER BY id LIMIT {limit}",
             fields.join(", ")
         );
-        let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        let rows = fetch_all(tx, sql, []).await?;
         let (mut keys, mut content) = (Vec::with_capacity(rows.len()), String::new());
         for row in rows {
             keys.push(row.try_get("", "id")?);
@@ -149,7 +139,7 @@ impl Staging {
     }
 }
 
-/// Its rows, from there into accounts; those that are there already are left alone.
+/// Copies rows into the accounts. Existing accounts stay.
 impl Load for Staging {
     type Row = i64;
     type Done = Present;
@@ -157,8 +147,8 @@ impl Load for Staging {
 
     async fn add(&self, tx: &Tx, _: &Part<'_>, keys: &[i64]) -> Result<Present, LoadError> {
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Present(0)) };
-        // With ON CONFLICT the server would look at all accounts, and so wait for whoever adds any; so bounded it looks at
-        // its own. One that is added there meanwhile is a duplicate, and the chunk is tried again.
+        // ON CONFLICT would wait for every insert. The bounds limit the read to this chunk. A
+        // concurrent insert is a duplicate, and the chunk is retried.
         let sql = format!(
             "INSERT INTO accounts (id, balance, opening_balance, created_at) \
              SELECT id, balance, coalesce(opening_balance, balance), coalesce(created_at, now()) FROM {} AS s \
@@ -167,22 +157,21 @@ impl Load for Staging {
             self.name
         );
         let range = [(*first).into(), (*last).into()];
-        let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, range);
-        let added = tx.execute_raw(statement).await?.rows_affected();
+        let added = tx.execute_raw(statement(tx, sql, range)).await?.rows_affected();
         Ok(Present(keys.len() as u64 - added))
     }
 
-    async fn look(&self, _: &Tx, _: &Part<'_>, _: &[i64]) -> Result<Present, LoadError> {
+    async fn look_up(&self, _: &Tx, _: &Part<'_>, _: &[i64]) -> Result<Present, LoadError> {
         Ok(Present(0))
     }
 
-    fn in_place(&self, _: &[i64], part: &mut Loaded<Present>) -> Result<(), LoadError> {
+    fn committed(&self, _: &[i64], part: &mut Loaded<Present>) -> Result<(), LoadError> {
         part.rows -= part.done.0;
         Ok(())
     }
 }
 
-/// How many rows of chunks in place were there already.
+/// The number of rows in applied chunks whose account existed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Present(pub(super) u64);
 
@@ -190,8 +179,4 @@ impl std::ops::AddAssign for Present {
     fn add_assign(&mut self, part: Self) {
         self.0 += part.0;
     }
-}
-
-async fn one(tx: &Tx, sql: &str) -> Result<Option<QueryResult>, DbErr> {
-    tx.query_one_raw(Statement::from_string(tx.get_database_backend(), sql)).await
 }

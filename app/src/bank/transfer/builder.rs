@@ -1,26 +1,26 @@
-//! Style `builder`: two statements, and the arithmetic in the database.
+//! Style `builder`: two statements, with the arithmetic in the database.
 //!
-//! The first writes the transfer's own id, and so keeps the contract: where it writes a row, no earlier attempt is on
-//! its way. The second changes both balances, and says by the numbers it returns whether it changed both. Its
-//! conditions stop before the table's constraints do, so that a refusal is an answer and not an error: constraints have
-//! no names on older CockroachDB, and after an error nothing more can be asked.
+//! The first writes the transfer's id: if it writes a row, no earlier attempt is under way. The
+//! second changes both balances. Its conditions are stricter than the table's constraints, because
+//! an error would abort the transaction, and constraints have no names on older CockroachDB.
 
 use ::entity::{accounts, transfers};
 use database::Server;
 use sea_orm::sea_query::{
     CaseStatement, Expr, ExprTrait, Func, InsertStatement, LockType, OnConflict, Query, SelectStatement,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement, Value};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Statement, Value};
 use sea_orm_retry::Tx;
 
+use super::not_written::{Proof, not_written};
 use super::shape::Shape;
-use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
-use crate::bank::{AccountId, Amount, Holding};
+use super::{Order, Receipt, Refusal, Share, receipt, writes_plainly};
+use crate::bank::{Amount, Holding};
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    // The row of a transfer from an account to itself cannot be written at all.
+    // A constraint forbids a transfer from an account to itself.
     let written = if order.source == order.target { None } else { tx.query_one(&write(tx, order)).await? };
-    let Some(written) = written else { return not_written(tx, order).await };
+    let Some(written) = written else { return not_written(tx, order, Proof::SourceLock).await };
     tx.proved_not_applied();
     let amount: i64 = written.try_get_by_index(0)?;
     let amount = Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?;
@@ -32,7 +32,6 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
     Err(why_not_changed(tx, order, amount, &changed).await?)
 }
 
-/// Writes the transfer's row, unless its id is taken, and answers with the amount; half is taken in the same statement.
 fn write(tx: &Tx, order: &Order) -> InsertStatement {
     let mut insert = Query::insert();
     insert
@@ -48,7 +47,7 @@ fn write(tx: &Tx, order: &Order) -> InsertStatement {
         insert.on_conflict(OnConflict::column(transfers::Column::Id).do_nothing().to_owned());
     }
     let fixed = [Expr::val(order.id), Expr::val(order.source.0), Expr::val(order.target.0)];
-    // `>> 1`, because `/ 2` is a decimal division on CockroachDB; its count is 32 bits wide on PostgreSQL.
+    // `>> 1`, because `/ 2` is a decimal division on CockroachDB; 32 bits wide on PostgreSQL.
     let half = Expr::col(accounts::Column::Balance).right_shift(Expr::val(1_i32));
     let row = match (order.share, tx.server()) {
         (Share::Exactly(amount), Server::Sqlite | Server::Postgres) => {
@@ -69,11 +68,10 @@ fn write(tx: &Tx, order: &Order) -> InsertStatement {
     insert
 }
 
-/// CockroachDB checks the foreign keys by reading both accounts, which the second statement changes: between two such
-/// reads others change them, and all but one have to begin anew. So both are locked before they are read, in the order
-/// of their numbers and without a round trip of its own. The answer is one row with the source's balance, or none where that
-/// is below `least`. The condition stands for every amount: from v22.1 on what nothing asks of is not read, and so not
-/// locked.
+/// Locks both accounts, in order, before CockroachDB reads them for the foreign keys: a change
+/// between that read and the second statement costs a retry. Returns the source's balance, unless
+/// it is below `least`. v22.1 and newer neither read nor lock what no condition needs, so every
+/// amount has one.
 fn locked(order: &Order, least: i64) -> SelectStatement {
     let both = Query::select()
         .columns([accounts::Column::Id, accounts::Column::Balance])
@@ -81,7 +79,8 @@ fn locked(order: &Order, least: i64) -> SelectStatement {
         .and_where(accounts::Column::Id.is_in([order.source.0, order.target.0]))
         .lock(LockType::Update)
         .take();
-    // An aggregate, because a plain condition would be moved into the locking read, and lock one of the two.
+    // Without the aggregate the planner moves the condition into the locking read, and locks one
+    // account.
     let source = CaseStatement::new()
         .case(accounts::Column::Id.eq(order.source.0), Expr::col(accounts::Column::Balance));
     let one = Query::select()
@@ -94,8 +93,8 @@ fn locked(order: &Order, least: i64) -> SelectStatement {
         .take()
 }
 
-/// Changes both balances where the source has enough and the target has room; answers with the numbers of those changed.
-/// The two numbers stand as parameters, for taking them from the transfer's row would scan the table on CockroachDB.
+/// Changes both balances if the source has enough and the target has room. Returns the changed
+/// accounts. Account numbers read from the transfer's row would cause a full scan on CockroachDB.
 fn change_both(tx: &Tx, order: &Order, amount: Amount) -> Statement {
     static SHAPE: Shape = Shape::new();
     let (source, target, amount) = (order.source.0, order.target.0, amount.units());
@@ -124,29 +123,6 @@ fn change_both(tx: &Tx, order: &Order, amount: Amount) -> Statement {
     })
 }
 
-/// No row was written: the id is taken, or the source is missing or has not enough. The source's lock proves which, for
-/// every attempt changes that row.
-async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    let account = |id: AccountId| accounts::Entity::find_by_id(id.0);
-    let source = account(order.source).lock_exclusive().into_partial_model::<Holding>().one(tx).await?;
-    if let Some(recorded) = recorded(tx, order.id).await? {
-        return answer(tx, order, &recorded);
-    }
-    if source.is_some() {
-        tx.proved_not_applied();
-    }
-    let target = account(order.target).into_partial_model::<Holding>().one(tx).await?;
-    Err(match (source, target) {
-        _ if order.source == order.target => Refusal::SameAccount(order.source),
-        (None, _) => Refusal::UnknownAccount(order.source),
-        (_, None) => Refusal::UnknownAccount(order.target),
-        (Some(_), Some(_)) => match order.share {
-            Share::Exactly(amount) => Refusal::InsufficientFunds { account: order.source, amount },
-            Share::Half => Refusal::NothingToMove(order.source),
-        },
-    })
-}
-
 async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: &[i64]) -> Result<Refusal, DbErr> {
     let accounts = accounts::Entity::find()
         .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
@@ -158,7 +134,7 @@ async fn why_not_changed(tx: &Tx, order: &Order, amount: Amount, changed: &[i64]
             return Ok(Refusal::UnknownAccount(account));
         }
     }
-    // What the statement changed is seen here: only a balance that it left alone can be what stopped it.
+    // This reads the new balances: only an unchanged one can have failed its condition.
     let left_alone = |id: i64, stopped: &dyn Fn(i64) -> bool| {
         !changed.contains(&id) && accounts.iter().any(|a| a.id == id && stopped(a.balance))
     };

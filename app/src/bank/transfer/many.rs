@@ -1,36 +1,35 @@
-//! Many transfers at once, by workers that take numbers in turn.
+//! Many transfers, by workers that take numbers in turn.
 
 use std::num::NonZero;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DrawError, Order, Receipt, Style, TransferError, Wish};
+use super::{DrawError, Order, Receipt, Style, TransferError, TransferRequest, numbered};
 use crate::bank::{Bank, ReadError};
 
-/// What to do.
+/// The parameters of many transfers.
 #[derive(Clone, Copy, Debug)]
 pub struct Many {
-    /// How many transfers, numbered from 0.
+    /// How many, numbered from 0.
     pub count: u64,
-    /// How many of them at once, at least 1.
+    /// How many at once, at least 1.
     pub concurrency: u32,
-    /// The run's own id: told again with the same one, a run does only what it has not done yet.
+    /// The run's id. A repeated run does only what is missing.
     pub run: Uuid,
-    /// What each is to be.
-    pub wish: Wish,
-    /// How.
+    /// What each one is.
+    pub request: TransferRequest,
+    /// The style.
     pub style: Style,
-    /// How many in one transaction, by [`Bank::pay`]; where it is left out each is done by its style.
+    /// How many in one transaction, by [`Bank::pay`] instead of the style.
     pub batch: Option<NonZero<usize>>,
-    /// What the draws start from; each transfer has a stream of its own.
+    /// The seed. Each transfer has a stream of its own.
     pub rng_seed: u64,
 }
 
@@ -39,19 +38,19 @@ pub struct Many {
 pub struct Ended {
     /// Its id.
     pub id: Uuid,
-    /// What was begun; nothing where it could not be drawn.
+    /// The order; `None` if it could not be drawn.
     pub order: Option<Order>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Result<Receipt, Unsuccessful>,
 }
 
-/// Why one was not applied, or not for sure.
+/// Why a transfer is not known to be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsuccessful {
-    /// It could not be drawn; it was not begun.
+    /// It could not be drawn, and was not begun.
     #[error(transparent)]
     Draw(#[from] DrawError),
-    /// It was begun.
+    /// It failed or is unknown.
     #[error(transparent)]
     Transfer(#[from] TransferError),
 }
@@ -60,18 +59,26 @@ impl Ended {
     fn of(order: Order, outcome: Result<Receipt, TransferError>) -> Self {
         Self { id: order.id, order: Some(order), outcome: outcome.map_err(Unsuccessful::Transfer) }
     }
+
+    fn undrawn(id: Uuid, error: DrawError) -> Self {
+        Self { id, order: None, outcome: Err(Unsuccessful::Draw(error)) }
+    }
 }
 
 impl Many {
     /// The id of the transfer with this number.
     #[must_use]
     pub fn id(&self, number: u64) -> Uuid {
-        Uuid::new_v5(&self.run, format!("transfer/{number}").as_bytes())
+        self.numbered(number).0
+    }
+
+    fn numbered(&self, number: u64) -> (Uuid, ChaCha8Rng) {
+        numbered(&self.run, self.rng_seed, number)
     }
 }
 
 impl Bank {
-    /// Begins them all, and tells each that has ended, in no order. When `stop` is cancelled no further one is begun.
+    /// Starts them and sends how each ended, in no order. Cancel `stop` to begin no further one.
     /// The channel closes after the last.
     ///
     /// # Errors
@@ -82,7 +89,7 @@ impl Bank {
         many: Many,
         stop: CancellationToken,
     ) -> Result<mpsc::Receiver<Ended>, ReadError> {
-        let range = if many.wish.is_complete() { None } else { self.account_range().await? };
+        let range = if many.request.is_complete() { None } else { self.account_range().await? };
         let next = Arc::new(AtomicU64::new(0));
         let (ended, receiver) = mpsc::channel(1024);
         let mut workers = JoinSet::new();
@@ -117,42 +124,27 @@ impl Bank {
     }
 
     async fn one_of(&self, many: &Many, number: u64, range: Option<&RangeInclusive<i64>>) -> Ended {
-        match self.nth_of(many, number, range).await {
+        let (id, mut rng) = many.numbered(number);
+        match self.order(id, many.request, range, &mut rng).await {
             Ok(order) => Ended::of(order, self.transfer(order, many.style).await),
-            Err(ended) => ended,
+            Err(error) => Ended::undrawn(id, error),
         }
     }
 
-    /// Those with these numbers, in one transaction.
     async fn some_of(
         &self,
         many: &Many,
         numbers: Range<u64>,
         range: Option<&RangeInclusive<i64>>,
     ) -> Vec<Ended> {
-        let (mut orders, mut endings) = (Vec::new(), Vec::new());
-        for number in numbers {
-            match self.nth_of(many, number, range).await {
-                Ok(order) => orders.push(order),
-                Err(ended) => endings.push(ended),
+        let drawn =
+            self.orders(many.request, range, numbers.clone().map(|number| many.numbered(number))).await;
+        match drawn {
+            Ok(orders) => {
+                let outcomes = self.pay(&orders).await;
+                orders.into_iter().zip(outcomes).map(|(order, outcome)| Ended::of(order, outcome)).collect()
             }
+            Err(error) => numbers.map(|number| Ended::undrawn(many.id(number), error.clone())).collect(),
         }
-        let outcomes = self.pay(&orders).await;
-        endings.extend(orders.into_iter().zip(outcomes).map(|(order, outcome)| Ended::of(order, outcome)));
-        endings
-    }
-
-    /// The order with a number, or how it ended where it cannot be drawn.
-    async fn nth_of(
-        &self,
-        many: &Many,
-        number: u64,
-        range: Option<&RangeInclusive<i64>>,
-    ) -> Result<Order, Ended> {
-        let id = many.id(number);
-        let mut rng = ChaCha8Rng::seed_from_u64(many.rng_seed);
-        rng.set_stream(number);
-        let order = self.order(id, many.wish, range, &mut rng).await;
-        order.map_err(|error| Ended { id, order: None, outcome: Err(Unsuccessful::Draw(error)) })
     }
 }

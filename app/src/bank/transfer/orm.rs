@@ -1,8 +1,7 @@
 //! Style `orm`: read both accounts, compute, write both back, as the tutorial's sample does.
 //!
-//! Something must be read before the transfer can be written, so the contract is kept by a lock: every attempt changes
-//! the source's row, so whoever holds it knows that no earlier attempt is still on its way, and may believe what it
-//! then reads of the id. SQLite has no `FOR UPDATE` and needs none: its writers take turns from BEGIN IMMEDIATE on.
+//! Every attempt changes the source's row. While it is locked, no earlier attempt is under way, and
+//! a lookup of the id is final. On SQLite BEGIN IMMEDIATE serialises writers.
 
 use ::entity::{accounts, transfers};
 use sea_orm::sea_query::OnConflict;
@@ -43,7 +42,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
         .ok_or(Refusal::BalanceOverflow { account: order.target, amount })?;
 
     if !write(tx, order, amount).await? {
-        // Another run has written this id since it was looked for.
+        // Another run has written the id since the lookup.
         let recorded = recorded(tx, order.id).await?;
         let recorded = recorded.ok_or_else(|| DbErr::RecordNotFound(order.id.to_string()))?;
         return answer(tx, order, &recorded);
@@ -57,7 +56,7 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
     if changed == 2 { Ok(receipt(order, amount)) } else { Err(Refusal::NotTwoBalances(changed)) }
 }
 
-/// Both accounts, locked in the order of their numbers, so that two transfers between them never wait for each other.
+/// Both accounts, locked in order, so that two transfers do not deadlock.
 async fn lock_both(tx: &Tx, order: &Order) -> Result<(Option<Holding>, Option<Holding>), DbErr> {
     let locked = accounts::Entity::find()
         .filter(accounts::Column::Id.is_in([order.source.0, order.target.0]))
@@ -70,7 +69,6 @@ async fn lock_both(tx: &Tx, order: &Order) -> Result<(Option<Holding>, Option<Ho
     Ok((found(order.source.0), found(order.target.0)))
 }
 
-/// Writes the transfer's row; says whether the id was free.
 async fn write(tx: &Tx, order: &Order, amount: Amount) -> Result<bool, DbErr> {
     let row = transfers::ActiveModel {
         id: Set(order.id),

@@ -1,14 +1,11 @@
-//! A statement whose text never changes: SeaQuery builds it once for each kind of server, and each transfer binds its own values.
-//!
-//! Building the UPDATE of style `builder` anew took a fifth of the instructions that a transfer cost this program, and came to the
-//! same text every time.
+//! Prepared texts: SeaQuery builds a text once for each backend. Building the UPDATE of style
+//! `builder` each time took a fifth of the program's instructions.
 
 use std::sync::OnceLock;
 
 use sea_orm::sea_query::Values;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, StatementBuilder, Value};
 
-/// The texts, once they are built.
 pub(super) struct Shape {
     sqlite: OnceLock<String>,
     postgres: OnceLock<String>,
@@ -19,7 +16,7 @@ impl Shape {
         Self { sqlite: OnceLock::new(), postgres: OnceLock::new() }
     }
 
-    /// What `build` builds, whose values these are, in the order in which its text names them.
+    /// The statement that `build` builds, with these values in the order of its text.
     pub(super) fn bind<const N: usize, S: StatementBuilder>(
         &self,
         connection: &impl ConnectionTrait,

@@ -1,19 +1,18 @@
-//! Style `single`: the whole transfer in one autocommitted statement, in one round trip, with no BEGIN and no COMMIT.
+//! Style `single`: the whole transfer in one autocommitted statement.
 //!
-//! It writes the transfer's own id first, where the source has enough, and changes both balances where that row was written. So
-//! it keeps the contract of [`sea_orm_retry::Runner::statement`]: told again, it changes nothing. Where it has changed
-//! nothing a look at the id says why. Anything but two balances, or none, is an error of the statement itself, which
-//! undoes it: there is nobody left to roll it back.
+//! It writes the transfer's id, if the source has enough, and changes both balances if that row was
+//! written. So it keeps the contract of [`sea_orm_retry::Runner::statement`]: a repetition changes
+//! nothing. If it changes one balance, it fails, because nobody could roll it back.
 
-use ::entity::accounts;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use sea_orm_retry::Tx;
 
-use super::{Order, Receipt, Refusal, Share, answer, receipt, recorded, writes_plainly};
-use crate::bank::{Amount, Holding};
+use super::not_written::{Proof, not_written};
+use super::{Order, Receipt, Refusal, Share, receipt, writes_plainly};
+use crate::bank::Amount;
 
 pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    // The row of a transfer from an account to itself cannot be written at all.
+    // A constraint forbids a transfer from an account to itself.
     if order.source != order.target {
         let answered = tx.query_one_raw(statement(tx, order)).await?;
         let answered =
@@ -23,10 +22,11 @@ pub(super) async fn transfer(tx: &Tx, order: &Order) -> Result<Receipt, Refusal>
             return Ok(receipt(order, Amount::new(amount).map_err(|error| DbErr::Type(error.to_string()))?));
         }
     }
-    not_written(tx, order).await
+    not_written(tx, order, Proof::Statement).await
 }
 
-/// The accounts' numbers stand as parameters, for taking them from the transfer's row would scan the table on CockroachDB.
+/// The account numbers are parameters: read from the transfer's row, they would cause a full scan
+/// on CockroachDB.
 fn statement(tx: &Tx, order: &Order) -> Statement {
     let mut values: Vec<Value> = vec![order.id.into(), order.source.0.into(), order.target.0.into()];
     // `>> 1`, because `/ 2` is a decimal division on CockroachDB.
@@ -52,25 +52,4 @@ fn statement(tx: &Tx, order: &Order) -> Statement {
            THEN CAST(count(*) AS TEXT) ELSE 'not two balances' END AS INT8) AS balances FROM changed"
     );
     Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
-}
-
-/// No row was written: the id is taken, or the source has not enough, or is not there.
-async fn not_written(tx: &Tx, order: &Order) -> Result<Receipt, Refusal> {
-    if let Some(recorded) = recorded(tx, order.id).await? {
-        return answer(tx, order, &recorded);
-    }
-    tx.proved_not_applied();
-    if order.source == order.target {
-        return Err(Refusal::SameAccount(order.source));
-    }
-    for account in [order.source, order.target] {
-        let found = accounts::Entity::find_by_id(account.0).into_partial_model::<Holding>();
-        if found.one(tx).await?.is_none() {
-            return Err(Refusal::UnknownAccount(account));
-        }
-    }
-    Err(match order.share {
-        Share::Exactly(amount) => Refusal::InsufficientFunds { account: order.source, amount },
-        Share::Half => Refusal::NothingToMove(order.source),
-    })
 }

@@ -1,15 +1,14 @@
-//! Transfers of a load that are done many in one transaction.
+//! Batches: many transfers of a workload in one transaction.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::running::{Running, lock};
 use super::schedule::Schedule;
-use super::{Running, lock};
 use crate::bank::Bank;
 use crate::bank::transfer::Order;
 
 impl Running {
-    /// Takes up to `size` numbers in turn and does them at once, until there is nothing more to do.
     pub(super) async fn work_in_batches(&self, bank: &Bank, size: u64) {
         while !self.stop.is_cancelled() {
             let batch = match self.load.rate {
@@ -28,14 +27,14 @@ impl Running {
         }
     }
 
-    /// The next numbers, as many as there are: due now.
+    /// The next numbers, due now.
     fn next_batch(&self, size: u64) -> Vec<(u64, Instant)> {
         let (now, most) = (Instant::now(), self.load.max_ops.unwrap_or(u64::MAX));
         let first = self.next.fetch_add(size, Ordering::Relaxed).min(most);
         (first..first.saturating_add(size).min(most)).map(|number| (number, now)).collect()
     }
 
-    /// Waits for the next number, and takes with it those that are due by then.
+    /// Waits for the next number, and takes the others that are due by then.
     async fn due_batch(&self, schedule: Schedule, size: u64) -> Vec<(u64, Instant)> {
         let most = self.load.max_ops.unwrap_or(u64::MAX);
         let mut batch = Vec::new();

@@ -1,4 +1,4 @@
-//! What transfers took, and how they ended: counted in one interval and in all.
+//! Outcomes and latencies of transfers, per interval and in total.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use serde::Serialize;
 
 use crate::bank::transfer::{By, Receipt, Refusal, TransferError};
 
-/// The longest time that is told from longer ones.
+/// The longest latency that is distinguished.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How transfers ended.
+/// Outcomes of transfers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Endings {
-    /// Applied, by this run or by an earlier call of it.
+    /// Applied by this run, or by an earlier call of it.
     pub transfers: u64,
-    /// Not applied, for there was not enough money.
+    /// Not applied: insufficient funds.
     pub skipped: u64,
     /// Not applied, for another reason.
     pub failed: u64,
-    /// Nobody knows.
+    /// Unknown.
     pub unknown: u64,
-    /// Of the transfers, those that an earlier call of this run had applied.
+    /// Of the transfers, those applied by an earlier call of the run.
     pub already_applied: u64,
 }
 
@@ -37,17 +37,17 @@ impl AddAssign for Endings {
     }
 }
 
-/// Whether a transfer ended as none should.
+/// Whether an outcome ends a workload that tolerates no errors.
 pub(super) fn is_bad(error: &TransferError) -> bool {
     !matches!(error, Error::Body(Refusal::NothingToMove(_) | Refusal::InsufficientFunds { .. }))
 }
 
-/// Endings, and the latencies of those that were applied, in microseconds.
+/// Outcomes, and the latencies of applied transfers.
 #[derive(Clone, Debug)]
 pub struct Meter {
-    /// How many ended how.
+    /// The outcomes.
     pub endings: Endings,
-    /// How long the applied ones took, in microseconds, to three digits.
+    /// The latencies of applied transfers, in microseconds, to three digits.
     pub latencies: Histogram<u64>,
 }
 
@@ -59,7 +59,6 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Counts one.
     pub(super) fn count(&mut self, outcome: Result<&Receipt, &TransferError>, latency: Duration) {
         let endings = &mut self.endings;
         match outcome {
@@ -74,20 +73,20 @@ impl Meter {
         }
     }
 
-    /// Adds what another has counted, and clears that.
+    /// Adds the counts of another and clears it.
     pub(super) fn take(&mut self, other: &mut Self) {
         self.endings += std::mem::take(&mut other.endings);
         self.latencies.add(&other.latencies).expect("they have the same bounds");
         other.latencies.reset();
     }
 
-    /// The latency that so many of a hundred were not above, in milliseconds.
+    /// The latency at a percentile, in milliseconds.
     #[must_use]
     pub fn percentile_ms(&self, percentile: f64) -> f64 {
         self.latencies.value_at_percentile(percentile) as f64 / 1000.0
     }
 
-    /// Whether any was applied.
+    /// Whether any transfer was applied.
     #[must_use]
     pub fn any(&self) -> bool {
         !self.latencies.is_empty()

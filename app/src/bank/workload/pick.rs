@@ -1,4 +1,4 @@
-//! Which accounts take part: drawn in memory, so that drawing costs the server nothing.
+//! Picks accounts in memory, so that picking costs the server nothing.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Zipf};
@@ -8,18 +8,17 @@ use crate::bank::AccountId;
 /// How accounts are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Skew {
-    /// All alike.
+    /// Evenly.
     Even,
-    /// So many of them, at least 2, take part in nine of ten transfers.
+    /// This many accounts, at least 2, take part in nine of ten transfers.
     Hot(usize),
-    /// By Zipf's law with this exponent, above 0: the first most often.
+    /// By Zipf's law with this exponent, above 0.
     Zipf(f64),
 }
 
-/// Of ten transfers so many are between hot accounts.
+/// The share of transfers between hot accounts.
 const HOT_OF_TEN: u32 = 9;
 
-/// Accounts to draw from.
 #[derive(Clone, Debug)]
 pub(super) struct Pick {
     ids: Vec<i64>,
@@ -27,12 +26,11 @@ pub(super) struct Pick {
 }
 
 impl Pick {
-    /// At least two accounts.
+    /// `ids`: at least two.
     pub(super) fn new(ids: Vec<i64>, skew: Skew) -> Self {
         Self { ids, skew }
     }
 
-    /// Two different ones.
     pub(super) fn two(&self, rng: &mut impl Rng) -> (AccountId, AccountId) {
         let among = match self.skew {
             Skew::Hot(hot) if rng.random_ratio(HOT_OF_TEN, 10) => hot.clamp(2, self.ids.len()),
@@ -65,7 +63,6 @@ mod tests {
 
     use super::*;
 
-    /// How often each of ten accounts is drawn in 20 000 transfers.
     fn drawn(skew: Skew) -> [u32; 10] {
         let pick = Pick::new((0..10).collect(), skew);
         let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -40,7 +40,7 @@ pub(super) async fn run(
         count: args.count,
         concurrency: args.concurrency,
         run: args.run.unwrap_or_else(Uuid::new_v4),
-        wish: args.wish(),
+        request: args.request(),
         style,
         batch: args.batch,
         rng_seed: args.rng_seed(),
@@ -64,7 +64,7 @@ pub(super) async fn run(
             Err(Unsuccessful::Transfer(error)) => tally.count(Err(error)),
             Err(Unsuccessful::Draw(_)) => tally.failed += 1,
         }
-        if let Some(failure) = failed(&ended, many.wish.amount, &again) {
+        if let Some(failure) = failed(&ended, many.request.amount, &again) {
             let unknown = failure.exit == Exit::Unknown;
             // Whoever is left in the dark has to know which it is.
             if many.count > 1 && (unknown || tally.failed <= TOLD_MAX) {
@@ -183,14 +183,14 @@ fn command(many: &Many) -> String {
         .flag("--count", many.count)
         .flag("--run", many.run)
         .flag("--rng-seed", many.rng_seed);
-    let wish = many.wish;
+    let request = many.request;
     for (flag, value) in [
         ("--concurrency", Some(many.concurrency).filter(|it| *it > 1).map(|it| it.to_string())),
         ("--batch", many.batch.map(|it| it.to_string())),
         ("--style", Some(many.style).filter(|it| *it != Style::default()).map(|it| it.name().to_owned())),
-        ("--from", wish.source.map(|id| id.to_string())),
-        ("--to", wish.target.map(|id| id.to_string())),
-        ("--amount", wish.amount.map(|amount| amount.to_string())),
+        ("--from", request.source.map(|id| id.to_string())),
+        ("--to", request.target.map(|id| id.to_string())),
+        ("--amount", request.amount.map(|amount| amount.to_string())),
     ] {
         if let Some(value) = value {
             command = command.flag(flag, value);

@@ -10,7 +10,7 @@ use terminal::{Exit, Failure};
 use uuid::Uuid;
 
 use super::{Args, Tally, retries, settling};
-use crate::bank::transfer::{By, Order, Refusal, Style, TransferError, Wish};
+use crate::bank::transfer::{By, Order, Refusal, Style, TransferError, TransferRequest};
 use crate::bank::{AccountId, Amount, Bank};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
@@ -35,7 +35,7 @@ pub(super) async fn run(
     args: &Args,
     style: Style,
 ) -> Result<Answer, Failure> {
-    transfer_once(context, bank, args.id, args.wish(), style, args.rng_seed()).await
+    transfer_once(context, bank, args.id, args.request(), style, args.rng_seed()).await
 }
 
 /// Transfers once, having told the id, a new one where none is given; the answer tells what came of it.
@@ -43,13 +43,13 @@ pub(in crate::cli) async fn transfer_once(
     context: &Context,
     bank: &Bank,
     given_id: Option<Uuid>,
-    wish: Wish,
+    request: TransferRequest,
     style: Style,
     rng_seed: u64,
 ) -> Result<Answer, Failure> {
     let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
     let started = Instant::now();
-    let ordering = order(bank, given_id, wish, &mut rng);
+    let ordering = order(bank, given_id, request, &mut rng);
     let order = context.or_interrupted(ordering).await?;
     let id = order.id;
     context
@@ -59,7 +59,7 @@ pub(in crate::cli) async fn transfer_once(
     if let Some(interrupted) = context.interruption("nothing was changed") {
         return Err(interrupted);
     }
-    let settle = settling(&order, wish.amount);
+    let settle = settling(&order, request.amount);
     let line =
         format!("interrupted: it is not known whether the transfer is applied; to settle it run `{settle}`");
     context.if_cut_off(Failure::new(Exit::Unknown, "unknown", line));
@@ -69,7 +69,7 @@ pub(in crate::cli) async fn transfer_once(
     tally.count(outcome.as_ref());
     let (source, target, amount) = match &outcome {
         Ok(receipt) => (receipt.source, receipt.target, Some(receipt.amount)),
-        Err(_) => (order.source, order.target, wish.amount),
+        Err(_) => (order.source, order.target, request.amount),
     };
     let counts = bank.counts();
     let keys = Keys {
@@ -91,26 +91,31 @@ pub(in crate::cli) async fn transfer_once(
         Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
         Err(_) => String::new(),
     };
-    Ok(Answer::new(keys, text).but(failed(&outcome.err(), &order, wish.amount)))
+    Ok(Answer::new(keys, text).but(failed(&outcome.err(), &order, request.amount)))
 }
 
 /// Draws what is left to draw, which is nothing where the id is recorded: that transfer is asked for, or conflicts.
-async fn order(bank: &Bank, id: Option<Uuid>, wish: Wish, rng: &mut ChaCha8Rng) -> Result<Order, Failure> {
+async fn order(
+    bank: &Bank,
+    id: Option<Uuid>,
+    request: TransferRequest,
+    rng: &mut ChaCha8Rng,
+) -> Result<Order, Failure> {
     let recorded = match id {
         Some(id) => bank.transfer_by_id(id).await.map_err(|error| failure::reading(&error))?,
         None => None,
     };
     let id = id.unwrap_or_else(Uuid::new_v4);
     if let Some(recorded) = recorded {
-        let source = wish.source.unwrap_or(AccountId(recorded.source_id));
-        let target = wish.target.unwrap_or(AccountId(recorded.target_id));
-        return Ok(Order::new(id, source, target, wish));
+        let source = request.source.unwrap_or(AccountId(recorded.source_id));
+        let target = request.target.unwrap_or(AccountId(recorded.target_id));
+        return Ok(Order::new(id, source, target, request));
     }
-    let range = match wish.is_complete() {
+    let range = match request.is_complete() {
         true => None,
         false => bank.account_range().await.map_err(|error| failure::reading(&error))?,
     };
-    bank.order(id, wish, range.as_ref(), rng).await.map_err(|error| failure::drawing(&error))
+    bank.order(id, request, range.as_ref(), rng).await.map_err(|error| failure::drawing(&error))
 }
 
 /// A transfer with nothing to move is skipped, and that is no failure.

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder};
 use terminal::{Exit, Failure, counted};
 
-use crate::bank::workload::{Endings, Look, Meter};
+use crate::bank::workload::{Endings, IntervalReport, Meter};
 use crate::cli::output::refuse_stdout;
 use crate::cli::progress::Progress;
 
@@ -32,7 +32,7 @@ impl Lines {
     }
 
     /// Tells of one interval.
-    pub(super) fn tell(&mut self, Look { interval, elapsed, retries, .. }: Look<'_>) {
+    pub(super) fn tell(&mut self, IntervalReport { interval, elapsed, retries, .. }: IntervalReport<'_>) {
         let Endings { transfers, failed, unknown, .. } = interval.endings;
         self.endings.transfers += transfers;
         self.endings.failed += failed + unknown;
@@ -110,7 +110,7 @@ impl HistogramLog {
     }
 
     /// One interval. What cannot be written is told at the end.
-    pub(super) fn write(&mut self, Look { interval, elapsed, .. }: Look<'_>) {
+    pub(super) fn write(&mut self, IntervalReport { interval, elapsed, .. }: IntervalReport<'_>) {
         let (begun, took) = (self.begun, elapsed - self.begun);
         self.begun = elapsed;
         let mut builder = IntervalLogWriterBuilder::new();

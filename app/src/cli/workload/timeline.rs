@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
-use crate::bank::workload::{Endings, Look, Meter};
+use crate::bank::workload::{Endings, IntervalReport, Meter};
 
 /// The most intervals. Beyond that, neighbours are put together.
 const MOST: usize = 240;
@@ -39,7 +39,7 @@ impl Timeline {
     }
 
     /// Takes down one look.
-    pub(super) fn take_down(&mut self, look: Look<'_>) {
+    pub(super) fn take_down(&mut self, look: IntervalReport<'_>) {
         let interval = Interval {
             from: self.elapsed,
             until: look.elapsed,
@@ -122,7 +122,12 @@ mod tests {
             interval.endings.transfers = n;
             interval.latencies.record_n(n, n).expect("it is within the bounds");
             let elapsed = Duration::from_secs(n);
-            timeline.take_down(Look { interval: &interval, elapsed, retries: 3 * n, audits: 2 * n });
+            timeline.take_down(IntervalReport {
+                interval: &interval,
+                elapsed,
+                retries: 3 * n,
+                audits: 2 * n,
+            });
         }
         let intervals = timeline.intervals();
         assert!((MOST / 2..=MOST).contains(&intervals.len()), "{}", intervals.len());

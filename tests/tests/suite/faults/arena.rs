@@ -1,4 +1,4 @@
-//! What the cells share on a server: tables for each slot, and the look behind their backs.
+//! The databases of the cells.
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +9,30 @@ use url::Url;
 
 use super::script::Script;
 
-/// How long a server may take to notice that a connection was closed, on a busy machine.
+/// How long a busy server may take to notice a closed connection.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 
-/// A database with `ids_K` and `counters_K` for each slot K. Cells of one slot take turns, so that none meets another.
+/// For bodies, a database with `ids_K` and `counters_K` for each slot K. For chunks, a bank. The
+/// cells of a slot take turns.
 pub(super) struct Arena {
     pub(super) server: Server,
     pub(super) bank: TestDatabase,
     direct: Database,
 }
 
-/// What the server holds of one cell.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// How often the first statement is applied.
+    /// How often the first and the second statement are applied.
     pub(super) times: i64,
-    /// How often the second is.
     second: i64,
-    /// Whether the id is there.
-    id: bool,
+    /// 1 if the ids are recorded, 0 if they are not, -1 if only some are.
+    ids: i64,
 }
 
 impl Held {
-    /// Applied in part, or without its id.
+    /// Whether the transaction is applied in part, or without its id.
     pub(super) fn inconsistency(&self, without_id: bool) -> Option<String> {
-        let whole = self.times == self.second && (without_id || self.id == (self.times == 1));
+        let whole = self.times == self.second && (without_id || self.ids == self.times);
         (!whole).then(|| "applied in part".to_owned())
     }
 }
@@ -51,36 +50,41 @@ impl Arena {
         arena
     }
 
-    /// Its URL for sessions under a name by which the server lists them.
+    /// A bank for cells that take turns: two chunks at once conflict on PostgreSQL.
+    pub(super) async fn of_bank(server: &TestServer) -> Self {
+        let bank = server.database().await;
+        let direct = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
+        Self { server: server.server, bank, direct }
+    }
+
+    /// The URL for sessions with this application name.
     pub(super) fn url(&self, name: &str) -> String {
         let mut url = Url::parse(self.bank.url()).expect("the harness makes good URLs");
         url.query_pairs_mut().append_pair("application_name", name);
         url.into()
     }
 
-    pub(super) async fn prepare(&self, slot: usize, number: i64) {
-        self.execute(&format!("INSERT INTO counters_{slot} (id) VALUES ({number})")).await;
+    pub(super) async fn prepare(&self, script: &Script) {
+        self.execute(&script.prepare()).await;
     }
 
-    /// Adds a column to both tables.
     pub(super) async fn migrate(&self, slot: usize, number: i64) {
         for table in ["ids", "counters"] {
             self.execute(&format!("ALTER TABLE {table}_{slot} ADD COLUMN added_{number} BIGINT")).await;
         }
     }
 
-    pub(super) async fn held(&self, slot: usize, number: i64) -> Held {
-        let counter =
-            |column| format!("SELECT CAST({column} AS BIGINT) FROM counters_{slot} WHERE id = {number}");
-        let id = format!("SELECT count(*) FROM ids_{slot} WHERE id = {number}");
+    pub(super) async fn held(&self, script: &Script) -> Held {
+        let [times, second, ids] = script.questions();
         Held {
-            times: tests::scalar(&self.direct, &counter("n")).await,
-            second: tests::scalar(&self.direct, &counter("m")).await,
-            id: tests::scalar(&self.direct, &id).await == 1,
+            times: tests::scalar(&self.direct, &times).await,
+            second: tests::scalar(&self.direct, &second).await,
+            ids: tests::scalar(&self.direct, &ids).await,
         }
     }
 
-    /// Waits until no session under this name has a transaction open; says whether that came to pass.
+    /// Waits until no session with this name has an open transaction; returns whether that
+    /// happened.
     pub(super) async fn is_quiet(&self, name: &str) -> bool {
         let open = match self.server {
             Server::Cockroach => format!(
@@ -101,11 +105,10 @@ impl Arena {
         true
     }
 
-    /// Holds a lock that the script's second statement, or its only one, waits for.
+    /// Takes the lock that the script's second or only statement waits for.
     pub(super) async fn lock(&self, script: &Script) -> Locked {
         let session = self.bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
-        let update = format!("UPDATE counters_{} SET n = n WHERE id = {}", script.slot, script.number);
-        for sql in ["BEGIN", &update] {
+        for sql in ["BEGIN", &script.lock()] {
             session.connection.execute_unprepared(sql).await.expect("nobody else is there");
         }
         Locked(session)
@@ -118,11 +121,10 @@ impl Arena {
     }
 }
 
-/// A session that holds a lock.
 pub(super) struct Locked(Database);
 
 impl Locked {
-    /// Lets go after more than twice the statement timeout.
+    /// Releases the lock after more than twice the statement timeout.
     pub(super) async fn release_later(self) {
         tokio::time::sleep(Duration::from_millis(700)).await;
         self.0.connection.execute_unprepared("ROLLBACK").await.expect("the lock can be let go");

@@ -1,4 +1,4 @@
-//! Lost acknowledgements in bulk: the outcome that others leave unknown, ten thousand times over.
+//! Ten thousand ambiguous commits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::EntityTrait;
 use sea_orm_retry::Policy;
-use seabank::bank::transfer::{By, Order, Style, Wish};
+use seabank::bank::transfer::{By, Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Cut, Fault, Kind, Request, TestServer};
 use tokio_util::bytes::Bytes;
@@ -23,12 +23,10 @@ const TRANSFERS: u64 = 10_000;
 const CONCURRENCY: usize = 16;
 const ACCOUNTS: i64 = 1_000;
 
-/// Which answers were lost. The first COMMIT of each transfer loses its answer; of the later ones, one in sixteen.
+/// The lost answers: each transfer's first COMMIT loses its answer, later ones one in sixteen.
 struct Losses {
     rng: ChaCha8Rng,
-    /// The transfer that each open transaction writes.
     writing: HashMap<u64, Bytes>,
-    /// The transfers that have lost one.
     struck: HashSet<Bytes>,
     counts: Counts,
 }
@@ -77,18 +75,20 @@ impl Losses {
     }
 }
 
-/// One unit between two accounts that differ.
 fn draw(rng: &mut ChaCha8Rng) -> Order {
     let (source, ahead) = (rng.random_range(0..ACCOUNTS), rng.random_range(1..ACCOUNTS));
     let account = |number: i64| AccountId(number % ACCOUNTS + 1);
     let (source, target) = (account(source), account(source + ahead));
     let id = uuid::Builder::from_random_bytes(rng.random()).into_uuid();
-    let wish = Wish { amount: Some(Amount::new(1).expect("a positive amount")), ..Wish::default() };
-    Order::new(id, source, target, wish)
+    let request = TransferRequest {
+        amount: Some(Amount::new(1).expect("a positive amount")),
+        ..TransferRequest::default()
+    };
+    Order::new(id, source, target, request)
 }
 
-/// The COMMIT of every one of 10 000 transfers loses its answer: half of them before the server has it, half after.
-/// In the end each is told applied, by this run, and is in the database once.
+/// The first COMMIT of each of 10 000 transfers loses its answer, half of them before the server
+/// has received it. Each transfer is reported as applied by this run and is recorded once.
 pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: &TestServer) {
     let seed = rand::random();
     println!("{server}: {TRANSFERS} transfers with lost answers, seed {seed}");
@@ -110,7 +110,7 @@ pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: 
     let plan = Arc::clone(&losses);
     proxy.arm(move |request| plan.lock().unwrap_or_else(PoisonError::into_inner).at(request));
     let started = Instant::now();
-    // The accounts are drawn here: what is measured is the transfer.
+    // Draws the accounts here: the test is about the transfer.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let transfers = futures_util::stream::iter((0..TRANSFERS).map(|_| {
         let (bank, order) = (bank.clone(), draw(&mut rng));

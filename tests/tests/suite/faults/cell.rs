@@ -1,4 +1,4 @@
-//! One cell: one fault at one point, with one kind of body; what is to come of it, and what did.
+//! A cell of the matrix: one fault at one point with one kind of body.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,47 +12,57 @@ use tokio::sync::watch;
 
 use super::arena::{Arena, Held};
 use super::point::Point;
-use super::script::{OwnError, Script};
+use super::script::Script;
 use super::table::reason;
 use super::trouble::{DEADLINE, Then, Trouble};
 
-/// What the body promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contract {
-    /// Its first statement writes its own id: it can be run again after an unknown.
+    /// Its first statement writes its own id, so it can be retried after an ambiguous commit.
     Idempotent,
-    /// It cannot tell whether it has been applied.
+    /// It cannot detect an earlier attempt.
     Once,
+    /// A chunk of transfers.
+    Chunk,
 }
 
-/// What a cell has to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// The run tells this, and the server holds so many of it.
-    End(Told, i64),
-    /// Nothing: the fault has no meaning there. The letter of the reason.
+    /// The report of the run, and how often the server has applied it.
+    End(Reported, i64),
+    /// The fault is meaningless there, for the reason with this letter.
     Nothing(char),
 }
 
-/// What a run says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// Applied, at the first attempt.
+pub(super) enum Reported {
+    /// Applied by the first attempt.
     AtOnce,
-    /// Applied, after more than one.
+    /// Applied by a later attempt.
     Retried,
-    /// Applied, whichever.
+    /// Applied by any attempt.
     Applied,
     Failed,
     Unknown,
-    /// It was dropped, and says nothing.
+    /// Nothing: it was dropped.
     Dropped,
 }
 
-/// A cell of the matrix.
+/// Why a run has not applied its transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    is_unknown: bool,
+    text: String,
+}
+
+impl Failure {
+    pub(super) fn of<E: fmt::Display>(error: &Error<E>) -> Self {
+        Self { is_unknown: error.may_be_applied(), text: error.to_string() }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
-    /// The name of the fault.
     pub(super) name: &'static str,
     pub(super) point: Point,
     pub(super) trouble: Trouble,
@@ -60,45 +70,42 @@ pub(super) struct Cell {
     pub(super) expected: Expected,
 }
 
-/// What came of a cell.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) told: Told,
+    pub(super) reported: Reported,
     attempts: u64,
     held: Held,
-    /// What else is wrong: a transaction left open, an update half applied, a fault that never struck.
+    /// Other problems: an open transaction, a partial update, a fault that never struck.
     complaints: Vec<String>,
     error: Option<String>,
 }
 
 impl Expected {
-    /// The expectation that a cell of the table's text stands for.
     pub(super) fn of_text(text: &str) -> Self {
-        let (told, held) = match text {
-            "A" => (Told::AtOnce, 1),
-            "R" => (Told::Retried, 1),
-            "P" => (Told::Applied, 1),
-            "N" => (Told::Failed, 0),
-            "U1" => (Told::Unknown, 1),
-            "U0" => (Told::Unknown, 0),
-            "D1" => (Told::Dropped, 1),
-            "D0" => (Told::Dropped, 0),
+        let (reported, held) = match text {
+            "A" => (Reported::AtOnce, 1),
+            "R" => (Reported::Retried, 1),
+            "P" => (Reported::Applied, 1),
+            "N" => (Reported::Failed, 0),
+            "U1" => (Reported::Unknown, 1),
+            "U0" => (Reported::Unknown, 0),
+            "D1" => (Reported::Dropped, 1),
+            "D0" => (Reported::Dropped, 0),
             text => {
                 let letter = text.strip_prefix('-').and_then(|it| it.chars().next());
                 return Self::Nothing(letter.unwrap_or_else(|| panic!("not an expectation: {text}")));
             }
         };
-        Self::End(told, held)
+        Self::End(reported, held)
     }
 
-    /// Whether a cell came to this.
     pub(super) fn is_met_by(self, ended: &Ended) -> bool {
-        let Self::End(told, held) = self else { return false };
-        let told_so = match told {
-            Told::Applied => matches!(ended.told, Told::AtOnce | Told::Retried),
-            told => told == ended.told,
+        let Self::End(reported, held) = self else { return false };
+        let is_reported = match reported {
+            Reported::Applied => matches!(ended.reported, Reported::AtOnce | Reported::Retried),
+            reported => reported == ended.reported,
         };
-        told_so && ended.held.times == held && ended.complaints.is_empty()
+        is_reported && ended.held.times == held && ended.complaints.is_empty()
     }
 }
 
@@ -106,15 +113,15 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing(letter) => write!(f, "means nothing: {}", reason(*letter)),
-            Self::End(told, held) => f.write_str(words(*told, *held)),
+            Self::End(reported, held) => f.write_str(words(*reported, *held)),
         }
     }
 }
 
 impl fmt::Display for Ended {
-    /// As an expectation reads; with everything that is known where something is wrong.
+    /// As an expectation; the alternate form adds everything that is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(words(self.told, self.held.times))?;
+        f.write_str(words(self.reported, self.held.times))?;
         if f.alternate() {
             write!(f, " ({} attempts, {:?}", self.attempts, self.held)?;
             for note in self.complaints.iter().chain(&self.error) {
@@ -126,30 +133,30 @@ impl fmt::Display for Ended {
     }
 }
 
-fn words(told: Told, held: i64) -> &'static str {
-    match (told, held) {
-        (Told::AtOnce | Told::Applied, 1) => "applied",
-        (Told::Retried, 1) => "retried, applied",
-        (Told::Failed, 0) => "failed, not applied",
-        (Told::Unknown, 0) => "unknown, not applied",
-        (Told::Unknown, 1) => "unknown, applied",
-        (Told::Dropped, 0) => "dropped, not applied",
-        (Told::Dropped, 1) => "dropped, applied",
-        (Told::AtOnce | Told::Applied | Told::Retried, 0) => "LOST: told applied, not there",
-        (Told::Failed, 1) => "told failed, yet applied",
+fn words(reported: Reported, held: i64) -> &'static str {
+    match (reported, held) {
+        (Reported::AtOnce | Reported::Applied, 1) => "applied",
+        (Reported::Retried, 1) => "retried, applied",
+        (Reported::Failed, 0) => "failed, not applied",
+        (Reported::Unknown, 0) => "unknown, not applied",
+        (Reported::Unknown, 1) => "unknown, applied",
+        (Reported::Dropped, 0) => "dropped, not applied",
+        (Reported::Dropped, 1) => "dropped, applied",
+        (Reported::AtOnce | Reported::Applied | Reported::Retried, 0) => "LOST: reported applied, not there",
+        (Reported::Failed, 1) => "reported failed, yet applied",
         (_, _) => "APPLIED MORE THAN ONCE",
     }
 }
 
 impl Cell {
-    /// Plays it on the slot's tables, with a proxy and a pool of its own.
+    /// Plays the cell with a proxy and a pool of its own.
     pub(super) async fn play(&self, arena: &Arena, slot: usize, number: i64) -> Ended {
         let proxy = arena.bank.proxy().await;
         let name = format!("cell_{number}");
         let database = self.pool(&proxy.url(&arena.url(&name))).await;
         let runner = Runner::new(&database, self.policy());
         let script = Script::new(arena, self, slot, number);
-        arena.prepare(slot, number).await;
+        arena.prepare(&script).await;
         self.prepare_pool(arena, &proxy, &database, &script).await;
 
         let (plan, mut struck) = self.trouble.plan(self.point);
@@ -162,32 +169,31 @@ impl Cell {
         if !arena.is_quiet(&name).await {
             complaints.push("a transaction is still open on the server".to_owned());
         }
-        let held = arena.held(slot, number).await;
+        let held = arena.held(&script).await;
         complaints.extend(held.inconsistency(self.contract == Contract::Once));
         if self.strikes() && *struck.borrow() == 0 {
             complaints.push("the fault never struck".to_owned());
         }
-        let (told, error) = match result {
-            None => (Told::Dropped, None),
-            Some(Ok(())) if attempts == 1 => (Told::AtOnce, None),
-            Some(Ok(())) => (Told::Retried, None),
-            Some(Err(error @ Error::Unknown { .. })) => (Told::Unknown, Some(error.to_string())),
-            Some(Err(error)) => (Told::Failed, Some(error.to_string())),
+        let (reported, error) = match result {
+            None => (Reported::Dropped, None),
+            Some(Ok(())) if attempts == 1 => (Reported::AtOnce, None),
+            Some(Ok(())) => (Reported::Retried, None),
+            Some(Err(failure)) if failure.is_unknown => (Reported::Unknown, Some(failure.text)),
+            Some(Err(failure)) => (Reported::Failed, Some(failure.text)),
         };
-        if told == Told::Dropped && self.contract == Contract::Idempotent {
+        if reported == Reported::Dropped && self.contract != Contract::Once {
             complaints.extend(self.ask_again(arena, &runner, &script).await);
         }
-        Ended { told, attempts, held, complaints, error }
+        Ended { reported, attempts, held, complaints, error }
     }
 
-    /// The run itself; `None` where it was dropped.
     async fn run(
         &self,
         arena: &Arena,
         runner: &Runner,
         script: &Script,
         struck: &mut watch::Receiver<u32>,
-    ) -> Option<Result<(), Error<OwnError>>> {
+    ) -> Option<Result<(), Failure>> {
         match self.trouble {
             Trouble::Dropped => tokio::select! {
                 result = script.run(runner) => Some(result),
@@ -206,12 +212,12 @@ impl Cell {
         }
     }
 
-    /// A dropped run has told nothing; asked again with its id, all is well.
+    /// After a dropped run, the same run with the same id applies the transaction once.
     async fn ask_again(&self, arena: &Arena, runner: &Runner, script: &Script) -> Option<String> {
-        if let Err(error) = script.run_again(runner).await {
-            return Some(format!("asked again: {error}"));
+        if let Err(failure) = script.run_again(runner).await {
+            return Some(format!("asked again: {}", failure.text));
         }
-        let held = arena.held(script.slot, script.number).await;
+        let held = arena.held(script).await;
         (held.times != 1).then(|| format!("asked again: {held:?}"))
     }
 
@@ -241,7 +247,6 @@ impl Cell {
         }
     }
 
-    /// What has to have happened on the pool before the fault.
     async fn prepare_pool(&self, arena: &Arena, proxy: &Proxy, database: &Database, script: &Script) {
         let one = &database.connection;
         match self.trouble {
@@ -251,7 +256,7 @@ impl Cell {
             }
             Trouble::PooledDead => {
                 one.execute_unprepared("SELECT 1").await.expect("a connection");
-                // The pool looks at what comes back to it, and has done so by then.
+                // By then the pool has pinged the released connection.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 proxy.cut_idle();
             }
@@ -263,7 +268,7 @@ impl Cell {
         }
     }
 
-    /// Whether the proxy has something to do in it.
+    /// Whether the proxy has a fault to inject.
     fn strikes(&self) -> bool {
         matches!(self.trouble, Trouble::Wire(..) | Trouble::Dropped | Trouble::AtOnce { lost: true })
     }

@@ -1,4 +1,4 @@
-//! Plays every cell and prints the table of results.
+//! The fault matrix: plays every cell and prints the results.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,33 +13,31 @@ use super::arena::Arena;
 use super::cell::{Cell, Contract, Ended, Expected};
 use super::table;
 
-/// How many cells are played at once. Those in which an answer stays out only wait.
+/// Cells of bodies at once. Most of them only wait.
 const SLOTS: usize = 24;
 
-/// Every protocol point times every fault: each cell ends as the table says, and the server holds what it says.
+/// Cells of chunks at once, each in a bank of its own.
+const BANKS: usize = 8;
+
+/// Every fault at every point ends as the table says, and the server holds what it says.
 ///
 /// # Panics
 ///
-/// Where one does not, after the whole table is printed.
+/// If one does not, after the whole table is printed.
 pub(super) async fn every_fault_at_every_point_ends_as_declared(server: &TestServer) {
     let started = Instant::now();
     let arena = Arc::new(Arena::new(server, SLOTS).await);
     let cells = Arc::new(table::cells(server.server == Server::Cockroach));
-    let next = Arc::new(AtomicUsize::new(0));
+    let (next, next_of_chunks) = (Arc::default(), Arc::default());
     let mut players = JoinSet::new();
     for slot in 0..SLOTS {
-        let (arena, cells, next) = (Arc::clone(&arena), Arc::clone(&cells), Arc::clone(&next));
-        players.spawn(async move {
-            let mut ended = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(cell) = cells.get(number) else { return ended };
-                if let Expected::End(..) = cell.expected {
-                    let id = i64::try_from(number).expect("a small number") + 1;
-                    ended.push((number, cell.play(&arena, slot, id).await));
-                }
-            }
-        });
+        let is_body = |contract| contract != Contract::Chunk;
+        players.spawn(play(Arc::clone(&arena), slot, Arc::clone(&cells), Arc::clone(&next), is_body));
+    }
+    for _ in 0..BANKS {
+        let bank = Arc::new(Arena::of_bank(server).await);
+        let is_chunk = |contract| contract == Contract::Chunk;
+        players.spawn(play(bank, 0, Arc::clone(&cells), Arc::clone(&next_of_chunks), is_chunk));
     }
     let mut ended: Vec<Option<Ended>> = cells.iter().map(|_| None).collect();
     for (number, end) in players.join_all().await.into_iter().flatten() {
@@ -49,11 +47,29 @@ pub(super) async fn every_fault_at_every_point_ends_as_declared(server: &TestSer
     assert_eq!(wrong, 0, "{wrong} cells did not end as declared: see WRONG above");
 }
 
-/// Prints a line for each point and fault; answers with the number of cells that ended otherwise than declared.
+/// Takes cells in turn and plays those with matching contracts.
+async fn play(
+    arena: Arc<Arena>,
+    slot: usize,
+    cells: Arc<Vec<Cell>>,
+    next: Arc<AtomicUsize>,
+    plays: fn(Contract) -> bool,
+) -> Vec<(usize, Ended)> {
+    let mut ended = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(cell) = cells.get(number) else { return ended };
+        if let (Expected::End(..), true) = (cell.expected, plays(cell.contract)) {
+            let id = i64::try_from(number).expect("a small number") + 1;
+            ended.push((number, cell.play(&arena, slot, id).await));
+        }
+    }
+}
+
+/// Prints a line for each point and fault. Returns the number of wrong cells.
 fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started: Instant) -> usize {
-    let mut order: Vec<usize> =
-        (0..cells.len()).filter(|it| cells[*it].contract == Contract::Idempotent).collect();
-    order.sort_by_key(|it| (cells[*it].point as usize, *it));
+    let mut order: Vec<usize> = (0..cells.len()).filter(|it| cells[*it].contract != Contract::Once).collect();
+    order.sort_by_key(|it| (cells[*it].contract == Contract::Chunk, cells[*it].point as usize, *it));
     let (mut wrong, mut nothing, mut right) = (0, 0, 0);
     let mut text = format!("fault matrix on {server}: {}\n", server.version);
     let _ = writeln!(text, "{:<27} {:<31} {:<22} other body", "point", "fault", "idempotent body");
@@ -69,8 +85,10 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
         }
         let (mut results, mut reasons) = (Vec::new(), Vec::new());
         for number in [first, first + 1] {
-            let Some(it) = cells.get(number).filter(|it| (it.point, it.name) == (cell.point, cell.name))
-            else {
+            let is_same = |it: &&Cell| {
+                number == first || (it.contract, it.point, it.name) == (Contract::Once, cell.point, cell.name)
+            };
+            let Some(it) = cells.get(number).filter(is_same) else {
                 continue;
             };
             match (it.expected, &ended[number]) {
@@ -96,7 +114,11 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
             let once = results.get(1).map_or("", String::as_str);
             format!("{:<22} {once}", results[0]).trim_end().to_owned()
         };
-        let _ = writeln!(text, "{:<27} {:<31} {results}", cell.point.name(), cell.name);
+        let point = match cell.contract {
+            Contract::Chunk => format!("pay: {}", cell.point.name()),
+            _ => cell.point.name().to_owned(),
+        };
+        let _ = writeln!(text, "{point:<27} {:<31} {results}", cell.name);
     }
     let _ = write!(
         text,

@@ -1,54 +1,53 @@
-//! The points of the protocol, and how each is known on the wire.
+//! The points of the protocol, and how to recognise them on the wire.
 
 use tests::{Kind, Request};
 
-/// Ends the text of a body's first statement; a comment, so that it is seen on the wire and means nothing.
+/// A comment that marks a body's first statement on the wire.
 pub(super) const FIRST: &str = "/* first */";
-/// Ends the text of its second.
+/// Marks its second statement.
 pub(super) const SECOND: &str = "/* second */";
-/// Ends the text of the statement that is a transaction by itself.
+/// Marks a statement that is a whole transaction.
 pub(super) const SINGLE: &str = "/* single */";
 
-/// Ends the text of the look-up that follows it.
+/// Marks the lookup after it.
 pub(super) const LOOK_UP: &str = "/* look-up */";
 
-/// Where a fault strikes.
+/// The point at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Point {
-    /// A session is asked for.
     Connect,
-    /// The text that sets it up.
     SetUp,
-    /// BEGIN.
     Begin,
-    /// `SAVEPOINT cockroach_restart`.
     Savepoint,
-    /// The body's first statement, prepared before.
     First,
-    /// The second one's preparation.
     Prepare,
-    /// The second one.
     Second,
-    /// `RELEASE SAVEPOINT cockroach_restart`, which commits.
+    /// RELEASE, which commits.
     Release,
-    /// COMMIT, without a savepoint.
+    /// COMMIT without a savepoint.
     Commit,
-    /// COMMIT after that RELEASE.
+    /// COMMIT after the RELEASE.
     Closing,
-    /// `ROLLBACK TO SAVEPOINT cockroach_restart`, after a conflict.
+    /// ROLLBACK TO SAVEPOINT, after a conflict.
     RollbackTo,
     /// ROLLBACK after an error of the body.
     Rollback,
-    /// ROLLBACK after a conflict, before another attempt.
+    /// ROLLBACK after a conflict, before the next attempt.
     Again,
-    /// One autocommitted statement.
     Single,
-    /// The look-up after it.
     LookUp,
+    /// A chunk's first statement.
+    OwnRow,
+    Accounts,
+    /// Sent because an order would be refused.
+    Ids,
+    Journal,
+    Balances,
+    Refusals,
 }
 
-/// The points by the names of their columns.
-const COLUMNS: [(&str, Point); 15] = [
+/// The points by column of the table.
+const COLUMNS: [(&str, Point); 21] = [
     ("connect", Point::Connect),
     ("set-up", Point::SetUp),
     ("BEGIN", Point::Begin),
@@ -64,6 +63,12 @@ const COLUMNS: [(&str, Point); 15] = [
     ("again", Point::Again),
     ("single", Point::Single),
     ("look-up", Point::LookUp),
+    ("own-row", Point::OwnRow),
+    ("accounts", Point::Accounts),
+    ("ids", Point::Ids),
+    ("journal", Point::Journal),
+    ("balances", Point::Balances),
+    ("refusals", Point::Refusals),
 ];
 
 impl Point {
@@ -71,7 +76,7 @@ impl Point {
         COLUMNS.iter().find(|(it, _)| *it == name).map(|(_, point)| *point).expect("a point's name")
     }
 
-    /// Its name in the table of results.
+    /// Its name in the printed results.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Closing => "COMMIT after RELEASE",
@@ -87,18 +92,18 @@ impl Point {
         }
     }
 
-    /// Whether it is there only under CockroachDB's savepoint protocol.
+    /// Whether only CockroachDB's savepoint protocol has it.
     pub(super) fn needs_savepoint(self) -> bool {
         matches!(self, Self::Savepoint | Self::Release | Self::Closing | Self::RollbackTo)
     }
 
-    /// Whether the transaction is one autocommitted statement.
+    /// Whether the transaction is an autocommitted statement.
     pub(super) fn is_without_begin(self) -> bool {
         matches!(self, Self::Single | Self::LookUp)
     }
 
-    /// Whether a request is this point.
     pub(super) fn is(self, request: &Request) -> bool {
+        let begins = |start| request.kind == Kind::Execute && request.starts_with(start);
         let runs = |mark| request.kind == Kind::Execute && request.text.ends_with(mark);
         match self {
             Self::Connect => request.kind == Kind::Startup,
@@ -114,6 +119,12 @@ impl Point {
             Self::Rollback | Self::Again => request.text == "ROLLBACK",
             Self::Single => runs(SINGLE),
             Self::LookUp => runs(LOOK_UP),
+            Self::OwnRow => begins("INSERT INTO \"batches\""),
+            Self::Accounts => begins("SELECT id, balance FROM accounts"),
+            Self::Ids => begins("SELECT id, source_id") || begins("SELECT t.id, source_id"),
+            Self::Journal => begins("INSERT INTO transfers"),
+            Self::Balances => begins("UPDATE accounts"),
+            Self::Refusals => begins("INSERT INTO batches"),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! The bodies that the matrix runs. Each changes one counter in two statements; applied once, the counter says 1.
+//! The transactions of the matrix. A body changes one counter in two statements.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use sea_orm_retry::Tx;
-use seabank::bank::{Error, Runner};
+use seabank::bank::Runner;
 
 use super::arena::Arena;
-use super::cell::{Cell, Contract};
+use super::cell::{Cell, Contract, Failure};
+use super::chunk::Chunk;
 use super::point::{FIRST, LOOK_UP, Point, SECOND, SINGLE};
 use super::trouble::{Then, Trouble};
 
-/// What a body ends with that does not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OwnError {
     #[error("the body changed its mind")]
@@ -21,10 +21,9 @@ pub(super) enum OwnError {
     Database(#[from] DbErr),
 }
 
-/// What the bodies of one cell do.
 pub(super) struct Script {
     pub(super) slot: usize,
-    /// The id that is written, and the number of the counter.
+    /// The id, and the number of the counter.
     pub(super) number: i64,
     server: Server,
     point: Point,
@@ -39,9 +38,9 @@ impl Script {
         Self { slot, number, server: arena.server, point, trouble, contract, attempts: AtomicU32::new(0) }
     }
 
-    /// The run of this cell.
-    pub(super) async fn run(&self, runner: &Runner) -> Result<(), Error<OwnError>> {
-        match (self.point, self.contract) {
+    pub(super) async fn run(&self, runner: &Runner) -> Result<(), Failure> {
+        let run = match (self.point, self.contract) {
+            (_, Contract::Chunk) => return self.chunk().pay(runner).await,
             (Point::Single | Point::LookUp, _) => {
                 runner.statement("single", async |tx| self.single(tx).await).await
             }
@@ -49,11 +48,42 @@ impl Script {
                 runner.run_idempotent("idempotent", async |tx| self.idempotent(tx).await).await
             }
             (_, Contract::Once) => runner.run("once", async |tx| self.once(tx).await).await,
+        };
+        run.map_err(|error| Failure::of(&error))
+    }
+
+    fn chunk(&self) -> Chunk {
+        Chunk { number: self.number }
+    }
+
+    pub(super) fn prepare(&self) -> String {
+        match self.contract {
+            Contract::Chunk => self.chunk().prepare(),
+            _ => format!("INSERT INTO counters_{} (id) VALUES ({})", self.slot, self.number),
         }
     }
 
-    /// The same run by somebody who has only its id, and no trouble.
-    pub(super) async fn run_again(&self, runner: &Runner) -> Result<(), Error<OwnError>> {
+    /// Locks what its second or only statement waits for.
+    pub(super) fn lock(&self) -> String {
+        match self.contract {
+            Contract::Chunk => self.chunk().lock(),
+            _ => format!("UPDATE counters_{} SET n = n WHERE id = {}", self.slot, self.number),
+        }
+    }
+
+    /// The queries for the fields of [`Held`](super::arena::Held), in order.
+    pub(super) fn questions(&self) -> [String; 3] {
+        let (slot, number) = (self.slot, self.number);
+        let counter =
+            |column| format!("SELECT CAST({column} AS BIGINT) FROM counters_{slot} WHERE id = {number}");
+        match self.contract {
+            Contract::Chunk => [self.chunk().taken(), self.chunk().given(), self.chunk().recorded()],
+            _ => [counter("n"), counter("m"), format!("SELECT count(*) FROM ids_{slot} WHERE id = {number}")],
+        }
+    }
+
+    /// The same run by a caller that knows only its id, without a fault.
+    pub(super) async fn run_again(&self, runner: &Runner) -> Result<(), Failure> {
         let again = Self {
             point: if self.point.is_without_begin() { Point::Single } else { Point::Commit },
             trouble: Trouble::AtOnce { lost: false },
@@ -91,7 +121,7 @@ impl Script {
         self.last(tx, attempt).await
     }
 
-    /// The id and the counter in one statement; the id alone decides whether the counter moves.
+    /// The id and the counter in one statement. The counter changes only if the id is new.
     async fn single(&self, tx: &Tx) -> Result<(), OwnError> {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         self.own_error(attempt, Point::First)?;
@@ -109,7 +139,7 @@ impl Script {
         Ok(())
     }
 
-    /// After the last statement: what has to come before the point can be reached.
+    /// Fails on purpose after the last statement, if the point requires it.
     async fn last(&self, tx: &Tx, attempt: u32) -> Result<(), OwnError> {
         self.own_error(attempt, Point::Commit)?;
         if matches!(self.point, Point::Again | Point::RollbackTo) && attempt == 1 {
@@ -122,7 +152,7 @@ impl Script {
         Ok(())
     }
 
-    /// The body's own error, where this cell has one before the point.
+    /// The body's own error, if the cell has one at this point.
     fn own_error(&self, attempt: u32, before: Point) -> Result<(), OwnError> {
         let point = if self.point == Point::Single { Point::First } else { self.point };
         let then = |wanted| matches!(self.trouble, Trouble::Wire(_, then) if then == wanted);
@@ -138,7 +168,7 @@ impl Script {
         Ok(())
     }
 
-    /// A statement whose answer changes with the table: the first of a body that has an id, or the only one.
+    /// A statement whose result changes with the table.
     pub(super) fn statement_to_cache(&self) -> Statement {
         let another = -self.number;
         if self.point.is_without_begin() { self.both(another) } else { self.write_id(another) }

@@ -1,24 +1,25 @@
-//! What every cell of the fault matrix has to come to. Written down, not computed: the crate `sea-orm-retry` has a table of
-//! its own, and this one is here to disagree with it.
+//! The expected results of the fault matrix. Written down, not computed: `sea-orm-retry` has a
+//! table of its own, and this one checks it.
 
 use super::cell::{Cell, Contract, Expected};
 use super::point::Point;
 use super::trouble::Trouble;
 
-/// One line a fault, one column a point of the protocol. `x/y` is for a body that is idempotent and for one that is not,
-/// `x` for both; `single` and its `look-up` always are. `x|y` is for CockroachDB and for PostgreSQL, whose ERROR in answer to a COMMIT
-/// or a statement means rolled back.
+/// A line for each fault, a column for each point. `x/y`: idempotent body / other body; `single`
+/// and its `look-up` are always idempotent. `x|y`: CockroachDB | PostgreSQL, where an ERROR in
+/// answer to a COMMIT or a statement proves a rollback.
 ///
-/// | | is told | and the server holds |
+/// | | the run reports | the server holds |
 /// |---|---|---|
-/// | `A` | applied, at the first attempt | it, once |
-/// | `R` | applied, after more than one attempt | it, once |
-/// | `P` | applied, however often it was tried | it, once |
-/// | `N` | failed | nothing of it, now and later |
+/// | `A` | applied by the first attempt | it, once |
+/// | `R` | applied by a later attempt | it, once |
+/// | `P` | applied by any attempt | it, once |
+/// | `N` | failed | nothing, now and later |
 /// | `U1` | unknown | it, once |
-/// | `U0` | unknown | nothing of it |
-/// | `D1`, `D0` | nothing: the run was dropped; asked again, an idempotent one is applied, once | it, once; nothing of it |
-/// | `-x` | means nothing there, for the reason `x` | |
+/// | `U0` | unknown | nothing |
+/// | `D1`, `D0` | nothing: it was dropped; repeated, an idempotent one is applied once | it, once;
+///   nothing |
+/// | `-x` | meaningless, for the reason `x` | |
 const EXPECTED: &str = "
                                 connect set-up BEGIN SAVEPOINT first prepare second RELEASE COMMIT closing ROLLBACK-TO ROLLBACK again single look-up
 40001                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
@@ -62,7 +63,41 @@ two runs at once                -i      -i     -i    -i        -i    -i      -i 
 two runs at once, answers lost  -i      -i     -i    -i        -i    -i      -i     P/-i    P/-i   -i      -i          -i       -i    P      -i
 ";
 
-/// Why a cell means nothing, by its letter.
+/// The same for a chunk of transfers. "Applied": the first two are, and the third is refused.
+const EXPECTED_OF_CHUNKS: &str = "
+                                connect set-up BEGIN own-row accounts ids journal balances refusals COMMIT
+40001                           -t      -t     R     R       R        R   R       R        R        R
+40P01                           -t      -t     R     R       R        R   R       R        R        R
+40003                           -t      -t     R     R       R        R   R       R        R        R
+40003 though applied            -o      -o     -o    -o      -o       -o  -o      -o       -o       R
+57P01                           R       A      R     R       R        R   R       R        R        R
+57014                           -t      A      N     N       N        N   N       N        N        R|N
+54000                           R       A      R     R       R        R   R       R        R        R
+23505                           -d      -d     -d    R       -d       -d  R       R        R        R
+23514                           -d      -d     -d    N       -d       -d  N       N        N        N
+XX000                           N       A      N     N       N        N   N       N        N        R
+40001 always                    -t      -t     N     N       N        N   N       N        N        N
+cut before sending              R       A      R     R       R        R   R       R        R        R
+cut after applied               R       A      R     R       R        R   R       R        R        R
+cut in the reply                R       A      R     R       R        R   R       R        R        R
+late delivery                   -l      A      R     R       R        R   R       R        R        R
+half-open                       R       R      R     R       R        R   R       R        R        R
+half-open after delivery        R       R      R     R       R        R   R       R        R        R
+stall past the deadline         R       R      R     R       R        R   R       R        R        R
+cut before sending, twice       R       A      R     R       R        R   R       R        R        R
+cut after applied, twice        R       A      R     R       R        R   R       R        R        R
+cut before, then no server      -u      -u     -u    -u      -u       -u  -u      -u       -u       U0
+cut after, then no server       -u      -u     -u    -u      -u       -u  -u      -u       -u       U1
+cut before, then 40001 always   -u      -u     -u    -u      -u       -u  -u      -u       -u       U0
+statement timeout               -w      -w     -w    -w      N        -w  -w      -w       -w       -w
+future dropped                  D0      D0     D0    D0      D0       D0  D0      D0       D0       D1
+pooled connection dead          -q      -q     R     -q      -q       -q  -q      -q       -q       -q
+pooled connection aborted       -q      -q     R     -q      -q       -q  -q      -q       -q       -q
+two runs at once                -i      -i     -i    -i      -i       -i  -i      -i       -i       P
+two runs at once, answers lost  -i      -i     -i    -i      -i       -i  -i      -i       -i       P
+";
+
+/// Why a cell is meaningless.
 const REASONS: [(char, &str); 13] = [
     ('t', "no transaction, and no statement that could say so, before the session is there"),
     ('o', "nothing is applied there that the code could hide"),
@@ -79,14 +114,21 @@ const REASONS: [(char, &str); 13] = [
     ('c', "CockroachDB only: elsewhere releasing a savepoint commits nothing"),
 ];
 
-/// The reason with this letter.
 pub(super) fn reason(letter: char) -> &'static str {
     REASONS.iter().find(|(it, _)| *it == letter).map(|(_, reason)| *reason).expect("a letter of the table")
 }
 
-/// All cells, those that mean nothing included.
+/// All cells, the meaningless ones included.
 pub(super) fn cells(on_cockroach: bool) -> Vec<Cell> {
-    let mut lines = EXPECTED.lines().filter(|line| !line.is_empty());
+    let bodies = [Contract::Idempotent, Contract::Once];
+    let mut cells = read(EXPECTED, &bodies, on_cockroach);
+    cells.extend(read(EXPECTED_OF_CHUNKS, &[Contract::Chunk], on_cockroach));
+    cells
+}
+
+/// Parses a table. `x/y` is for the first contract and for the others.
+fn read(table: &'static str, contracts: &[Contract], on_cockroach: bool) -> Vec<Cell> {
+    let mut lines = table.lines().filter(|line| !line.is_empty());
     let points: Vec<Point> =
         lines.next().expect("a header").split_whitespace().map(Point::of_column).collect();
     let mut cells = Vec::new();
@@ -98,8 +140,9 @@ pub(super) fn cells(on_cockroach: bool) -> Vec<Cell> {
         for (point, expected) in points.iter().copied().zip(expected) {
             let (cockroach, postgres) = expected.split_once('|').unwrap_or((expected, expected));
             let expected = if on_cockroach { cockroach } else { postgres };
-            let (idempotent, once) = expected.split_once('/').unwrap_or((expected, expected));
-            for (contract, expected) in [(Contract::Idempotent, idempotent), (Contract::Once, once)] {
+            let (first, others) = expected.split_once('/').unwrap_or((expected, expected));
+            for (place, contract) in contracts.iter().copied().enumerate() {
+                let expected = if place == 0 { first } else { others };
                 if point.is_without_begin() && contract == Contract::Once {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! The faults of the matrix: what goes wrong, and when.
+//! The faults of the matrix.
 
 use std::time::Duration;
 
@@ -6,33 +6,29 @@ use tests::{Cut, Fault, Request};
 
 use super::point::Point;
 
-/// How long an answer is waited for in cells where none comes; longer than a busy machine takes for one that does.
+/// The answer deadline if no answer comes: longer than a busy machine takes to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
-/// Past that deadline.
+/// Longer than the deadline.
 const STALL: Duration = Duration::from_secs(3);
-/// Late, but the next attempt is not over by itself.
+/// Longer than the next attempt takes to begin.
 const LATE: Duration = Duration::from_millis(300);
 
-/// What goes wrong in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// On the wire, the first time the point is reached; and what then.
+    /// On the wire, when the point is first reached, and what follows.
     Wire(Fault, Then),
-    /// The body ends with an error of its own, at this point.
     BodyError,
-    /// The whole run is dropped while the point is under way.
+    /// The run is dropped at this point.
     Dropped,
-    /// The server gives a statement up that waits for a lock.
+    /// The server cancels a statement that waits for a lock.
     StatementTimeout,
-    /// A column is added after the connection has prepared the statement.
     CachedPlan,
-    /// The only pooled connection was closed by the server while nobody looked.
+    /// The server has closed the only pooled connection.
     PooledDead,
-    /// The only pooled connection has an aborted transaction on it.
     PooledAborted,
-    /// Two runs with one id; and whether the answers to their first commits are lost.
+    /// Two runs with the same id.
     AtOnce {
-        /// They are.
+        /// Whether the answers to their first commits are lost.
         lost: bool,
     },
 }
@@ -40,24 +36,24 @@ pub(super) enum Trouble {
 /// What follows the first fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// Nothing: all is well again.
     Well,
-    /// The same each time the point is reached.
+    /// The same fault whenever the point is reached.
     Same,
-    /// The same once more, the next time the point is reached.
+    /// The same fault the next time the point is reached.
     OnceMore,
     /// Every request is cut.
     NoServer,
-    /// Every later BEGIN or single statement is answered with 40001.
+    /// Every later BEGIN or autocommitted statement is answered with 40001.
     Conflicts,
-    /// The second attempt's body ends with an error of its own before it has looked.
+    /// The second attempt's body fails before its lookup.
     BlindError,
-    /// The second attempt's body ends with an error of its own after its first statement has proven the first one dead.
+    /// The second attempt's body fails after its first statement has proved that the first attempt
+    /// is not applied.
     ProvenError,
 }
 
 impl Trouble {
-    /// The fault with the name of a row. A name that is a SQLSTATE is that answer.
+    /// The fault of a row. A SQLSTATE stands for that answer.
     pub(super) fn of_row(name: &'static str) -> Self {
         let wire = |fault| Self::Wire(fault, Then::Well);
         let (before, after) = (Fault::Cut(Cut::BeforeSending), Fault::Cut(Cut::AfterApplied));
@@ -94,12 +90,13 @@ impl Trouble {
         }
     }
 
-    /// Whether an answer stays out, so that only a deadline ends the wait: the pool tries for ever to set a session up.
+    /// Whether an answer is missing, so that only a deadline ends the wait. The pool retries
+    /// set-ups for ever.
     pub(super) fn is_silent(self) -> bool {
         matches!(self, Self::Wire(Fault::Silent { .. } | Fault::Stall(_), _) | Self::Wire(_, Then::Same))
     }
 
-    /// What the proxy is to do at `point`; the returned receiver learns when it was done first.
+    /// The proxy's plan for `point`. The receiver counts the injected faults.
     pub(super) fn plan(
         self,
         point: Point,

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use sea_orm::EntityTrait;
 use seabank::bank::AccountId;
-use seabank::bank::transfer::{Style, Wish};
+use seabank::bank::transfer::{Style, TransferRequest};
 use serde_json::Value;
 use tests::{TestDatabase, TestServer};
 use uuid::Uuid;
@@ -21,9 +21,9 @@ pub(super) async fn a_pair_is_drawn_and_never_the_same_twice(server: &TestServer
     for source in [None, Some(AccountId(4)), Some(AccountId(1))] {
         let mut targets = std::collections::BTreeSet::new();
         for number in 0..40 {
-            let wish = Wish { source, ..Wish::default() };
+            let request = TransferRequest { source, ..TransferRequest::default() };
             let id = Uuid::from_u128(number);
-            let order = fixture.bank.order(id, wish, Some(&range), &mut rng).await.expect("two accounts");
+            let order = fixture.bank.order(id, request, Some(&range), &mut rng).await.expect("two accounts");
             assert_ne!(order.source, order.target);
             assert!(source.is_none_or(|source| source == order.source));
             targets.insert(order.target.0);

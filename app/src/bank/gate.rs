@@ -1,24 +1,24 @@
-//! A queue in this process for chunks that would conflict in the database: each waits, before it begins, for those before it
-//! that it meets.
+//! A queue for chunks that would conflict in the database: each waits for earlier ones that share
+//! an account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use database::Server;
 use tokio_util::sync::CancellationToken;
 
-/// The chunks under way and those that wait, in the order in which they came.
+/// The chunks under way and waiting, in the order of their arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(Mutex<Vec<Arc<Chunk>>>);
 
 #[derive(Debug)]
 struct Chunk {
-    /// In their order.
+    /// Sorted.
     accounts: Vec<i64>,
-    /// Cancelled when it is over.
+    /// Cancelled when the chunk has ended.
     over: CancellationToken,
 }
 
-/// A chunk's turn, from when it came until it is dropped.
+/// A chunk's place in the queue, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     gate: Arc<Gate>,
@@ -26,10 +26,10 @@ pub(crate) struct Turn {
 }
 
 impl Gate {
-    /// Waits for the turn of a chunk with these accounts, in the order of their numbers.
+    /// Waits for a chunk's turn. `accounts` is sorted.
     ///
-    /// On PostgreSQL two chunks at once always conflict, whichever their accounts are: SERIALIZABLE notes what a transaction
-    /// reads by row up to 32 rows of a table, and by the whole table above (`max_pred_locks_per_relation`).
+    /// On PostgreSQL any two chunks conflict: SERIALIZABLE locks the whole relation after 32 rows
+    /// (`max_pred_locks_per_relation`).
     pub(crate) async fn turn(self: &Arc<Self>, server: Server, accounts: Vec<i64>) -> Turn {
         let chunk = Arc::new(Chunk { accounts, over: CancellationToken::new() });
         let before: Vec<CancellationToken> = {
@@ -40,7 +40,7 @@ impl Gate {
             chunks.push(Arc::clone(&chunk));
             before
         };
-        // Dropped while it waits, it is over as well.
+        // If the future is dropped while it waits, the chunk has ended.
         let turn = Turn { gate: Arc::clone(self), chunk };
         for over in before {
             over.cancelled().await;
@@ -60,7 +60,7 @@ impl Drop for Turn {
     }
 }
 
-/// Whether two lists in order have a number in common.
+/// Whether two sorted lists share a number.
 fn meet(mut one: &[i64], mut other: &[i64]) -> bool {
     while let ([a, rest_of_one @ ..], [b, rest_of_other @ ..]) = (one, other) {
         match a.cmp(b) {
@@ -89,7 +89,7 @@ mod tests {
         let mut met = enter(Server::Cockroach, &[2, 5, 9]);
         assert!((&mut met).now_or_never().is_none());
         let alone = enter(Server::Cockroach, &[3, 4]).now_or_never().expect("it meets nobody");
-        // Behind one that waits, too; and one that is dropped while it waits is waited for no longer.
+        // It waits for a waiting chunk, but not for a dropped one.
         let mut behind = enter(Server::Cockroach, &[9]);
         assert!((&mut behind).now_or_never().is_none());
         drop(met);
