@@ -77,6 +77,21 @@ impl Bank {
             .await
     }
 
+    /// The accounts with the largest balances, largest first; of equal balances the smaller number
+    /// first. The database reads all accounts and keeps `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReadError`].
+    pub async fn account_top(&self, limit: u64) -> Result<Vec<Holding>, ReadError> {
+        self.runner
+            .query("largest accounts", async |tx| {
+                let ranked = Accounts::find().order_by_desc(Column::Balance).order_by_asc(Column::Id);
+                ranked.limit(limit).into_partial_model().all(tx).await
+            })
+            .await
+    }
+
     /// An account with its latest transfers, through [`crate::relation`]; `None` if it does not
     /// exist.
     ///

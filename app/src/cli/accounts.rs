@@ -16,6 +16,12 @@ pub(super) struct Args {
     /// How many to list at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
+
+    /// List the accounts with the largest balances instead, so many of them; the database reads all
+    /// accounts
+    #[arg(long, value_name = "N", conflicts_with_all = ["from", "limit"],
+        value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    top: Option<u64>,
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
@@ -23,7 +29,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let from = args.from.unwrap_or(AccountId::MIN);
     let reading = async {
         let total = bank.account_count().await?;
-        Ok((total, bank.account_list(from, args.limit).await?))
+        let listed = match args.top {
+            Some(top) => bank.account_top(top).await?,
+            None => bank.account_list(from, args.limit).await?,
+        };
+        Ok((total, listed))
     };
     let (total, listed) = context.read(reading).await?;
     let list: Vec<_> = listed

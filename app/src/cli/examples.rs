@@ -37,7 +37,8 @@ pub(super) const WORKLOAD: &str = "Examples:
   seabank workload --batch 1000 --max-ops 1000000";
 pub(super) const ACCOUNTS: &str = "Examples:
   seabank accounts
-  seabank accounts --from 1000 --limit 50";
+  seabank accounts --from 1000 --limit 50
+  seabank accounts --top 10";
 pub(super) const HISTORY: &str = "Examples:
   seabank history 7
   seabank history 7 --limit 100 --format json";

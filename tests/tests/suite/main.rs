@@ -1,5 +1,6 @@
 //! Every suite, on every server that can be had.
 
+mod accounts;
 mod acknowledged;
 mod architecture;
 mod audit;
@@ -56,6 +57,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
+        ("accounts", accounts::tests()),
         ("architecture", architecture::tests()),
         ("errors", errors::tests()),
         ("init", init::tests()),
