@@ -15,6 +15,7 @@ mod examples;
 mod export;
 mod failure;
 mod file;
+mod global;
 mod history;
 mod import;
 mod init;
@@ -25,6 +26,7 @@ mod output;
 mod pay;
 mod points;
 mod progress;
+mod retries;
 mod seed;
 mod source;
 mod transfer;
@@ -38,7 +40,8 @@ use clap::{Parser, Subcommand};
 use terminal::{Failure, Logging, Program, load_env, parse, start_logging};
 
 use answer::{Answer, Format};
-use context::{Context, Global};
+use context::Context;
+use global::Global;
 
 /// A bank of accounts on CockroachDB, PostgreSQL or an embedded SQLite file.
 #[derive(Debug, Parser)]

@@ -134,6 +134,13 @@ pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Why an attempt failed, in a word: the code of its error; without one, `conflict` after
+/// [`Tx::again`](crate::Tx::again), and otherwise `no answer`.
+pub(crate) fn cause(error: &DbErr, class: Class) -> Cow<'_, str> {
+    let without_code = if class == Class::Conflict { "conflict" } else { "no answer" };
+    sqlstate(error).unwrap_or(Cow::Borrowed(without_code))
+}
+
 /// The words of the database or the driver, on one line and without SeaORM's wrapping; with what to
 /// do, where they do not say it.
 #[must_use]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::class::cause;
 use crate::{AttemptEnded, Kind, Observer, RunEnded};
 
 /// Counts runs, attempts and retries. Add it to runners by
@@ -20,7 +21,8 @@ pub struct Counts {
     pub attempts: u64,
     /// Attempts that were followed by another.
     pub retries: u64,
-    /// Retries by SQLSTATE, or by `no answer` if the connection was lost.
+    /// Retries by SQLSTATE; without one by `conflict` after [`Tx::again`](crate::Tx::again), and by
+    /// `no answer` if the connection was lost.
     pub retries_by_sqlstate: BTreeMap<String, u64>,
     /// Runs whose outcome stayed unknown.
     pub unknown: u64,
@@ -70,8 +72,9 @@ impl Observer for Counter {
         if let Some(pause) = attempt.retry_in {
             counts.retries += 1;
             counts.paused += pause;
-            let code = attempt.sqlstate().unwrap_or_else(|| "no answer".to_owned());
-            *counts.retries_by_sqlstate.entry(code).or_default() += 1;
+            if let (Some(error), Some(class)) = (attempt.error, attempt.class) {
+                *counts.retries_by_sqlstate.entry(cause(error, class).into_owned()).or_default() += 1;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use crate::class::{is_mixed_up, reason, sqlstate};
+use crate::class::{cause, is_mixed_up, reason, sqlstate};
 use crate::record::Failure;
 use crate::state::Run;
 use crate::{Class, Phase};
@@ -152,7 +152,7 @@ fn codes(attempts: &[Attempt]) -> String {
     if attempts.len() < 2 {
         return String::new();
     }
-    let codes = attempts.iter().map(|it| sqlstate(&it.error).unwrap_or(Cow::Borrowed("no answer")));
+    let codes = attempts.iter().map(|it| cause(&it.error, it.class));
     let more = if attempts.len() > SHOWN { ", …" } else { "" };
     format!(" ({} attempts: {}{more})", attempts.len(), codes.take(SHOWN).collect::<Vec<_>>().join(", "))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::{Kind, Phase, sqlstate};
+use crate::{Class, Kind, Phase, sqlstate};
 
 /// Receives the events of a runner's runs and attempts. Its methods are called while a run waits,
 /// so they should return at once. A run whose future is dropped does not end for the observer.
@@ -38,6 +38,8 @@ pub struct AttemptEnded<'a> {
     pub phase: Option<Phase>,
     /// The error it failed with.
     pub error: Option<&'a DbErr>,
+    /// What the error means.
+    pub class: Option<Class>,
     /// The pause before the next attempt; `None` if there is no next attempt.
     pub retry_in: Option<Duration>,
 }

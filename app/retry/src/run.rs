@@ -122,6 +122,7 @@ impl Runner {
             number: run.number,
             phase: failure.map(|it| it.phase),
             error: failure.map(|it| &it.error),
+            class: failure.map(|it| it.class),
             retry_in,
         };
         self.notify(|observer| observer.attempt_ended(&event));

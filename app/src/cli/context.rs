@@ -1,76 +1,25 @@
-//! What the commands share: the flags of all of them, the database, and being interrupted.
+//! What the commands share: the database, the bank, and being interrupted. The flags are in `global`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod connect;
+
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::Args;
-use database::{Address, ConnectError, Database, EMBEDDED_URL, Options, Server};
+use database::{Database, Options};
 use futures_util::future::join_all;
 use sea_orm_retry::Policy;
-use terminal::{CLOSE_INTERRUPTED, ColorFlag, CommandLine, Exit, Failure, interrupted, interruption, print};
+use terminal::{CLOSE_INTERRUPTED, CommandLine, Exit, Failure, interrupted, interruption, print};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Format;
 use super::failure;
+use super::global::Global;
 use super::progress::Progress;
 use crate::bank::{Bank, ReadError};
 
-/// Flags of every command.
-#[derive(Debug, Args)]
-pub(super) struct Global {
-    /// The database: cockroachdb://, postgres:// or sqlite://; also read from a file `.env`
-    /// [default: sqlite://bank.db?mode=rwc]
-    #[arg(
-        long,
-        global = true,
-        env = "DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        help_heading = "Connection"
-    )]
-    database_url: Option<String>,
-
-    /// The most connections [default: one for each concurrent transaction]
-    #[arg(long, global = true, value_name = "N", help_heading = "Connection", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pool: Option<u32>,
-
-    /// The most attempts of a transaction
-    #[arg(long, global = true, value_name = "N", help_heading = "Retries", default_value_t = Policy::default().attempts_max,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    max_attempts: u32,
-
-    /// The retry budget of a transaction, as in 90s or 2m; also the longest wait for a connection or
-    /// for a standby's promotion. A bare number is seconds
-    #[arg(long, global = true, value_name = "TIME", default_value = "60s",
-        value_parser = super::values::seconds, help_heading = "Retries")]
-    retry_for: Duration,
-
-    /// CockroachDB: restarts from `SAVEPOINT cockroach_restart` before a new transaction
-    #[arg(long, global = true, value_name = "N", help_heading = "Retries")]
-    savepoint_restarts: Option<u32>,
-
-    /// Print every SQL statement to standard error, BEGIN and COMMIT included
-    #[arg(long, global = true, help_heading = "Output")]
-    pub(super) echo: bool,
-
-    /// The format of answers
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Output")]
-    format: Format,
-
-    /// Print answers and errors only
-    #[arg(long, short, global = true, help_heading = "Output")]
-    quiet: bool,
-
-    #[command(flatten)]
-    pub(super) color: ColorFlag,
-}
-
 /// How long a command has, once it is interrupted, to end what it has begun.
 const GRACE: Duration = Duration::from_millis(700);
-
-/// The pause before a server is asked again that takes no further connection, or no writes.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// One run of the program.
 pub(super) struct Context {
@@ -205,98 +154,6 @@ impl Context {
         self.global.pool
     }
 
-    /// Connects for so many transactions at once.
-    pub(super) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
-        self.connect_with(&self.address()?, &self.options(at_once)).await
-    }
-
-    fn options(&self, at_once: u32) -> Options {
-        let max_connections = self.global.pool.unwrap_or(at_once);
-        Options { max_connections, create: false, ..Options::default() }
-    }
-
-    /// Where the database is.
-    pub(super) fn address(&self) -> Result<Address, Failure> {
-        let address = Address::parse(self.global.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
-        if !self.told.swap(true, Ordering::Relaxed) {
-            for note in address.notes() {
-                self.progress().say(note);
-            }
-        }
-        Ok(address.with_application_name(&format!("seabank {}", self.command)))
-    }
-
-    /// Connects to an address, as told.
-    pub(super) async fn connect_with(
-        &self,
-        address: &Address,
-        options: &Options,
-    ) -> Result<Database, Failure> {
-        let database = self.or_interrupted(self.connect_patiently(address, options)).await?;
-        lock(&self.opened).push(database.clone());
-        if let Some(words) = &database.limited {
-            self.progress()
-                .say(&format!("going on with fewer connections, for the server takes no more: {words}"));
-        }
-        if self.global.savepoint_restarts.is_some() && database.server != Server::Cockroach {
-            return Err(Failure::usage(format!(
-                "--savepoint-restarts is CockroachDB's protocol, and this is {}: leave it out",
-                database.server
-            )));
-        }
-        Ok(database)
-    }
-
-    /// Connects; where the server takes no further connection, tries again for as long as a transaction is tried.
-    async fn connect_patiently(&self, address: &Address, options: &Options) -> Result<Database, Failure> {
-        let until = Instant::now() + self.global.retry_for;
-        let mut told = false;
-        loop {
-            match database::connect(address, options).await {
-                Err(error @ ConnectError::Full { .. }) if Instant::now() < until => {
-                    if !std::mem::replace(&mut told, true) {
-                        let time = humantime::format_duration(self.global.retry_for);
-                        self.progress().say(&format!("trying for up to {time}: {error}"));
-                    }
-                    tokio::time::sleep(FULL_PAUSE).await;
-                }
-                connected => return connected.map_err(missing_file),
-            }
-        }
-    }
-
-    /// Connects for so many writing transactions at once.
-    pub(super) async fn connect_to_write(&self, at_once: u32) -> Result<Database, Failure> {
-        self.writable(&self.options(at_once)).await
-    }
-
-    /// Connects as told to a server that takes writes, or has become one in time.
-    pub(super) async fn writable(&self, options: &Options) -> Result<Database, Failure> {
-        let until = Instant::now() + self.global.retry_for;
-        let mut told = false;
-        loop {
-            let database = self.connect_with(&self.address()?, options).await?;
-            if !database.is_standby {
-                return Ok(database);
-            }
-            let line = format!("the server at {} is a hot standby, which takes no writes", self.address()?);
-            if Instant::now() >= until {
-                let line = format!("{line}: give the URL of the one that does, or promote this one");
-                return Err(Failure::new(Exit::Failed, "read_only", line));
-            }
-            if !std::mem::replace(&mut told, true) {
-                let time = humantime::format_duration(self.global.retry_for);
-                self.progress().say(&format!("{line}: waiting up to {time} for it to be promoted"));
-            }
-            database.close_within(CLOSE_INTERRUPTED).await;
-            self.or_interrupted(async {
-                tokio::time::sleep(FULL_PAUSE).await;
-                Ok::<_, Failure>(())
-            })
-            .await?;
-        }
-    }
-
     /// The bank, for so many writing transactions at once. Its schema is there.
     pub(super) async fn bank_to_write(&self, at_once: u32) -> Result<Bank, Failure> {
         self.migrated_bank(&self.connect_to_write(at_once).await?).await
@@ -364,19 +221,4 @@ impl Context {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A file that is missing is a schema that is not migrated.
-fn missing_file(error: ConnectError) -> Failure {
-    match error {
-        ConnectError::MissingFile { path } => Failure::new(
-            Exit::NoDatabase,
-            "not_migrated",
-            format!(
-                "there is no file {path}, so the schema is not migrated: run `{}`",
-                CommandLine::migrate("up")
-            ),
-        ),
-        error => error.into(),
-    }
 }

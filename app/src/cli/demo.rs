@@ -27,7 +27,9 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
 
     let applied = context.or_interrupted(migration::up(&database)).await?;
     context.step(&match applied {
-        0 => format!("2. The schema is in place: all {} migrations were applied before.", migration::total()),
+        0 => {
+            format!("2. The schema is in place: all {} migrations were already applied.", migration::total())
+        }
         applied => format!("2. Created the schema: {} applied.", counted(applied as u64, "migration")),
     });
 

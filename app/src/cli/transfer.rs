@@ -7,7 +7,6 @@ use std::num::NonZero;
 
 use clap::ValueEnum;
 use database::Server;
-use sea_orm_retry::Counts;
 use serde::Serialize;
 use terminal::{CommandLine, Failure};
 use uuid::Uuid;
@@ -151,16 +150,5 @@ pub(super) fn settling(order: &Order, amount: Option<Amount>) -> String {
     match amount {
         Some(amount) => command.flag("--amount", amount).to_string(),
         None => command.to_string(),
-    }
-}
-
-/// How often it was tried again, and why, for people.
-fn retries(counts: &Counts) -> String {
-    let causes: Vec<String> =
-        counts.retries_by_sqlstate.iter().map(|(code, count)| format!("{code}: {count}")).collect();
-    match (counts.retries, causes.as_slice()) {
-        (0, _) => "no retries".to_owned(),
-        (1, causes) => format!("1 retry ({})", causes.join(", ")),
-        (n, causes) => format!("{n} retries ({})", causes.join(", ")),
     }
 }

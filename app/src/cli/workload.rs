@@ -21,7 +21,7 @@ use super::output::Output;
 use super::progress::run_line;
 use super::transfer::{StyleName, settling};
 use super::values::{exponent, rate, time, time_or_none};
-use super::{audit, failure};
+use super::{audit, failure, retries};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
 use crate::bank::workload::{Ended, IntervalReport, Meter, Skew, Workload};
@@ -290,12 +290,13 @@ fn settings(address: &Address, args: &Args, load: &Workload) -> Vec<(&'static st
 fn text(keys: &Keys, ended: &Ended, lines: Lines) -> String {
     let mut text = lines.total(&ended.total, ended.took, keys.retries);
     text += &format!(
-        "\n{} skipped for want of money, {} failed, {} unknown, {} applied before.",
-        keys.skipped, keys.failed, keys.unknown, keys.already_applied
+        "\n{} skipped (insufficient funds), {} failed, {} unknown, {} already applied; {}.",
+        keys.skipped,
+        keys.failed,
+        keys.unknown,
+        keys.already_applied,
+        retries::in_words(&keys.retries_by_sqlstate)
     );
-    for (code, count) in &keys.retries_by_sqlstate {
-        text += &format!("\nretries for {code}: {count}");
-    }
     let audits = counted(keys.audits, "audit");
     match &ended.audit {
         Some(Ok(audit)) => {

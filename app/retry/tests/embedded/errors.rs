@@ -102,7 +102,7 @@ async fn after_the_last_attempt_the_first_error_is_the_source_and_the_body_s_is_
     assert_eq!((ended.kind(), ended.attempts().len()), (Kind::RetriesExhausted, 3));
     assert_eq!(
         ended.to_string(),
-        "transaction \"again\": given up: try 1 (3 attempts: no answer, no answer, no answer); \
+        "transaction \"again\": given up: try 1 (3 attempts: conflict, conflict, conflict); \
          its body said: outer: root"
     );
     assert_eq!(log.ids().await, [0_i64; 0]);

@@ -25,6 +25,7 @@ async fn attempts_are_bounded() {
         let counts = counter.counts();
         assert_eq!((counts.transactions, counts.attempts), (1, u64::from(attempts_max)));
         assert_eq!(counts.retries, u64::from(attempts_max) - 1);
+        assert_eq!(counts.retries_by_sqlstate.get("conflict").copied().unwrap_or(0), counts.retries);
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use terminal::{CommandLine, Exit, Failure, counted};
 use uuid::Uuid;
 
-use super::{Args, Tally, retries, settling};
+use super::{Args, Tally, settling};
 use crate::bank::transfer::{DrawError, Ended, Many, Refusal, Style, Unsuccessful};
 use crate::bank::{Amount, Bank, Error};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::failure;
 use crate::cli::progress::{pace, run_line};
+use crate::cli::{failure, retries};
 
 /// How many failures are told one by one.
 const TOLD_MAX: u64 = 10;
@@ -91,7 +91,7 @@ pub(super) async fn run(
         rng_seed: many.rng_seed,
     };
     let text = format!(
-        "{} of {} in {}: {} applied, {} applied before, {} skipped with nothing to move, \
+        "{} of {} in {}: {} applied, {} already applied, {} skipped (nothing to move), \
          {} failed, {} unknown; {}.",
         tally.total(),
         counted(many.count, "transfer"),
@@ -101,7 +101,7 @@ pub(super) async fn run(
         tally.skipped,
         tally.failed,
         tally.unknown,
-        retries(&counts)
+        retries::in_words(&counts.retries_by_sqlstate)
     );
     let failure = failures.in_one_line(&tally, many.count, &again).or_else(|| {
         if tally.total() < many.count {

@@ -9,12 +9,12 @@ use serde_json::Value;
 use terminal::{Exit, Failure};
 use uuid::Uuid;
 
-use super::{Args, Tally, retries, settling};
+use super::{Args, Tally, settling};
 use crate::bank::transfer::{By, Order, Refusal, Style, TransferError, TransferRequest};
 use crate::bank::{AccountId, Amount, Bank};
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::failure;
+use crate::cli::{failure, retries};
 
 #[derive(Debug, Serialize)]
 struct Keys {
@@ -84,9 +84,9 @@ pub(in crate::cli) async fn transfer_once(
     let text = match &outcome {
         Ok(receipt) => format!(
             "{} {} from account {source} to account {target} ({}).\ntransfer {id}",
-            if receipt.by == By::ThisRun { "Moved" } else { "Already applied before: moved" },
+            if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
             receipt.amount,
-            retries(&counts)
+            retries::in_words(&counts.retries_by_sqlstate)
         ),
         Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
         Err(_) => String::new(),
