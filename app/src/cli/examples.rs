@@ -48,7 +48,9 @@ pub(super) const AUDIT: &str = "Examples:
 pub(super) const MIGRATE: &str = "Examples:
   seabank migrate up
   seabank migrate status";
-pub(super) const COMPLETIONS: &str = "Example:
-  seabank completions bash > /etc/bash_completion.d/seabank";
-pub(super) const MAN: &str = "Example:
+pub(super) const COMPLETIONS: &str = "Examples:
+  seabank completions bash > /etc/bash_completion.d/seabank
+  seabank completions zsh > /usr/local/share/zsh/site-functions/_seabank";
+pub(super) const MAN: &str = "Examples:
+  seabank man .
   seabank man /usr/local/share/man/man1";

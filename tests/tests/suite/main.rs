@@ -19,6 +19,7 @@ mod file;
 mod files;
 mod generic;
 mod harness;
+mod help;
 mod import;
 mod init;
 mod migrations;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         ("relations", relations::tests()),
         ("seed", seed::tests()),
         ("bulk", bulk::tests()),
+        ("help", help::tests()),
         ("import", import::tests()),
         ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),

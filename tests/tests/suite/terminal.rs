@@ -1,5 +1,8 @@
 //! The program among others: signals, pipes, `.env`, command lines to be pasted, and what people type.
 
+mod command_lines;
+mod signals;
+
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -18,6 +21,13 @@ use crate::books::{execute, insert_account, seed};
 use crate::files::{Folder, accounts};
 use crate::told::paste;
 use crate::wrong_input::fails;
+use command_lines::{
+    a_command_line_can_be_pasted, a_password_is_left_out_of_a_command_line, the_program_is_called_as_it_was,
+};
+use signals::{
+    a_pipe_that_nobody_opens_is_left_at_the_first_signal, a_second_signal_leaves_no_unfinished_file,
+    sigterm_ends_in_143_and_ctrl_c_in_130,
+};
 
 const SQLITE: &[Server] = &[Server::Sqlite];
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
@@ -40,113 +50,6 @@ pub(crate) fn tests() -> Vec<Test> {
         one_is_not_told_as_many on SQLITE,
         a_reader_that_pauses_keeps_its_snapshot on WIRE,
     ]
-}
-
-const LISTENS_MAX: Duration = Duration::from_secs(60);
-const ENDS_MAX: Duration = Duration::from_secs(60);
-
-/// Waits until a program listens for SIGTERM.
-async fn listens(child: &Child) {
-    let status = format!("/proc/{}/status", child.id());
-    let started = Instant::now();
-    let catches = || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
-        u64::from_str_radix(caught, 16).is_ok_and(|caught| caught & (1 << (15 - 1)) != 0)
-    };
-    while !catches() {
-        assert!(started.elapsed() < LISTENS_MAX, "{status}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
-    assert!(status.expect("it runs").success(), "it has ended");
-}
-
-/// Waits for the end; what did not end by itself is killed, and has no code.
-async fn ended(mut child: Child) -> Output {
-    let started = Instant::now();
-    while child.try_wait().expect("it can be looked at").is_none() {
-        if started.elapsed() > ENDS_MAX {
-            child.kill().expect("it runs");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    child.wait_with_output().expect("it ends")
-}
-
-fn start(command: &mut Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("it can be started")
-}
-
-async fn sigterm_ends_in_143_and_ctrl_c_in_130(server: &TestServer) {
-    let test = server.database().await;
-    test.seabank().args(["seed", "--count", "10"]).assert().success();
-    for (name, code) in [("TERM", 143), ("INT", 130)] {
-        let child = start(test.program("seabank").args(["workload", "--duration", "10m"]));
-        listens(&child).await;
-        signal(&child, name);
-        let output = ended(child).await;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.code() == Some(code) && errors.contains("error: interrupted: "),
-            "{name}: {output:?}"
-        );
-    }
-}
-
-async fn a_pipe_that_nobody_opens_is_left_at_the_first_signal(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    test.seabank().args(["seed", "--count", "10"]).assert().success();
-    let (pipe, file) = (folder.path("pipe"), folder.write("bad.csv", "id,balance\nx,1\n"));
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
-    let (pipe, file) = (pipe.to_str().expect("a path"), file.to_str().expect("a path"));
-    for arguments in [
-        &["import", pipe][..],
-        &["import", file, "--on-error", "skip", "--rejects", pipe],
-        &["export", "accounts", "--output", pipe],
-        &["workload", "--report", pipe],
-        &["workload", "--histogram", pipe],
-    ] {
-        let child = start(test.program("seabank").args(arguments));
-        listens(&child).await;
-        // Some way on, into the pipe if it can.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        signal(&child, "TERM");
-        let output = ended(child).await;
-        assert_eq!(output.status.code(), Some(143), "{arguments:?}: {output:?}");
-    }
-}
-
-async fn a_second_signal_leaves_no_unfinished_file(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    test.seabank().args(["seed", "--count", "10"]).assert().success();
-    // Whoever wants to write waits.
-    let session = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
-    execute(&session, "BEGIN").await;
-    execute(&session, "LOCK TABLE accounts, transfers IN EXCLUSIVE MODE").await;
-    let report = folder.path("report.html");
-    let child =
-        start(test.program("seabank").args(["workload", "--duration", "10m", "--report"]).arg(&report));
-    let watcher = test.connect().await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let started = Instant::now();
-    while scalar(&watcher, waiting).await == 0 {
-        assert!(started.elapsed() < LISTENS_MAX, "no transfer is begun");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let is_there = || fs::read_dir(folder.path("")).expect("it is there").count() > 0;
-    assert!(is_there(), "it is begun");
-    signal(&child, "INT");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    signal(&child, "INT");
-    let output = ended(child).await;
-    execute(&session, "ROLLBACK").await;
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
-    assert!(!is_there(), "nothing is left");
 }
 
 fn mode(path: &Path) -> u32 {
@@ -232,71 +135,6 @@ async fn help_and_the_version_come_before_a_bad_env_file(_: &TestServer) {
         let output = bare(program, &folder.path("")).args(arguments).output().expect("it runs");
         assert!(output.status.success() && output.stderr.is_empty(), "{program} {arguments:?}: {output:?}");
     }
-}
-
-/// The command line between the last two backquotes of what was said.
-fn command_in(output: &Output) -> String {
-    let errors = String::from_utf8_lossy(&output.stderr);
-    errors.rsplit('`').nth(1).unwrap_or_else(|| panic!("a command in {errors}")).to_owned()
-}
-
-/// What was given that the rest depends on is there, and quoted.
-async fn a_command_line_can_be_pasted(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    let text = accounts(25) + "26,x\n";
-    let file = folder.write("it's $HOME; `more`.csv", &text);
-    let flags = ["--chunk", "10", "--concurrency", "2", "--retry-for", "2m", "--database-url", test.url()];
-    let mut importing = bare("seabank", &folder.path(""));
-    let output = importing.arg("import").arg(&file).args(flags).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let line = errors.lines().last().expect("a line").split_once("then run `").expect("a command").1;
-    let command = line.strip_suffix('`').expect("it ends there");
-    for flag in ["--chunk 10", "--concurrency 2", "--retry-for 2m", "--database-url", "--run "] {
-        assert!(command.contains(flag), "{flag} in {command}");
-    }
-    fs::write(&file, text.replace("26,x", "26,260")).expect("it can be written");
-    let mut shell = paste(&test, command);
-    let again = shell.env_remove("DATABASE_URL").output().expect("it runs");
-    assert!(again.status.success(), "{again:?}");
-    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 26);
-
-    // A schema that is missing is migrated by what is told.
-    let empty = server.empty_database().await;
-    let audit = || bare("seabank", &folder.path("")).args(["audit", "--database-url", empty.url()]).output();
-    let output = audit().expect("it runs");
-    assert_eq!(output.status.code(), Some(5), "{output:?}");
-    let migrated = paste(&empty, &command_in(&output)).env_remove("DATABASE_URL").output().expect("it runs");
-    assert!(migrated.status.success(), "{migrated:?}");
-    assert!(audit().expect("it runs").status.success());
-}
-
-async fn a_password_is_left_out_of_a_command_line(server: &TestServer) {
-    let test = server.empty_database().await;
-    let url = test.url().replacen("postgres@", "postgres:s3cret@", 1);
-    assert!(url != test.url(), "{url}");
-    let output = bare("seabank", &std::env::temp_dir()).args(["audit", "--database-url", &url]).output();
-    let output = output.expect("it runs");
-    let command = command_in(&output);
-    assert!(command.contains("--database-url") && command.contains(":***@"), "{command}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
-    let output = paste(&test, &command.replace("***", "s3cret")).env_remove("DATABASE_URL").output();
-    assert!(output.expect("it runs").status.success(), "{command}");
-}
-
-async fn the_program_is_called_as_it_was(server: &TestServer) {
-    let test = server.empty_database().await;
-    let said = |command: &mut Command| command_in(&command.output().expect("it runs"));
-    let mut direct = test.program("seabank");
-    let path = direct.get_program().to_string_lossy().into_owned();
-    assert_eq!(said(direct.arg("audit")), format!("{path} migrate up"));
-    let by_cargo = said(test.program("seabank").arg("audit").env("CARGO_PKG_NAME", "app"));
-    assert_eq!(by_cargo.replace(" --release", ""), "cargo run -p app -- migrate up");
-    // Installed, it is found by its name.
-    let folder = Path::new(&path).parent().expect("a folder").display().to_string();
-    let search = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
-    let installed = paste(&test, "seabank audit").env("PATH", search).output().expect("it runs");
-    assert_eq!(command_in(&installed), "seabank migrate up");
 }
 
 async fn seabank_migrates_as_the_migrator_does(server: &TestServer) {
