@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
         the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time,
         the_demo_answers_with_one_object,
         echo_prints_begin_and_commit_in_order,
+        echo_shows_parameters_and_cuts_long_lists_short,
         the_id_of_a_transfer_is_told_before_it_begins,
         an_account_can_be_looked_at,
         a_shell_can_complete,
@@ -74,6 +75,43 @@ async fn echo_prints_begin_and_commit_in_order(server: &TestServer) {
     let echoed = errors(&migrating.seabank().args(["demo", "--echo", "--quiet"]).output().expect("it runs"));
     let position = |part: &str| echoed.find(part).unwrap_or_else(|| panic!("{part} in {echoed}"));
     assert!(position("BEGIN") < position("CREATE TABLE IF NOT EXISTS \"accounts\""));
+}
+
+async fn echo_shows_parameters_and_cuts_long_lists_short(server: &TestServer) {
+    let test = server.database().await;
+    let echoed = |arguments: &[&str]| {
+        let output = test.seabank().args(arguments).args(["--echo", "--format", "json"]).output();
+        let output = output.expect("it runs");
+        (json(&output), errors(&output))
+    };
+    // The lines of the statements that start with a text.
+    let lines = |echoed: &str, start: &str| -> Vec<String> {
+        echoed.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    };
+
+    let (_, seeding) = echoed(&["seed", "--count", "100"]);
+    let inserts = lines(&seeding, "INSERT INTO")
+        .into_iter()
+        .filter(|line| line.contains("accounts"))
+        .collect::<Vec<_>>();
+    let short = |line: &String| {
+        line.split_once(" -- [").is_some_and(|(_, it)| it.contains(" more]") && it.len() < 300)
+    };
+    assert!(!inserts.is_empty() && inserts.iter().all(short), "{seeding}");
+
+    let (moved, transferring) = echoed(&["transfer"]);
+    let id = moved["id"].as_str().expect("an id");
+    let [insert] = &lines(&transferring, "INSERT INTO \"transfers\"")[..] else { panic!("{transferring}") };
+    let (_, parameters) = insert.split_once(" -- [").expect("parameters");
+    assert!(
+        parameters.starts_with(&format!("'{id}', {}, {}", moved["source_id"], moved["target_id"])),
+        "{insert}"
+    );
+    assert!(lines(&transferring, "BEGIN").iter().all(|line| !line.contains(" -- ")), "{transferring}");
+
+    let (_, looking) = echoed(&["history", &moved["source_id"].to_string()]);
+    let known = format!("{}", moved["source_id"]);
+    assert!(looking.lines().any(|line| line.contains(" -- [") && line.contains(&known)), "{looking}");
 }
 
 async fn the_id_of_a_transfer_is_told_before_it_begins(server: &TestServer) {
