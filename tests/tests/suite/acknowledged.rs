@@ -1,5 +1,6 @@
-//! A COMMIT that is acknowledged by nobody, through the binary: PostgreSQL waits for a synchronous standby that is not there. What
-//! is in the database, and on no standby, is not told applied, neither by the command that wrote it nor by one that finds it.
+//! Unacknowledged commits, through the binary. PostgreSQL waits for a synchronous standby that does
+//! not exist: no command reports the rows as applied, neither the one that wrote them nor one that
+//! finds them.
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +20,13 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A command that can be given again and does its work once.
+/// An idempotent command.
 struct Command {
     name: &'static str,
     arguments: Vec<String>,
 }
 
-/// Each command and style that writes, on accounts of its own.
+/// Each writing command and style, on separate accounts.
 fn commands() -> Vec<Command> {
     let command =
         |name, line: &str| Command { name, arguments: line.split_whitespace().map(str::to_owned).collect() };
@@ -44,7 +45,7 @@ fn commands() -> Vec<Command> {
     ]
 }
 
-/// Runs all of them at once, trying for so many seconds.
+/// Runs all of them concurrently with `--retry-for`, in seconds.
 async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Told, Duration)> {
     let one = async |command: &Command| {
         let mut arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
@@ -55,7 +56,7 @@ async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> 
     futures_util::future::join_all(commands.iter().map(one)).await
 }
 
-/// What an answer says to be in the database.
+/// The number of rows or transfers that an answer reports as applied.
 fn told_applied(answer: &Value) -> u64 {
     ["applied", "already_applied", "created", "found", "rows"]
         .iter()
@@ -66,7 +67,7 @@ fn told_applied(answer: &Value) -> u64 {
 fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Duration) {
     for (command, (told, took)) in commands.iter().zip(told) {
         let name = command.name;
-        // One that loses to another that waits for ever is not applied.
+        // It lost a conflict to a command whose COMMIT waits for ever.
         let lost = told.code == Some(1) && told.answer["kind"] == "retries_exhausted";
         assert!(told.code == Some(4) || lost, "{name}: {told:?}");
         assert_eq!(told_applied(&told.answer), 0, "{name}: {}", told.answer);
@@ -79,7 +80,7 @@ fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Dura
     }
 }
 
-/// What each command has to write: five accounts or points, a transfer, or three.
+/// Each command has applied all its rows.
 fn assert_applied(commands: &[Command], told: &[(Told, Duration)]) {
     for (command, (told, _)) in commands.iter().zip(told) {
         let expected = match command.name {
@@ -124,7 +125,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     // Long enough for a second attempt, which meets the first.
     let told = run_all(&test, &commands, "18").await;
     assert_unknown(&commands, &told, Duration::from_secs(60));
-    // The waits end for their own sessions alone: the rows are visible, and no standby has them.
+    // Ends only the wait: the rows become visible, and no standby has them.
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     while scalar(&admin, waiting).await > 0 {
         execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
@@ -132,11 +133,11 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let everything = [accounts + 5, 5, 7];
-    // What is unknown is committed here and acknowledged by nobody; what lost to another is not there.
+    // Unknown: committed on this server only. Lost a conflict: not committed.
     let committed =
         |name| told.iter().zip(&commands).any(|((told, _), it)| it.name == name && told.code == Some(4));
     let rows = |name| if committed(name) { 5 } else { 0 };
-    // Of the three transfers between two accounts, two had to wait for the first.
+    // The three transfers of the run share two accounts, so two of them waited for the first.
     let [with_seed, points, transfers] = written(&test).await;
     let expected = [accounts + rows("seed"), rows("points")];
     assert_eq!([with_seed, points], expected, "committed here, acknowledged by nobody: {told:?}");
@@ -169,12 +170,12 @@ async fn what_a_standby_has_is_told_applied(_: &TestServer) {
     }
     let commands = commands();
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
-    // Whoever asks again finds it, and waits for the same standby.
+    // A repeated command finds its rows, and waits for the same standby.
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
     let everything = written(&test).await;
     own.crash();
     let promoted = test.moved_to(standby.url(&test.name));
-    // The bank's own pool is SERIALIZABLE, which a standby is not.
+    // A bare connection: the bank's pool requires SERIALIZABLE, which a standby refuses.
     crate::pools::execute(&crate::pools::open(promoted.url(), 1).await, "SELECT pg_promote()").await;
     assert_eq!(written(&promoted).await, everything, "what was told applied outlives the primary");
     assert_whole(&promoted);

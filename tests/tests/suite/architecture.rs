@@ -1,4 +1,4 @@
-//! The architecture: allowed and used dependencies, and the links of the documents. Needs no server.
+//! The architecture: dependencies between packages, and the links of the documents.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The picture of docs/architecture.md: each package, and the packages of the workspace that it may depend on.
+/// As drawn in docs/architecture.md: each package and its permitted dependencies.
 const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
     ("sea-orm-retry", &[]),
     ("entity", &[]),
@@ -31,7 +31,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").to_path_buf()
 }
 
-/// The members of the workspace, as Cargo reads their manifests.
+/// The members of the workspace, from `cargo metadata`.
 fn packages() -> Vec<Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -62,10 +62,10 @@ async fn packages_depend_only_downwards(_: &TestServer) {
     }
 }
 
-/// Named for their features only: see the manifest.
+/// Present only to enable features: see the manifest.
 const UNUSED: [(&str, &[&str]); 1] = [("database", &["bitflags", "futures-sink", "uuid"])];
 
-/// What `cargo machete` checks, which takes two minutes to install.
+/// The same check as `cargo machete`, which takes two minutes to install.
 async fn every_dependency_is_used(_: &TestServer) {
     for package in packages() {
         let manifest = PathBuf::from(package["manifest_path"].as_str().expect("a path"));
@@ -81,7 +81,7 @@ async fn every_dependency_is_used(_: &TestServer) {
     }
 }
 
-/// Appends the Rust code of a package, without comments and without the packages inside its folder.
+/// Appends a package's Rust code, without comments and without nested packages.
 fn append_code(folder: &Path, code: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -97,7 +97,7 @@ fn append_code(folder: &Path, code: &mut String) {
     }
 }
 
-/// Whether the code has a path that starts with the crate's name, or imports the crate itself.
+/// Whether a path in the code starts with the crate's name, or the crate is imported.
 fn names_crate(code: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     code.match_indices(name).any(|(at, _)| {
@@ -127,7 +127,7 @@ async fn every_shared_dependency_is_explained_and_used(_: &TestServer) {
     }
 }
 
-/// The targets of `[text](target)` in a document, without code.
+/// The targets of `[text](target)`, outside code.
 fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     prose

@@ -1,4 +1,4 @@
-//! Loads in chunks: points, and chunks that a server says are too large.
+//! Bulk loads: points, and chunks that the server refuses as too large.
 
 use database::Server;
 use sea_orm_retry::Policy;
@@ -40,7 +40,7 @@ async fn points_are_added_once(server: &TestServer) {
     assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (2500, 2500));
 }
 
-/// Points have no id of their own that would keep a second copy out.
+/// A point has no unique key, so only its chunk's row in `batches` prevents a second copy.
 async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -53,7 +53,7 @@ async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer)
     assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 }
 
-/// SQLite takes 32 766 parameters, the PostgreSQL protocol 65 535.
+/// SQLite allows 32 766 parameters, the PostgreSQL protocol 65 535.
 async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -63,7 +63,7 @@ async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
     assert_eq!(scalar(&database, POINTS).await, 30_000);
 }
 
-/// Makes the server refuse more than so many points in one statement, as it refuses what it has no room for.
+/// Makes the server refuse statements with more than this many points.
 async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) {
     execute(
         database,
@@ -90,11 +90,11 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
         refuse_more_than(&database, 30, code).await;
         let run = loading(Uuid::new_v4(), 100);
         let added = bank.add_points(250, 1, &run, |_| ()).await.expect("added in parts");
-        // 25 each; of the last chunk's 50 too.
+        // Chunks of 25, including the last 50 rows.
         assert_eq!((added.rows, added.chunks), (250, 10), "{code}");
         assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 
-        // The whole would be taken now, and would be there twice.
+        // Now the server would accept the whole chunk, and add it twice.
         refuse_more_than(&database, 1000, code).await;
         let again = bank.add_points(250, 1, &run, |_| ()).await.expect("found");
         assert_eq!((again.rows, again.found, again.chunks), (0, 250, 10));

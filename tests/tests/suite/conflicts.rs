@@ -1,5 +1,5 @@
-//! Conflicts: transactions that want the same rows at once. Nobody's work is lost, and everybody's is done within the default
-//! budget. A run inside a run, and write skew with both having read, are in `transaction`.
+//! Conflicts between concurrent transactions: no update is lost, and every transaction succeeds
+//! within the default retry budget. `transaction` covers nested runs and write skew.
 #![expect(clippy::print_stdout, reason = "the retries are to be seen")]
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Read, add one in the program, write: what is lost wherever two do so unseen by each other.
+/// Read-modify-write in the program: without isolation, updates are lost.
 async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     const TASKS: i64 = 32;
     const EACH: i64 = 8;
@@ -62,7 +62,7 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     assert_eq!(counts.unknown, 0);
 }
 
-/// Each reads both and takes one away where both are there: write skew would take both.
+/// Each transaction reads both rows and clears its own if both are set. Write skew would clear both.
 async fn of_two_who_may_leave_one_stays(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
@@ -105,7 +105,8 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
     }
 }
 
-/// The longest transfer takes a fifth of the time it has, at most: also where two processes write, as they do for each SQLite file.
+/// The slowest transfer uses at most a fifth of its retry budget, also with two processes on one
+/// SQLite file.
 async fn no_run_between_two_accounts_starves(server: &TestServer) {
     const RETRY_FOR: Duration = Duration::from_secs(60);
     for style in Style::on(server.server).map(Style::name) {

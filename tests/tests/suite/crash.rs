@@ -1,8 +1,8 @@
-//! Crashes: `kill -9` of the app while it seeds and while it transfers, and of the server under it. Afterwards the audit holds,
-//! nothing that was reported applied is missing, and the same command completes the work.
+//! Crashes: `kill -9` of the program and of its server (guarantees 1, 2 and 4). Afterwards the
+//! audit passes, every transfer that was reported applied exists, and the same command completes
+//! the work.
 //!
-//! What is here holds guarantees 1, 2 and 4 of the README. Disks that fail are in `durability`, a server that stays away in
-//! `unknown`.
+//! Failing disks: `durability`. Servers that stay away: `unknown`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,17 +28,17 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Few enough for 16 at once to meet, and many enough to leave the time to the crashes.
+/// Few enough for 16 workers to conflict, many enough not to be slow.
 const ACCOUNTS: i64 = 64;
 
-/// Accounts that are rich enough for any number of small transfers.
+/// Accounts with enough money for every transfer of a test.
 pub(crate) async fn open_rich_accounts(database: &Database) {
     for id in 1..=ACCOUNTS {
         insert_account(database, id, 1_000_000).await;
     }
 }
 
-/// The audit through the binary.
+/// Runs `seabank audit`.
 pub(crate) fn assert_whole(test: &TestDatabase) {
     let audit = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
     assert_eq!(audit.status.code(), Some(0), "{}", String::from_utf8_lossy(&audit.stdout));
@@ -61,7 +61,7 @@ async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
         seeding.kill();
         let after = count().await;
         assert!(after < COUNT && after % CHUNK == 0, "whole chunks only, and not all of them: {after}");
-        // In one statement: what the killed one had sent may be applied between two.
+        // One statement, so one snapshot: a request of the killed process may still commit.
         let difference =
             "SELECT (SELECT count(*) FROM accounts) - (SELECT CAST(sum(rows) AS BIGINT) FROM batches)";
         assert_eq!(scalar(&database, difference).await, 0);
@@ -71,7 +71,7 @@ async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
     let told = Telling::start(&test, &seed).end().await;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!((told.count("created") + told.count("found")) as i64, COUNT);
-    // What the last killed one had sent may have been applied after it was counted.
+    // A request of the killed process may have committed after the count.
     assert!(told.count("found") as i64 >= before, "{told:?}");
     assert_eq!(count().await, COUNT);
     assert_eq!(scalar(&database, "SELECT CAST(sum(rows) AS BIGINT) FROM batches").await, COUNT);
@@ -97,7 +97,7 @@ async fn transfers_killed_again_and_again_are_completed(server: &TestServer) {
     assert!(before < COUNT, "there is something left to do");
     let told = Telling::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
-    // What the last killed one had sent may have been applied after it was counted; SQLite sends nothing.
+    // A request of the killed process may have committed after the count; SQLite has no requests.
     assert!(told.count("already_applied") >= before, "{told:?}");
     assert!(server.server != Server::Sqlite || told.count("already_applied") == before, "{told:?}");
     reported.extend(told.applied);
@@ -129,13 +129,13 @@ async fn batches_killed_again_and_again_are_completed(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// Each of so many transfers is applied, by this run or an earlier one.
+/// All transfers are applied, by this run or an earlier one.
 pub(crate) fn assert_completed(told: &Told, count: u64) {
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!(told.count("applied") + told.count("already_applied"), count, "{told:?}");
 }
 
-/// In every style; between crash and return a connection is refused, and then the server says that it is starting.
+/// In every style. The server first refuses connections, then reports that it is starting up.
 async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
@@ -170,7 +170,7 @@ async fn payments_survive_a_server_that_crashes_and_comes_back(server: &TestServ
     let row = |n: i64| {
         format!("{},{},{},1\n", Uuid::from_u128(n as u128), n % ACCOUNTS + 1, (n * 7 + 1) % ACCOUNTS + 1)
     };
-    // None is from an account to itself: 6 n + 1 is odd.
+    // Source and target differ: 6 n + 1 is odd.
     let text = "id,source_id,target_id,amount\n".to_owned() + &(0..3000).map(row).collect::<String>();
     let file = folder.write("t.csv", text);
     let run = Uuid::new_v4().to_string();

@@ -1,8 +1,8 @@
-//! Durability: the settings it rests on, read back; and under SQLite a disk that loses its power, cannot sync, or is full.
+//! Durability (guarantee 2): the servers' settings, and SQLite on a disk that loses power, fails to
+//! sync, or is full.
 //!
-//! What is here holds the second guarantee of the README ("Reported applied: it is in the database") against the disk. For
-//! the servers this is theirs to keep, and only their settings are looked at; CockroachDB has none of a session's, and one of the cluster's.
-//! Servers that crash are in `crash`.
+//! PostgreSQL and CockroachDB sync by themselves, so only their settings are verified. CockroachDB
+//! has no session setting, only one of the cluster. Crashes: `crash`.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::crash::{assert_completed, assert_whole, open_rich_accounts};
 use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
-    // The faulty disk stands on Linux.
+    // The faulty disk needs Linux.
     let embedded: &[Server] = if cfg!(target_os = "linux") { &[Server::Sqlite] } else { &[] };
     tests![
         every_session_makes_durable_what_it_commits on &[Server::Sqlite, Server::Postgres],
@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The settings of three sessions of one pool, the first and those after it.
+/// The settings of three sessions of one pool.
 async fn settings<const N: usize>(database: &Database, names: [&'static str; N]) -> Vec<[String; N]> {
     let mut sessions = Vec::new();
     for _ in 0..3 {
@@ -65,7 +65,7 @@ async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
         match server.server {
             Server::Sqlite => {
                 let names = ["PRAGMA synchronous", "PRAGMA journal_mode", "PRAGMA foreign_keys"];
-                // 2 is FULL: the log is synced before a COMMIT is answered.
+                // 2 is FULL: the log is synced before COMMIT returns.
                 for found in settings(&database, names).await {
                     assert_eq!(found, ["2", "wal", "1"]);
                 }
@@ -85,7 +85,7 @@ async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
     }
 }
 
-/// One setting, whose name has changed between versions.
+/// The setting's name depends on the version.
 async fn the_cluster_syncs_its_log(server: &TestServer) {
     let database = server.database().await.connect().await;
     let count = "SELECT count(*) FROM crdb_internal.cluster_settings WHERE variable IN \
@@ -106,23 +106,24 @@ async fn a_commit_is_durable_where_the_database_would_not_wait(server: &TestServ
     }
 }
 
-/// A bank of rich accounts that nobody has open.
+/// A bank with rich accounts and no open connection.
 async fn closed_bank(server: &TestServer) -> TestDatabase {
     let test = server.database().await;
     let database = test.connect().await;
     open_rich_accounts(&database).await;
-    // The last one to close it writes the log back into the file.
+    // Closing the last connection checkpoints the log into the file.
     database.connection.close().await.expect("it can be closed");
     test
 }
 
-/// So many transfers, told under a run of their own, on a disk.
+/// Starts a run of transfers on a faulty disk.
 fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Telling {
     let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
     Telling::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
 }
 
-/// On the files as they are: the bank is whole, what was told is there, and the same command, on a sound disk, completes it.
+/// The bank is whole, every transfer in `told` exists, and the same command on a sound disk
+/// completes the run.
 async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Told, context: &str) {
     let database = test.connect().await;
     let found = recorded(&database).await;
@@ -134,7 +135,7 @@ async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told:
     assert_whole(test);
 }
 
-/// The program is killed and the power goes: of each file is left what was synced. Without `synchronous = FULL` this fails.
+/// Kills the program and discards all data that was not synced. Fails without `synchronous = FULL`.
 async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).keeping_what_is_durable();
@@ -169,7 +170,7 @@ async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
         }
         completed_afterwards(&test, "20", &run, &told, &context).await;
     };
-    // They mostly wait.
+    // Concurrent, because they mostly wait.
     tokio::join!(case(1, false), case(2, true), case(3, true), case(6, false), case(7, true));
 }
 
@@ -198,7 +199,7 @@ async fn a_full_disk_loses_nothing(server: &TestServer) {
         assert_eq!((told.count("unknown"), told.count("applied") < 60), (0, true), "{context}: {told:?}");
         completed_afterwards(&test, "60", &run, &told, &context).await;
     }
-    // Not even the log's index can be made: nothing begins.
+    // Not even the log's index can be created.
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).with_room(0);
     let told = transferring(&test, "10", &Uuid::new_v4().to_string(), &disk).end().await;

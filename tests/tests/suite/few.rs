@@ -1,4 +1,5 @@
-//! Fewer connections than were asked for: told once, in the server's words, and work goes on with those there are.
+//! Fewer connections than requested: one warning with the server's reason, and the work continues
+//! with fewer.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank, and a role that may work in it, made with these words.
+/// A bank, and a role created with these options.
 struct Limited {
     test: TestDatabase,
     role: String,

@@ -1,4 +1,4 @@
-//! SQLite's file: it alone is the bank once a command has ended, and nobody creates it by looking.
+//! SQLite's file: complete without its log after each command, and never created by a reader.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const SQLITE: &[Server] = &[Server::Sqlite];
 
-/// What is beside a file that begins with its name.
+/// Files whose names begin with this file's name.
 fn beside(file: &Path) -> Vec<String> {
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
     let entries = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
@@ -31,7 +31,7 @@ fn beside(file: &Path) -> Vec<String> {
     names.filter(|other| other.starts_with(&name) && *other != name).collect()
 }
 
-/// A copy of the file alone holds what the bank does.
+/// A copy of the file, without the log, has all rows.
 async fn assert_alone(test: &TestDatabase, after: &str) {
     assert_eq!(beside(&test.file()), [""; 0], "after {after}");
     let folder = Folder::new();
@@ -134,7 +134,7 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
     for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
         sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
     }
-    // With a log beside it, which is synced before anything is told.
+    // With a log beside it, which is synced before anything is reported.
     let other = server.database().await;
     let kept_open = other.connect().await;
     crate::books::insert_account(&kept_open, 1, 1).await;

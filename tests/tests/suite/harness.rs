@@ -1,4 +1,5 @@
-//! The harness itself: set-up on a busy machine, and several versions of CockroachDB in one run. Its limits are tried in `limits`.
+//! The harness: set-up on a busy machine, and several versions of CockroachDB in one run. `limits`
+//! covers time limits.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,10 +20,10 @@ pub(crate) fn tests() -> Vec<Test> {
     [timed, others].concat()
 }
 
-/// Longer than the app waits for a connection.
+/// Longer than the app's connection timeout.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// While the first database is made, the second waits for the session that makes them.
+/// The second database waits until the session that creates databases is free.
 async fn set_up_waits_for_a_busy_server(server: &TestServer) {
     let test = server.empty_database().await;
     let busy = test.connect_for_analysis().await;
@@ -39,7 +40,7 @@ async fn set_up_waits_for_a_busy_server(server: &TestServer) {
     }
 }
 
-/// Nothing is started in order to list the tests.
+/// Listing the tests starts no server.
 async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
     let folder = TempDir::with_prefix("seabank-versions-").expect("a folder can be made");
     let [old, new, patched] = ["v20.2.0-pre", "v22.1.0-alpha.1-3-gabcdef", "v22.1.22"]
@@ -62,8 +63,8 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
     }
 }
 
-/// A program that only says its version, as CockroachDB does. Another process writes it: a program that this one holds open for writing, or a
-/// child that it is just starting, could not be run.
+/// A program that only prints a version. Another process writes it: a file that this process, or a
+/// child between fork and exec, holds open for writing cannot be executed.
 fn program_of_version(folder: &Path, version: &str) -> PathBuf {
     let program = folder.join(version);
     let script = format!("#!/bin/sh\necho 'Build Tag:        {version}'\n");

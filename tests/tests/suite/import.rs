@@ -1,4 +1,4 @@
-//! Import and export: a file is imported once, and an export reads back to the same bank.
+//! Import and export: each file is imported once, and an exported bank reads back unchanged.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
@@ -49,13 +49,13 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
     assert_eq!((count(&other, "rows"), count(&other, "found"), count(&other, "present")), (0, 0, 250));
     assert!(everything(&database).await == before);
 
-    // COPY meets existing rows, and the others are added.
+    // COPY meets existing rows; the others are added.
     let (_, more) = import(&test, &folder.write("more.csv", accounts(400)), &["--chunk", "100"]);
     assert_eq!((count(&more, "rows"), count(&more, "present")), (150, 250));
     assert_whole(&test);
 }
 
-/// One chunk's answer to COMMIT is lost after it was applied, another's before, and a third meets
+/// One chunk's answer to COMMIT is lost after delivery, another's before, and a third chunk meets
 /// an existing row.
 async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
     let count = 3 * COPY_MIN + 10;
@@ -84,7 +84,7 @@ async fn a_gzipped_file_is_unpacked(server: &TestServer) {
     packed.finish().expect("it can be written");
     assert_eq!(count(&import(&test, &path, &[]).1, "rows"), 50);
 
-    // Truncated: whole chunks stay, and the error says so.
+    // Truncated: complete chunks stay.
     let bytes = fs::read(&path).expect("it is there");
     let cut = folder.write("cut.csv.gz", &bytes[..bytes.len() / 2]);
     let (output, answer) = import(&test, &cut, &[]);
@@ -132,14 +132,13 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
         let packed = folder.path(&format!("{what}.csv.gz"));
         test.seabank().args(["export", what, "--output"]).arg(&packed).assert().success();
         assert_eq!(import(&other, &packed, &["--chunk", "70"]).0.status.code(), Some(0));
-        // All rows are there.
         let (_, answer) = import(&other, &file, &[]);
         assert_eq!((count(&answer, "rows"), count(&answer, "rejected")), (0, 0), "{answer}");
     }
     assert!(everything(&test.connect().await).await == everything(&other.connect().await).await);
     assert_whole(&other);
 
-    // A link's target is replaced, not the link. A pipe is written to, not replaced.
+    // Replaces a link's target, not the link; writes to a pipe.
     let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
     symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
@@ -152,7 +151,7 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     assert!(read == fs::read(&link).expect("it is there"));
 }
 
-/// As `head` does. That is no failure.
+/// `| head` is not a failure.
 async fn a_reader_of_an_export_may_leave(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "5000"]).assert().success();

@@ -72,7 +72,7 @@ impl Fresh {
         scalar(&self.admin.connect().await, &sql).await == 1
     }
 
-    /// Drops both: an existing server stays.
+    /// Drops the database and the user, because the server may be shared.
     async fn drop(self) {
         let database = self.admin.connect().await;
         let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
@@ -137,11 +137,11 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Tables created after the grants, by somebody else.
+    // Tables created after the grants, by another user.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
-    // And tables created before.
+    // Tables created before the grants.
     let again = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     fresh.drop().await;
@@ -190,7 +190,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
     assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
 }
 
-/// Names that need quotes, on its own server: they are not unique.
+/// Names that need quotes, on a server of its own because they are not unique.
 async fn words_of_sql_are_good_names(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let admin = own.bank().await;

@@ -1,4 +1,4 @@
-//! Every suite, on every server that can be had.
+//! Every suite, on every server that was found.
 
 mod accounts;
 mod acknowledged;

@@ -1,9 +1,9 @@
-//! Random transfers against a model. Whatever runs concurrently, in any style or in chunks, and
-//! whichever answers to COMMIT are lost, some sequential order of the transfers explains exactly
-//! these outcomes and balances. The transfers of one transaction are adjacent in it.
+//! Random transfers against a model (guarantees 1, 2 and 3). For transfers in any style or in
+//! chunks, concurrent, and with lost answers to COMMIT, some sequential order explains all outcomes
+//! and balances. Transfers of one transaction are adjacent in that order.
 //!
-//! The model is the list of outcomes in docs/guarantees.md, in checking order, on a map of
-//! balances. Guarantees 1, 2 and 3.
+//! The model implements the outcomes of docs/guarantees.md, in checking order, on a map of
+//! balances.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
@@ -34,11 +34,10 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The opening balances. Account 9 is asked for and does not exist.
+/// The opening balances. Account 9 is requested and does not exist.
 const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
 
-/// A requested transfer. Fields that are not given were drawn, and agree with any recorded
-/// transfer.
+/// A requested transfer. An omitted field is drawn, and matches any recorded transfer.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     id: u128,
@@ -48,7 +47,7 @@ struct Asked {
     source_given: bool,
     target_given: bool,
     style: Style,
-    /// By `pay`, in one transaction with its neighbours that are paid too.
+    /// By `pay`, in one transaction with paid neighbours.
     paid: bool,
 }
 
@@ -92,7 +91,7 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The number of cases, from a printed seed.
+/// The number of cases, and a printed seed.
 fn config(server: &TestServer, few: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
     let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
@@ -103,7 +102,7 @@ fn config(server: &TestServer, few: u32) -> Config {
     config
 }
 
-/// The pure function of `pay`, without a database.
+/// Tests the pure function behind `pay`, without a database.
 async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
@@ -145,7 +144,7 @@ async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer)
     .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Runs a case on a new bank and searches for an order that explains it.
+/// Runs a case on a new bank, and searches for an order that explains it.
 async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let opening = OPENING.map(|(id, balance)| format!("({id}, {balance}, {balance})")).join(", ");
     for sql in [
@@ -172,7 +171,7 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
 }
 
 impl Case {
-    /// The ranges of transfers that run in one transaction.
+    /// The ranges of transfers that share a transaction.
     fn transactions(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
@@ -191,7 +190,7 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
     for range in case.transactions() {
         let (bank, asked) = (bank.clone(), case.asked[range.clone()].to_vec());
         let is_last = range.end == case.asked.len();
-        // After a lost answer style `single` proves no refusal, and the model has no unknown
+        // After a lost answer style `single` cannot prove a refusal, and the model has no unknown
         // outcome.
         let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
         let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
@@ -223,7 +222,7 @@ fn record(receipt: &Receipt) -> Record {
 }
 
 /// Whether an order explains the outcomes: any order if they ran concurrently, otherwise their own.
-/// The set of transfers that have run determines the books, so sets are searched, not orders.
+/// The books depend only on the set of completed transfers, so the search is over sets.
 fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
     let all = 1_usize << outcomes.len();
     let mut reachable = vec![false; all];
@@ -250,7 +249,7 @@ fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
 
 fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     match (expected, outcome) {
-        // After a lost answer a run may find what another run has applied and take it for its own.
+        // After a lost answer, a run may mistake another run's transfer for its own.
         (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
         // Style `single` reads the amount afterwards.
         (
@@ -261,15 +260,15 @@ fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     }
 }
 
-/// The books of the model.
+/// The model's books.
 struct Books {
-    /// 128 bits hold any order of additions.
+    /// 128 bits: additions in any order do not overflow.
     balances: BTreeMap<i64, i128>,
     recorded: BTreeMap<u128, Record>,
 }
 
 impl Books {
-    /// After the transfers whose bits are in `done`, with these outcomes.
+    /// The books after the transfers in the bit set `done`.
     fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
         let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
         let mut books = Self { balances, recorded: BTreeMap::new() };
@@ -285,7 +284,7 @@ impl Books {
         books
     }
 
-    /// The outcome of a transfer on these books, in checking order.
+    /// The transfer's outcome, in checking order.
     fn outcome(&self, asked: &Asked) -> Outcome {
         let id = Uuid::from_u128(asked.id);
         let (source, target) = (AccountId(asked.source), AccountId(asked.target));

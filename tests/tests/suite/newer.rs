@@ -1,5 +1,5 @@
-//! Newer versions of CockroachDB, played: a proxy sends their documented answers.
-//! `docs/compatibility.md` refers to these tests by name.
+//! Newer versions of CockroachDB, imitated: a proxy sends their documented answers.
+//! `docs/compatibility.md` names these tests.
 
 mod limits;
 mod schema;
@@ -50,7 +50,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Settings of newer servers only.
+/// Settings that only newer servers have.
 const NEWER: [&str; 5] = [
     "allow_unsafe_internals",
     "autocommit_before_ddl",
@@ -59,11 +59,10 @@ const NEWER: [&str; 5] = [
     "plan_cache_mode",
 ];
 
-/// The version played.
+/// The imitated version.
 const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
 
-/// A proxy that plays v26.2, and its URL. It accepts v26.2's settings, and answers as `answer`
-/// says.
+/// A proxy that imitates v26.2, and its URL. It accepts v26.2's settings, then calls `answer`.
 pub(crate) async fn newer(
     test: &TestDatabase,
     mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
@@ -101,7 +100,7 @@ fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value
     (output, answer)
 }
 
-/// The error line.
+/// The error line of a command that exits with `code`.
 fn line(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -116,7 +115,7 @@ fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
 
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
 
-/// v26.1 denies `crdb_internal` unless the session asks, even to root.
+/// v26.1 denies `crdb_internal` even to root, unless the session requests it.
 async fn internals_that_are_closed_are_opened(server: &TestServer) {
     let test = server.database().await;
     let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
@@ -174,7 +173,7 @@ async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     }
 }
 
-/// v25.2 has generic plans. Here the generic plan scans.
+/// v25.2 has generic plans; here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
     assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
@@ -198,7 +197,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     assert!(scans(Server::Cockroach, &plan) && forced.load(Ordering::Relaxed), "{plan:?}");
 }
 
-/// v26.1: one statistics job per table, automatic ones included.
+/// v26.1 allows one statistics job per table, including automatic ones.
 async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     let test = server.database().await;
     let sent = Arc::new(AtomicUsize::new(0));
@@ -220,7 +219,7 @@ async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     assert_eq!(sent.load(Ordering::Relaxed), 7);
 }
 
-/// Only the probe tries it.
+/// Only the first session tries it.
 async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     let test = server.database().await;
     let offered = Arc::new(AtomicUsize::new(0));
@@ -241,6 +240,6 @@ async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     for _ in 0..4 {
         sessions.push(pool.acquire().await.expect("a session"));
     }
-    // With the others, and alone.
+    // Once with the other settings, once alone.
     assert_eq!(offered.load(Ordering::Relaxed), 2);
 }

@@ -1,5 +1,5 @@
-//! Other programs' objects with the bank's names, and schemas that hide the bank: nothing foreign
-//! is used or dropped.
+//! Objects of other programs with the bank's names, and schemas that hide the bank. No foreign
+//! object is used or dropped.
 
 mod search_path;
 
@@ -32,7 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// A command's exit code and its one line.
+/// The exit code and the only line.
 fn one_line(output: &Output) -> (Option<i32>, String) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -65,7 +65,7 @@ async fn count(database: &Database, table: &str) -> i64 {
     scalar(database, &format!("SELECT count(*) FROM {table}")).await
 }
 
-/// The existing tables with the bank's names.
+/// The tables with the bank's names.
 async fn tables(database: &Database) -> Vec<&'static str> {
     let mut there = Vec::new();
     for table in ["accounts", "transfers", "points", "batches"] {
@@ -76,7 +76,7 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
-/// Another program's database, with SQLite's default journal mode.
+/// Another program's database; in SQLite, with the default journal mode.
 async fn theirs(test: &TestDatabase) -> Database {
     if test.server == Server::Sqlite {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
@@ -126,7 +126,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
         assert_eq!(tables(&database).await, [table], "nothing else was made");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
-            // Nothing is recorded to roll back.
+            // No migration is recorded.
             assert_eq!(
                 migration(&test, arguments).status.success(),
                 arguments[0] != "refresh",
@@ -147,7 +147,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// CockroachDB v20.x hides tables without rights.
+/// CockroachDB v20.x hides tables without privileges.
 async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;

@@ -1,5 +1,4 @@
-//! `Bank::pay`: many transfers in one transaction, also under faults. Guarantees 1 and 2 for
-//! chunks.
+//! `Bank::pay`: many transfers in one transaction, also under faults (guarantees 1 and 2).
 
 mod faults;
 
@@ -49,7 +48,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// An order with all fields given.
+/// An order without omitted fields.
 fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     let (source, target) = (AccountId(source), AccountId(target));
     let amount = Some(Amount::new(amount).expect("positive"));
@@ -57,7 +56,7 @@ fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     Order::new(Uuid::from_u128(id), source, target, request)
 }
 
-/// A bank with accounts 1 to 10 of 1000 each.
+/// Accounts 1 to 10 with 1000 each.
 async fn bank(server: &TestServer) -> (tests::TestDatabase, Database) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -117,7 +116,7 @@ async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
     let there = balances(&database).await;
     assert_eq!(there[..4], [(1, 250), (2, 250), (3, 2500), (4, 1000)]);
 
-    // Repeated, nothing moves, and refusals are decided anew.
+    // A repetition moves nothing and decides refusals anew.
     let again = bank.pay(&orders).await;
     assert_eq!(
         again.iter().map(by).collect::<Vec<_>>(),
@@ -132,7 +131,7 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     for (round, size) in [1_i64, 10, 1000].into_iter().enumerate() {
         let tap = Tap::new(&database);
         let bank = Bank::on(tapped(&tap, Policy::default()));
-        // The last one is refused, so that every statement is sent.
+        // The last order is refused, so that every statement is sent.
         let orders: Vec<Order> = (0..=size)
             .map(|n| {
                 let id = (round as u128) << 64 | n as u128;

@@ -1,5 +1,5 @@
-//! PgBouncer between the programs and the server: in session mode all is as without it, in every other mode it is refused in
-//! plain words, and nothing is left on the sessions that it shares.
+//! PgBouncer between program and server. Session mode works as a direct connection, every other
+//! mode is refused in one line, and no settings stay on the shared sessions.
 
 use std::process::Output;
 
@@ -29,7 +29,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the pooler's sessions of the server have, as another program finds them.
+/// The settings that another program finds on the pooler's server connections.
 async fn settings(url: &str) -> Vec<String> {
     let options: PgConnectOptions = url.parse().expect("a good URL");
     let session = PgPool::connect_with(options.extra_float_digits(None)).await.expect("the pooler answers");
@@ -37,7 +37,7 @@ async fn settings(url: &str) -> Vec<String> {
                AND name NOT IN ('client_encoding', 'DateStyle', 'TimeZone', 'extra_float_digits', 'application_name')";
     let mut found = Vec::new();
     for _ in 0..4 {
-        // Not prepared: statements of that name may be left by others.
+        // Unprepared: an earlier client may have left statements of the same name.
         let row = sea_orm::sqlx::raw_sql(sql).fetch_one(&session).await.expect("readable");
         found.extend(row.try_get::<Option<String>, _>(0).expect("text"));
     }
@@ -134,7 +134,7 @@ async fn a_parameter_that_the_pooler_does_not_know_is_named(server: &TestServer)
         code == Some(5) && told.contains("ignore_startup_parameters") && told.contains("options"),
         "{told}"
     );
-    // Where it is told to, it drops what the user asked for without a word.
+    // This pooler is configured to drop the options silently.
     let settings = ["pool_mode = session", "ignore_startup_parameters = options"];
     let pooler = PgBouncer::start(&program, test.url(), &settings).await.expect("it starts");
     let url = pooler.url(test.url()) + "&options=-c%20search_path%3Dpublic";

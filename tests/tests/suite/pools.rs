@@ -182,7 +182,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
                     Err(error) => return Err(error),
                 }
                 let found = scalar(tx, &format!("SELECT id FROM tag WHERE name = {name}")).await;
-                // Newer than the snapshot: it exists and is invisible.
+                // It was committed after the snapshot, so it exists and is invisible.
                 let tag = found.map_err(|error| match error {
                     DbErr::RecordNotFound(_) => tx.again("the tag is not visible yet"),
                     error => error,

@@ -1,4 +1,4 @@
-//! Rejected rows: which line, why, and what of the rest is imported.
+//! Rejected rows: their line, the reason, and which of the other rows are imported.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Bad lines, and words of the reasons.
+/// Bad lines, and a part of the reason.
 const BAD: [(&[u8], &str); 14] = [
     (b"7", "number of fields is 1"),
     (b"7,1,2", "number of fields is 3"),
@@ -92,7 +92,7 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
         assert!(String::from_utf8_lossy(&row[1]).contains(words), "{row:?}");
     }
-    // The rejects file is kept, and a repeated run overwrites no other.
+    // An existing file is not overwritten.
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
     let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
@@ -100,7 +100,7 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
     assert!(fs::read(&file).expect("it is there") == before);
 
-    // Without rejects no file remains.
+    // Without rejected rows, no file is created.
     let none = folder.path("none.csv");
     let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
     let (output, _) = import(&test, &folder.write("good.csv", accounts(3)), &skip);
@@ -117,7 +117,7 @@ async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!((output.status.code(), counts), (Some(1), [31, 2, 0]), "{answer}");
 
-    // A repetition within a chunk is detected before it is sent.
+    // A repetition within a chunk is detected before the chunk is sent.
     folder.write("accounts.csv", text + "3,30\n");
     let rejects = folder.path("rejects.csv");
     let skip = ["--chunk", "10", "--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
@@ -202,7 +202,7 @@ async fn wrong_files_are_refused(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
 }
 
-/// In constant memory.
+/// Needs constant memory.
 async fn a_line_without_end_is_passed_over(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv");
@@ -317,7 +317,7 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
     );
 }
 
-/// So that it can be corrected, in an editor: a spreadsheet takes a leading `=` for a formula.
+/// So that a person can correct it, although a spreadsheet reads a leading `=` as a formula.
 async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
@@ -329,7 +329,7 @@ async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let mut written = csv::Reader::from_path(&rejects).expect("it is there");
     let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
     assert_eq!(written, rows);
-    // A device is no rejects file, and stays.
+    // A device is written to, and neither refused nor replaced.
     let device = ["--on-error", "skip", "--rejects", "/dev/null"];
     assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
     let run = Uuid::new_v4().to_string();

@@ -1,4 +1,4 @@
-//! The explicit relations: the same joins with the foreign keys and without them.
+//! The declared relations: the same joins with and without foreign keys.
 
 use ::entity::{accounts, transfers};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select};
@@ -31,7 +31,7 @@ async fn insert_into_nowhere(bank: &TestDatabase) -> Result<uuid::Uuid, sea_orm:
     insert_transfer(&database, 90, 91, 1).await
 }
 
-/// 1 pays 2 twice and 3 once; 3 pays 1 once.
+/// Account 1 pays 2 twice and 3 once; 3 pays 1 once.
 async fn joins_work(bank: &TestDatabase) {
     let database = bank.connect().await;
     for id in [1, 2, 3, 4] {

@@ -1,5 +1,5 @@
-//! CockroachDB's savepoint protocol: what is sent, in which order, and that it is refused where releasing a savepoint
-//! commits nothing.
+//! CockroachDB's savepoint protocol: the statements in order, and its refusal on servers where
+//! RELEASE does not commit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,4 @@
-//! Import by CockroachDB: all accounts of a file are added or none, even if the program is killed.
+//! CockroachDB's IMPORT: adds all accounts of a file or none, even if the program is killed.
 
 use std::num::NonZero;
 use std::process::Output;
@@ -19,7 +19,7 @@ use crate::newer::{LOCKED, error, newer};
 use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
-    // These cancel every session that has sent an IMPORT.
+    // These cancel all sessions that run an IMPORT.
     let cancelling = tests![alone:
         a_job_whose_session_is_gone_is_followed on COCKROACH,
         a_job_is_found_where_its_description_is_cut on COCKROACH,
@@ -40,7 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
 
-/// The requests of a file: for its header, for the check, for the accounts.
+/// Requests of a file before the accounts are imported: for its header and for the check.
 const TO_LOOK_AT: usize = 2;
 
 fn accounts(count: u64, columns: usize) -> String {
@@ -63,7 +63,7 @@ fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
     (output, answer)
 }
 
-/// No table is left over, and every constraint is validated.
+/// No staging table is left, and every constraint is validated.
 async fn assert_clean(test: &TestDatabase, database: &Database) {
     assert_eq!(
         scalar(database, "SELECT count(*) FROM [SHOW TABLES] WHERE table_name LIKE 'import%'").await,
@@ -84,7 +84,7 @@ async fn the_server_reads_a_file(server: &TestServer) {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!((&answer["rows"], &answer["rejected"]), (&25_000.into(), &0.into()), "{answer}");
         let errors = String::from_utf8_lossy(&output.stderr);
-        // With fewer columns, and on v20.1 with any, the table stays online.
+        // With two columns, and on v20.1 always, the table stays online.
         assert_eq!(errors.contains("the table is offline until it ends"), columns > 2, "{errors}");
         let (accounts, _) = everything(&database).await;
         assert_eq!(accounts.len(), 25_000);
@@ -122,7 +122,7 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// Any correction within a chunk keeps its first and last account and its size.
+/// A correction inside a chunk changes neither the chunk's first and last account nor its size.
 async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -140,7 +140,7 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
     assert_eq!((there.len(), there.contains(&251)), (301, true));
 
-    // Another balance of an imported account is a conflict.
+    // Another balance for an imported account is a conflict.
     let other = web(text(20, 250, 251)).await;
     let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -192,7 +192,8 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// The session is cancelled while the server waits for the file. Its job continues and counts.
+/// The session is cancelled while the server waits for the file. The job continues, and its rows
+/// count.
 async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
     for time in 1..=TO_LOOK_AT + 1 {
         let (test, file) = (server.database().await, web(accounts(300, 3)).await);
@@ -216,7 +217,7 @@ async fn cancel_import(database: &Database) {
     execute(database, sql).await;
 }
 
-/// SHOW JOBS since v24.1: a long description keeps its beginning and its end.
+/// SHOW JOBS since v24.1: the middle of a long description is cut.
 fn with_cut_descriptions(sql: &str) -> String {
     let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
         THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
@@ -239,7 +240,7 @@ async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// An older server without `row_limit`, which imports into no table with a DEFAULT.
+/// Imitates an older server: no `row_limit`, and no IMPORT into a table with a DEFAULT.
 fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
 }
@@ -306,7 +307,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     let importing = Telling::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
     importing.interrupt();
-    // The job is polled every second, and cancelled then.
+    // The job is polled every second, and cancelled on interrupt.
     let cancelled = format!(
         "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
          AND status NOT IN ('running', 'pending', 'failed')",

@@ -1,4 +1,4 @@
-//! A link that goes silent: every command of both programs ends, and ctrl-C ends it at once.
+//! Silent links: every command of both programs ends, and ctrl-C ends it at once.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// Every command that talks to a server.
+/// Every command that uses a server.
 const COMMANDS: [(&str, &[&str]); 20] = [
     ("seabank", &["init", "--no-password", "--database", "silent", "--user", "silent"]),
     ("seabank", &["doctor"]),
@@ -45,10 +45,10 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("migration", &["up", "-n", "1"]),
 ];
 
-/// The longest that a command may take: to connect, to look at the schema, and to find out that nobody is at its work.
+/// The time limit of a command: for connecting, reading the schema, and detecting the silence.
 const END_MAX: Duration = Duration::from_secs(100);
 
-/// The longest that it may take after ctrl-C: a second, and what a busy machine adds.
+/// The time limit after ctrl-C: one second, plus the delays of a busy machine.
 const INTERRUPT_MAX: Duration = Duration::from_secs(3);
 
 async fn bank(server: &TestServer) -> TestDatabase {
@@ -60,7 +60,7 @@ async fn bank(server: &TestServer) -> TestDatabase {
     test
 }
 
-/// A command on a link of its own, which goes silent after so many requests.
+/// A command on its own link, which goes silent after a number of requests.
 struct Silenced {
     what: String,
     child: Child,
@@ -108,7 +108,7 @@ impl Silenced {
         }
     }
 
-    /// Whether it has asked for something that it gets no answer to, and still runs.
+    /// Whether it waits for a lost answer.
     async fn hangs(&mut self) -> bool {
         while self.asked.load(Ordering::Relaxed) <= self.after {
             if self.child.try_wait().expect("it can be looked at").is_some() {
@@ -124,7 +124,7 @@ impl Silenced {
 
 impl Drop for Silenced {
     fn drop(&mut self) {
-        // An error says that it has ended already.
+        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -158,7 +158,7 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
             let kill = format!("kill -INT {}", silenced.child.id());
             Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
             let status = silenced.end(Instant::now(), INTERRUPT_MAX).await;
-            // The last request of a migration that is done closes its session, and nobody waits for the answer.
+            // A completed migration only closes its session, and does not wait for the answer.
             let is_done = program == "migration" && status.success();
             assert!(is_done || matches!(status.code(), Some(130 | 4)), "{}: {status}", silenced.what);
         }
@@ -168,7 +168,7 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
 async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
     let test = bank(server).await;
     let proxy = test.proxy().await;
-    // The sums of an audit, on whatever link, and from then on that link.
+    // The audit's link falls silent at the query for the sums.
     proxy.arm(|request| request.text.contains("opening_high").then_some(Fault::Silent { delivered: false }));
     for interrupted in [false, true] {
         let mut command = command("seabank");
@@ -195,7 +195,7 @@ async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
     }
 }
 
-/// As long as the server says that it is at it.
+/// Waited for while the server reports that the statement runs.
 async fn a_long_statement_is_waited_for(server: &TestServer) {
     let test = bank(server).await;
     let database = test.connect_for_analysis().await;
@@ -206,7 +206,7 @@ async fn a_long_statement_is_waited_for(server: &TestServer) {
         Ok::<_, sea_orm::DbErr>(())
     };
     database.watch(&watched, work).await.expect("it goes on").expect("it is done");
-    // Nobody is at this one.
+    // The server runs nothing for this session.
     let started = Instant::now();
     let silent = async {
         watched.note(&database.connection, database.server).await.expect("readable");

@@ -1,4 +1,5 @@
-//! A hot standby: whoever reads may, whoever writes is told so, and one that is promoted in time is waited for.
+//! Hot standbys: readers work, writers are refused in one line, and a promotion in time is waited
+//! for.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank on a server of its own, and the server that follows it.
+/// A bank on its own server, and that server's standby.
 struct Pair {
     bank: TestDatabase,
     standby: Postgres,
@@ -151,7 +152,7 @@ async fn a_promotion_is_waited_for(_: &TestServer) {
     assert_eq!(scalar(&promoted, "SELECT count(*) FROM transfers").await, 6);
 }
 
-/// Their default is weaker than serializable, and what is autocommitted has no other.
+/// Their default isolation is weaker, and applies to autocommitted statements.
 async fn sessions_of_a_standby_are_not_used_after_its_promotion(_: &TestServer) {
     let pair = Pair::start().await;
     let address = Address::parse(&pair.url()).expect("a good URL");

@@ -1,4 +1,4 @@
-//! TLS on a server that requires it: what each `sslmode` verifies, and one line per refusal.
+//! TLS on a server that requires it: what each `sslmode` verifies, and one error line per refusal.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -26,16 +26,15 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// A bank on a server that requires TLS. Its user `teller` has a password.
 struct Bank {
-    /// Its administrator's.
+    /// The administrator's URL.
     url: String,
-    /// The certificates.
     folder: PathBuf,
-    /// Where a command would connect if it ignored `--database-url`.
+    /// Used if a command ignores `--database-url`.
     elsewhere: TestDatabase,
 }
 
 impl Bank {
-    /// The administrator creates it through this database's URL.
+    /// Creates the bank and `teller` through `url`.
     async fn open(run: &TestServer, admin: &str, url: String, folder: PathBuf) -> Self {
         let bank = Self { url, folder, elsewhere: run.empty_database().await };
         let teller = bank.url("teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}");
@@ -52,7 +51,7 @@ impl Bank {
         bank
     }
 
-    /// Expands `USER@HOST?QUERY`; `{ca.crt}` is a certificate's file.
+    /// Expands `USER@HOST?QUERY`. `{ca.crt}` becomes a certificate's path.
     fn url(&self, short: &str) -> String {
         let mut url = Url::parse(&self.url).expect("a good URL");
         let (who, query) = short.split_once('?').expect("a query");
@@ -82,7 +81,7 @@ impl Bank {
         assert!(output.status.success(), "{short}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Fails with this code and line.
+    /// Exits with this code and error line.
     fn is_refused(&self, short: &str, code: i32, line: &str) {
         let url = self.url(short);
         for arguments in [&["audit"][..], &["seed", "--count", "1"]] {
@@ -92,13 +91,13 @@ impl Bank {
     }
 }
 
-/// A PostgreSQL; `carrier` needs a client certificate.
+/// PostgreSQL with TLS; user `carrier` needs a client certificate.
 struct Secure {
     server: Postgres,
     certificates: Certificates,
 }
 
-/// pg_hba.conf.
+/// The pg_hba.conf.
 const WHO: &str = "
 host      all postgres 127.0.0.1/32 trust
 hostssl   all carrier  127.0.0.1/32 cert
@@ -118,7 +117,7 @@ impl Secure {
         (secure, bank)
     }
 
-    /// Restarts it with another certificate.
+    /// Restarts the server with another certificate.
     async fn present(&mut self, certificate: &str) {
         let keep =
             |setting, name: &str, text: &str| format!("{setting}={}", self.server.keep(name, text).display());
@@ -137,14 +136,14 @@ impl Secure {
 async fn the_mode_says_what_is_verified(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     for url in [
-        // Any server, any file.
+        // Any server, whatever the file.
         "teller@localhost?sslmode=require",
         "teller@127.0.0.1?sslmode=require&sslrootcert={other.crt}",
         "teller@127.0.0.1?sslmode=prefer",
         // Any certificate of this authority.
         "teller@localhost?sslmode=verify-ca&sslrootcert={ca.crt}",
         "teller@127.0.0.1?sslmode=verify-ca&sslrootcert={ca.crt}",
-        // That host.
+        // Only this host.
         "teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}",
     ] {
         bank.works(url);
@@ -226,7 +225,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         )
     };
     bank.works(&with("carrier", "client"));
-    // Harmless to a user with a password.
+    // Not needed by a user with a password.
     bank.works(&with("teller", "client"));
     bank.is_refused(
         "carrier@localhost?sslmode=verify-full&sslrootcert={ca.crt}",
@@ -241,7 +240,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         "certificate authentication failed for user \"carrier\"; \
          check the user, and that the client certificate is this user's",
     );
-    // PostgreSQL may close before its alert is read.
+    // PostgreSQL may close the connection before its alert is read.
     for name in ["stranger", "late"] {
         bank.is_refused(&with("carrier", name), 5, "client certificate");
     }
@@ -268,7 +267,7 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
 }
 
 async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
-    // An existing server has its own certificates.
+    // A server that was not started here has its own certificates.
     let Some(program) = run.program() else { return };
     let node = SecureCockroach::start(program).await.unwrap_or_else(|error| panic!("{error}"));
     let bank = Bank::open(run, &node.url("defaultdb"), node.url("bank"), node.certificates()).await;
@@ -279,7 +278,7 @@ async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=verify-full", 5, UNKNOWN);
     bank.is_refused("teller@localhost?sslmode=disable", 5, "give sslmode=verify-full&sslrootcert=FILE");
-    // The versions' words and codes differ.
+    // Codes and messages differ between versions.
     bank.is_refused(&format!("root@{verified}"), 5, "check the user");
     bank.is_refused(
         &format!("teller@{verified}&{root}"),

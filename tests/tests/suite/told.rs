@@ -1,5 +1,4 @@
-//! A run of `seabank` in the background, and what it has told so far: what it prints goes to files, so that nothing of it
-//! is lost where it is killed.
+//! Runs `seabank` in the background. Its output goes to files, so that a kill loses none of it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,40 +11,38 @@ use tempfile::TempDir;
 use tests::TestDatabase;
 use uuid::Uuid;
 
-/// The longest that anything is waited for.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
-/// How the bank says of a transfer that it is in the database.
+/// The log line of an applied transfer.
 const APPLIED: &str = "seabank::bank::transfer: applied id=";
 
-/// A run, going on or killed.
+/// A running process.
 pub(crate) struct Telling {
     child: Child,
     folder: TempDir,
-    /// How many bytes of what it says beside the answer have been looked through for news.
+    /// How much of standard error `news` has read.
     heard: u64,
 }
 
-/// A run that has ended by itself.
+/// A process that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Told {
-    /// Its exit code.
     pub(crate) code: Option<i32>,
-    /// Its answer, as JSON.
+    /// Standard output, as JSON.
     pub(crate) answer: Value,
-    /// What it said beside the answer.
+    /// Standard error.
     pub(crate) errors: String,
-    /// The transfers of which it said that they are applied.
+    /// The transfers that it reported applied.
     pub(crate) applied: BTreeSet<Uuid>,
 }
 
 impl Telling {
-    /// Starts `seabank` with these arguments; each transfer that is applied will be told at once.
+    /// Starts `seabank` with a log line for each applied transfer.
     pub(crate) fn start(test: &TestDatabase, arguments: &[&str]) -> Self {
         Self::start_with(test, arguments, |_| {})
     }
 
-    /// The same, with something more done to the command.
+    /// As `start`, after `prepare` has changed the command.
     pub(crate) fn start_with(
         test: &TestDatabase,
         arguments: &[&str],
@@ -62,29 +59,28 @@ impl Telling {
         Self { child, folder, heard: 0 }
     }
 
-    /// The transfers of which it has said that they are applied.
+    /// The transfers that it has reported applied.
     pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
         applied_in(&self.text("errors"))
     }
 
-    /// How many transfers it has said to be applied since this was asked last.
+    /// The number of transfers reported since the last call.
     pub(crate) fn news(&mut self) -> usize {
         let file = File::open(self.folder.path().join("errors")).expect("it was made");
         let length = file.metadata().expect("it is there").len();
         let mut news = vec![0; (length - self.heard) as usize];
         file.read_exact_at(&mut news, self.heard).expect("nothing is taken from it");
-        // What is half written is heard next time.
+        // An incomplete line is read next time.
         news.truncate(news.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
         self.heard += news.len() as u64;
         applied_in(&String::from_utf8_lossy(&news)).len()
     }
 
-    /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it can be looked at").is_some()
     }
 
-    /// Waits until it has told of so many, or has ended.
+    /// Waits until it has reported this many transfers, or has ended.
     pub(crate) async fn has_applied(&mut self, count: usize) {
         let started = Instant::now();
         while self.applied().len() < count && !self.has_ended() {
@@ -93,7 +89,7 @@ impl Telling {
         }
     }
 
-    /// `kill -9`; answers with what it had told. Nobody may have killed it before, nor may it have ended by itself.
+    /// Kills the running process (SIGKILL). Returns the transfers that it had reported.
     pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
         assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
         self.child.kill().expect("it runs");
@@ -101,20 +97,20 @@ impl Telling {
         self.applied()
     }
 
-    /// The end of what it has said beside the answer.
+    /// The last lines of standard error.
     pub(crate) fn said(&self) -> String {
         let text = self.text("errors");
         text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// What ctrl-C does.
+    /// Sends SIGINT, as ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}: it has ended");
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub(crate) async fn end(mut self) -> Told {
         let started = Instant::now();
         let status = loop {
@@ -137,26 +133,26 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        // An error says that it has ended already.
+        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Told {
-    /// A number of its answer.
+    /// A number of the answer.
     pub(crate) fn count(&self, key: &str) -> u64 {
         self.answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {}", self.answer))
     }
 
-    /// Its last line, which says why it did not end well.
+    /// The error line.
     pub(crate) fn failure(&self) -> &str {
         let line = self.errors.lines().last().unwrap_or_default();
         line.strip_prefix("error: ").unwrap_or_else(|| panic!("no failure: {}", self.errors))
     }
 }
 
-/// Runs the command that a line gives between backquotes after these words, as its reader would.
+/// Runs the command between backquotes that follows `words` in `line`, as a user would.
 pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     let (_, rest) = line.split_once(words).unwrap_or_else(|| panic!("{words} in {line}"));
     let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
@@ -165,7 +161,7 @@ pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     paste(test, command).output().expect("it runs")
 }
 
-/// A shell that a command line is pasted into, where the programs find this database.
+/// A shell that runs the command line with this database's environment.
 pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
     let program = test.program("seabank");
     let mut shell = Command::new("sh");
@@ -179,7 +175,7 @@ pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
     shell
 }
 
-/// The ids in whole lines: what is half written is not told.
+/// Complete lines only.
 fn applied_in(errors: &str) -> BTreeSet<Uuid> {
     let lines = errors.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let ids = lines.filter_map(|line| line.split_once(APPLIED)?.1.split_whitespace().next());

@@ -48,7 +48,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// A table `log (id)`, and a runner.
 pub(crate) struct Log {
-    // Dropped with its database.
+    // Dropped last, with its database.
     _bank: TestDatabase,
     pub(crate) database: Database,
     pub(crate) runner: Runner,
@@ -181,7 +181,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
                 let slow = tx.execute_unprepared(slow);
                 assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err(), "too fast");
             }
-            // The body does not know of the error, but the attempt must fail.
+            // The body ignores the error, but the attempt must fail.
             Ok::<_, DbErr>(())
         })
         .await

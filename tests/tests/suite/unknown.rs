@@ -1,7 +1,6 @@
-//! Outcomes that stay unknown, through the binary: exit code 4, a line that names the id, and a command in it that settles
-//! the transfer when the server is back, whichever way it went.
-//!
-//! What is here holds guarantee 2 of the README where it is hardest: the server is gone for good while a COMMIT is on its way.
+//! Ambiguous commits of a server that is gone, through the binary (guarantee 2). Exit code 4, and a
+//! line with the transfer's id and the command that settles it once the server is back, whether or
+//! not the transfer was applied.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -27,27 +26,27 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A way to have a COMMIT under way for as long as it takes to end the server.
+/// Delays a COMMIT until the server has crashed.
 struct Hold {
     /// Whether the transaction is in the log by then.
     lands: bool,
     set: &'static [&'static str],
-    /// What PostgreSQL says that a session waits for.
+    /// The wait event of a delayed session.
     waits_for: &'static str,
-    /// Of `set`, what outlives the server.
+    /// Reverts the part of `set` that survives the crash.
     undo: &'static str,
 }
 
 const HOLDS: [Hold; 2] = [
     Hold {
-        // Written and synced, and then it waits for a standby that does not exist.
+        // Written and synced; then it waits for a standby that does not exist.
         lands: true,
         set: &["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"],
         waits_for: "SyncRep",
         undo: "ALTER SYSTEM RESET synchronous_standby_names",
     },
     Hold {
-        // A deferred trigger is the COMMIT's first work.
+        // A COMMIT begins with the deferred triggers.
         lands: false,
         set: &[
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
@@ -86,7 +85,7 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
         assert!(line.contains(&format!("seabank transfer --id {id} --from 1 --to 2 --amount 7")), "{line}");
         assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
         let before = balances(&test.connect().await).await;
-        // Whoever is unsure asks twice.
+        // Settling is idempotent.
         for (ask, settled) in
             [(1, if hold.lands { "already_applied" } else { "applied" }), (2, "already_applied")]
         {
@@ -121,7 +120,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
     let unknown = each_unknown_is_named(&told);
-    // The one that was held landed; another of the three may have been anywhere in its COMMIT.
+    // The delayed one was applied; the other may have been anywhere in its COMMIT.
     let recorded = recorded(&test.connect().await).await;
     assert!(unknown.intersection(&recorded).next().is_some(), "{unknown:?}");
     let output = follow(&test, told.failure(), "to complete the run");
@@ -133,7 +132,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// A node vanishes: nothing passes any more, and nobody is told. A new connection asks another.
+/// A node vanishes silently; a new connection reaches another node.
 async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServer) {
     let test = server.database().await;
     open_rich_accounts(&test.connect().await).await;
@@ -152,14 +151,14 @@ async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServe
         };
         let told = Telling::start_with(&test, &transfer, through).end().await;
         assert_eq!((told.code, told.count("applied"), told.count("retries")), (Some(0), 1, 1), "{told:?}");
-        // The server ends what it still waits for, before the bank is looked at.
+        // The server ends what it still waits for before the bank is read.
         proxy.settle().await;
     }
     assert_eq!(recorded(&test.connect().await).await.len(), 2);
     assert_whole(&test);
 }
 
-/// Ends the server while a COMMIT of each of these commands is held; answers with what came of each.
+/// Crashes the server while the COMMIT of each command is delayed. Returns how the commands ended.
 async fn ended_in_commit<const N: usize>(
     own: &mut OwnServer,
     test: &TestDatabase,
@@ -177,7 +176,7 @@ async fn ended_in_commit<const N: usize>(
     for command in commands {
         let mut telling = Telling::start(test, command);
         while scalar(&admin, &waiting).await <= held.len() as i64 {
-            // A reloaded setting is not there at once.
+            // A reloaded setting takes effect later.
             if telling.has_ended() {
                 telling = Telling::start(test, command);
             }
@@ -187,7 +186,7 @@ async fn ended_in_commit<const N: usize>(
         held.push(telling);
     }
     if hold.lands {
-        // Without a word to the sessions that wait: the next start reads it.
+        // The waiting sessions keep the setting; the next start reads this one.
         execute(&admin, hold.undo).await;
     }
     own.crash();
@@ -198,7 +197,7 @@ async fn ended_in_commit<const N: usize>(
     told.try_into().expect("as many as commands")
 }
 
-/// Each has a line with its id, and in it the command that settles it; answers with the ids.
+/// Each unknown transfer has a line with its id and the command that settles it. Returns the ids.
 fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
     assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
@@ -208,7 +207,7 @@ fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     unknown
 }
 
-/// The transfers of which a line says this.
+/// The transfers whose line starts with `word`.
 fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
     let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
     lines

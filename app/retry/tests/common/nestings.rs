@@ -1,5 +1,4 @@
-//! Random nestings against a model of what stays. Also run on servers, by the suites of the
-//! workspace.
+//! Random nested transactions against a model. The workspace's suites run them on servers.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -12,7 +11,7 @@ use super::{ids, insert};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// Inserts an id, which may be taken.
+    /// Inserts an id, which may exist.
     Insert(i64),
     Begin,
     Commit,
@@ -31,7 +30,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..24)
 }
 
-/// What the nested transactions should hold: the innermost last, and whether each has failed.
+/// The ids of each open nesting, the innermost last, and whether it has failed.
 struct Model(Vec<(BTreeSet<i64>, bool)>);
 
 impl Model {
@@ -39,7 +38,7 @@ impl Model {
         self.0.last_mut().expect("never empty")
     }
 
-    /// Whether the step is well.
+    /// Whether the insert succeeds.
     fn insert(&mut self, id: i64) -> bool {
         let taken = self.0.iter().any(|(ids, _)| ids.contains(&id));
         let (ids, failed) = self.innermost();
@@ -92,13 +91,12 @@ async fn play(tx: &Tx, steps: &[Step], model: &mut Model) -> Result<(), DbErr> {
             }
         }
     }
-    // Those that are still open are undone.
+    // Nestings that are still open are rolled back.
     model.0.truncate(1);
     Ok(())
 }
 
-/// Plays steps in a run on the table `log`, which is empty, and compares what stays. Leaves it
-/// empty.
+/// Runs the steps on the empty table `log`, and compares its rows with the model. Leaves it empty.
 pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection, steps: &[Step]) {
     let model = Mutex::new(Model(vec![(BTreeSet::new(), false)]));
     let body = async |tx: &Tx| {

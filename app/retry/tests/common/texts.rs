@@ -1,4 +1,4 @@
-//! Random texts beside the server's own word. Also run on servers, by the suites of the workspace.
+//! Random SQL texts against the server's behaviour. The workspace's suites run them on servers.
 
 use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
@@ -43,15 +43,15 @@ const COMMON: [&str; 34] = [
     "EXPLAIN",
 ];
 
-/// Texts from parts that every server knows, and from `own` ones.
+/// Texts of fragments that every server knows, and of `own` fragments.
 pub(crate) fn text(own: &[&'static str]) -> impl Strategy<Value = String> {
     let parts: Vec<&str> = COMMON.iter().chain(own).copied().collect();
     proptest::collection::vec(proptest::sample::select(parts), 1..9).prop_map(|parts| parts.concat())
 }
 
-/// Sends a text in a run that is rolled back, and in one that is committed: the run's own row is
-/// there if and only if the run says so, and no transaction is left open. The table `log` is empty
-/// before and after; `clear` empties it, and `other` is another pool on it.
+/// Sends a text in a run that is rolled back and in one that commits. The run's row exists if and
+/// only if the run reports it, and no transaction stays open. `clear` empties the table `log`,
+/// before and after; `other` is another pool on it.
 pub(crate) async fn leaves_no_hole(
     runner: &Runner,
     db: &DatabaseConnection,

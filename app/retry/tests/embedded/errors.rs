@@ -1,4 +1,4 @@
-//! What the caller gets: the body's own error untouched, or an `Ended`.
+//! What the caller gets: the body's error unchanged, or an `Ended`.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The bounds of a run, and who is told of it.
+//! The bounds of a run, and its observers.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again() {
             let slow = tx.execute_unprepared(slow);
             assert!(tokio::time::timeout(Duration::from_millis(5), slow).await.is_err(), "too fast");
         }
-        // The body knows of no error, and yet the first attempt cannot be believed.
+        // The body ignores the error, but the attempt must fail.
         Ok::<_, DbErr>(tx.attempt())
     };
     assert_eq!(log.runner.run("slow", body).await, Ok(2));

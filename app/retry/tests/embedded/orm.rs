@@ -1,4 +1,4 @@
-//! What SeaORM's users write works with a `Tx`.
+//! SeaORM code works with a `Tx`.
 #![allow(unreachable_pub, reason = "SeaORM's macros make the models public")]
 
 use futures_util::TryStreamExt;
@@ -54,7 +54,7 @@ async fn kitchen() -> Log {
     log
 }
 
-/// A helper of a user's own.
+/// A helper as users write it.
 async fn rename<C: ConnectionTrait + TransactionTrait>(
     connection: &C,
     from: &str,
@@ -112,7 +112,7 @@ async fn builders_with_what_belongs_to_them_and_the_loader() {
     assert_eq!(names, ["plain"]);
 }
 
-/// A caller that knows nothing of the body but that it is boxed.
+/// A caller that is generic over boxed bodies.
 async fn generic<T, F>(runner: &Runner, body: F) -> Result<T, DbErr>
 where
     T: Send,

@@ -7,7 +7,7 @@ use crate::nestings::{agrees_with_a_model, steps};
 use crate::texts::{leaves_no_hole, text};
 use crate::{Log, open};
 
-/// Parts of texts that only SQLite knows.
+/// Fragments that only SQLite knows.
 const OWN: [&str; 4] = [
     "CREATE TRIGGER t AFTER INSERT ON log BEGIN ",
     "CREATE TEMP TRIGGER t AFTER DELETE ON log BEGIN SELECT 1; END",
@@ -15,7 +15,7 @@ const OWN: [&str; 4] = [
     "CREATE",
 ];
 
-/// A database that this thread's cases share.
+/// A database for all cases of this thread.
 fn on_one_log(case: impl AsyncFn(&Log, &sea_orm::DatabaseConnection)) {
     thread_local! {
         static WORLD: (tokio::runtime::Runtime, Log, sea_orm::DatabaseConnection) = {

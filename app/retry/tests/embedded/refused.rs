@@ -1,4 +1,4 @@
-//! What a body may send, and what it may not.
+//! The statements that a body may and may not send.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;

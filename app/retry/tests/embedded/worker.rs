@@ -1,4 +1,4 @@
-//! A worker keeps its connection, gives it back, and can be dropped anywhere.
+//! A worker keeps its connection, returns it, and can be dropped at any point.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
             panic!("on purpose");
         }));
         assert!(unwound.is_err());
-        // A run that is dropped half way, and then everything after its runtime.
+        // Drops a run halfway, and the rest after its runtime.
         let mut third = runtime.block_on(async {
             let mut third = log.runner.worker();
             nothing(&mut third).await;

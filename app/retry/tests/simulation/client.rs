@@ -1,4 +1,4 @@
-//! Clients: what they run through the real runner, and whether what they were told is true.
+//! Clients: run transactions through the real runner and verify the reported outcomes.
 
 use std::time::Duration;
 
@@ -14,33 +14,34 @@ use crate::request::{Request, Row};
 use crate::server::{ACCOUNTS, Answer, OPENING};
 use crate::wire::World;
 
-/// What a transaction is, and how its body is written.
+/// The style of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Writes its id first.
     InsertFirst,
-    /// The same, in a way that fails where the id is there; then in the other.
+    /// Writes its id first by a statement that fails if the id exists. A later attempt tolerates
+    /// it.
     InsertPlainly,
-    /// Locks both accounts first, and then looks at the id.
+    /// Locks both accounts, then looks up the id.
     LockFirst,
-    /// Looks, and then inserts in a way that fails where the id is there.
+    /// Looks up the id, then inserts by a statement that fails if the id exists.
     InsertStrictly,
-    /// Writes its id in a nested transaction, in a way that fails where the id is there, and then
-    /// looks.
+    /// Inserts its id in a nested transaction by a statement that fails if the id exists, then
+    /// looks it up.
     InsertNested,
-    /// The same, and commits the nested transaction whatever its statement answered.
+    /// The same, and commits the nested transaction whatever the statement returned.
     InsertNestedBlindly,
-    /// A chunk of transfers: its own row first, then those of its orders that can be applied.
+    /// A chunk of transfers: its own row first, then the orders that can be applied.
     Chunk,
     /// One autocommitted statement.
     Statement,
-    /// The same, in a way that fails where the id is there; then in the other.
+    /// The same by a statement that fails if the id exists. A later attempt tolerates it.
     StatementPlainly,
-    /// Has no id, and so may be run but once.
+    /// Has no id, so it must not run again after an ambiguous commit.
     Once,
-    /// The same, and says that all is well whatever a statement answered.
+    /// The same, and ignores errors of its statements.
     Swallowing,
-    /// The same, and does not wait for a slow statement.
+    /// The same, and does not wait for slow statements.
     Impatient,
     /// Reads a snapshot twice.
     Read,
@@ -69,7 +70,6 @@ const KINDS: [Kind; 18] = [
     Kind::Query,
 ];
 
-/// Why a body refuses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("too little money")]
@@ -78,12 +78,12 @@ pub(crate) enum Refusal {
     Database(#[from] DbErr),
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// What no server may answer.
+    /// No server may answer this.
     #[error("{0}")]
     Impossible(&'static str),
 }
 
-/// One transaction: its id, and what it is to move.
+/// One transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) kind: Kind,
@@ -91,17 +91,17 @@ pub(crate) struct Order {
     pub(crate) row: Row,
 }
 
-/// What a client was told; looked at again when everything late has arrived.
+/// An outcome as reported. Verified again when all late requests have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Applied,
     Failed,
     Unknown,
-    /// It did not wait for the answer.
+    /// The client stopped waiting.
     Left,
 }
 
-/// One client's transactions, in order.
+/// Runs one client's transactions in order.
 pub(crate) async fn client(
     world: &World,
     runner: &Runner,
@@ -113,7 +113,7 @@ pub(crate) async fn client(
     rng.set_stream(1 + number);
     let mut told = Vec::new();
     for n in 0..count {
-        // Some ids are asked for again, some by several clients at once.
+        // Some ids repeat, some of them on several clients at once.
         let repeated = rng.random_range(0..6) == 0;
         let id = if repeated { rng.random_range(0..=n) * 10 } else { n * 10 + number };
         let order = order(&mut rng, id, number * 1_000_000 + n);
@@ -130,7 +130,7 @@ pub(crate) async fn client(
     told
 }
 
-/// An order is the same whenever its id is, but for the run and the way it is done.
+/// An id always has the same source, target and amount.
 fn order(rng: &mut ChaCha8Rng, id: u64, run: u64) -> Order {
     let kind = KINDS[rng.random_range(0..KINDS.len())];
     Order { kind, id, row: row(id, run) }
@@ -149,14 +149,14 @@ fn chunk_id(id: u64) -> u64 {
     id + (1 << 40)
 }
 
-/// The orders of a chunk: its own, one that its client may have asked for before, and one that
-/// another client may ask for meanwhile.
+/// The orders of a chunk: its own, one that this client may have run before, and one that another
+/// client may run concurrently.
 fn orders(order: Order) -> [(u64, Row); 3] {
     let ids = [order.id, order.id.saturating_sub(10), order.id - order.id % 10 + (order.id + 1) % 3];
     ids.map(|id| (id, row(id, order.row.run)))
 }
 
-/// Runs an order; a reader answers with what it saw.
+/// Runs an order. A reader returns what it saw.
 pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal> {
     let Order { kind, id, row } = order;
     match kind {

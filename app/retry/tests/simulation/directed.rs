@@ -1,4 +1,4 @@
-//! Single faults, told in advance: what is sent, in which order, and what is told of it in the end.
+//! Planned faults: the statements in order, and the reported outcome.
 
 mod attempt;
 mod bounds;
@@ -32,7 +32,7 @@ fn refused(code: &'static str) -> Fate {
     Fate::Refused { code, applied: false }
 }
 
-/// What a body states of earlier attempts.
+/// What a body states about earlier attempts.
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Applied,
@@ -48,14 +48,14 @@ impl Proof {
     }
 }
 
-/// A failed attempt, as an observer is told of it.
+/// A failed attempt, as an observer sees it.
 #[derive(Clone, Debug)]
 struct Failed {
     phase: Phase,
     code: Option<String>,
 }
 
-/// Every failed attempt of a runner.
+/// A runner's failed attempts.
 #[derive(Default)]
 struct Watch(Mutex<Vec<Failed>>);
 
@@ -66,16 +66,16 @@ impl Observer for Watch {
     }
 }
 
-/// Who is refused, and why.
+/// Which refusal, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// The body's own error.
     Own,
-    /// The database refused.
+    /// The database's error.
     Database,
     RetriesExhausted,
     Unknown,
-    /// Before anything was sent.
+    /// Before any statement was sent.
     Refused,
 }
 
@@ -92,7 +92,7 @@ fn end_of(refusal: &Refusal) -> End {
     }
 }
 
-/// A world, what was told in the end, and how long it took.
+/// A world after a run, the run's end, and its duration.
 struct Ended {
     world: World,
     runner: Runner,
@@ -102,7 +102,7 @@ struct Ended {
     took: Duration,
 }
 
-/// A runner on a world, and who watches it.
+/// A runner on the world, and its observers.
 fn watched(world: &World, policy: Policy) -> (Runner, Arc<Watch>, Arc<Counter>) {
     let (watch, counter) = (Arc::<Watch>::default(), Arc::<Counter>::default());
     let runner = Runner::on(world.clone(), policy).observed_by(watch.clone()).observed_by(counter.clone());

@@ -1,4 +1,4 @@
-//! What can become of a request on its way, and which errors are true of it.
+//! What can happen to a request, and the SQLSTATEs that it can be refused with.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use sea_orm_retry::Server;
 
 use crate::request::Request;
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is carried out and answered.
+    /// Executed and answered.
     Well,
     /// The connection breaks before it arrives.
     CutBefore,
-    /// The connection breaks after it is carried out.
+    /// The connection breaks after its execution.
     CutAfter,
-    /// The connection breaks, and it arrives so much later.
+    /// The connection breaks, and the request arrives after this delay.
     Late(Duration),
-    /// It never arrives, and nobody says so.
+    /// It never arrives, without an error.
     Silent,
-    /// It is carried out, and the answer never arrives.
+    /// It is executed, and the answer is lost.
     NoAnswer,
-    /// It is refused; where the code leaves that open, it may be carried out nevertheless.
+    /// It is refused. If the code is ambiguous, it may be executed.
     Refused { code: &'static str, applied: bool },
 }
 
-/// Draws a trouble that means something for a request; `None` is the acquiring of a connection.
+/// Draws a fault that is possible for the request; `None` is the acquisition of a connection.
 pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>) -> Fate {
     let codes = codes(kind, request);
     let network = kind != Server::Sqlite;
@@ -42,7 +42,7 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>
             let (code, truth) = codes[rng.random_range(0..codes.len())];
             let applied = match truth {
                 Truth::Not => false,
-                // PostgreSQL rolls back whatever it answers an ERROR of these to.
+                // PostgreSQL rolls back every statement that it answers with this ERROR.
                 Truth::Either if kind == Server::Postgres && code == "57014" => false,
                 Truth::Is => true,
                 Truth::Either => rng.random::<bool>(),
@@ -52,7 +52,7 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>
     }
 }
 
-/// Whether what was refused with a code is carried out.
+/// Whether a request refused with a code is executed.
 #[derive(Clone, Copy)]
 enum Truth {
     Not,

@@ -1,9 +1,9 @@
-//! What a client asks, and that as a statement and back: the text says what, the parameters with
-//! what.
+//! Requests, and their encoding as statements: the text names the request, the parameters are its
+//! fields.
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// A transfer, or a mark of a body that has no id: what moved, and which run moved it.
+/// A transfer, or the mark of a body without an id: what moved, and by which run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) source: usize,
@@ -12,13 +12,13 @@ pub(crate) struct Row {
     pub(crate) run: u64,
 }
 
-/// How a transaction begins, as far as the server cares.
+/// The form of BEGIN, as far as the server distinguishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
     Write,
-    /// At high priority.
+    /// With high priority.
     WriteOverOrphan,
-    /// Reads what is committed now.
+    /// Reads one snapshot.
     Snapshot,
 }
 
@@ -34,7 +34,7 @@ impl Begin {
     }
 }
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Begin(Begin),
@@ -42,33 +42,33 @@ pub(crate) enum Request {
     RollbackTo,
     Release,
     Commit,
-    /// COMMIT of a transaction that has written to the log, whatever else it did.
+    /// COMMIT of a transaction that has written to the log.
     CommitLogged,
-    /// Writes to the log and nothing else.
+    /// Writes to the log only.
     Wait,
     Rollback,
-    /// Begins a nested transaction.
+    /// SAVEPOINT of a nested transaction.
     Nest(u32),
-    /// Commits it into what encloses it.
+    /// Its RELEASE.
     Keep(u32),
-    /// Undoes it.
+    /// Its ROLLBACK TO.
     Undo(u32),
-    /// Writes the id unless it is there. With `strict`, an id that is there is an error.
+    /// Inserts the id unless it exists. With `strict`, an existing id is an error.
     Insert {
         id: u64,
         row: Row,
         strict: bool,
     },
-    /// Whether the id is there, and by which run.
+    /// Whether the id exists, and by which run.
     Look {
         id: u64,
     },
-    /// Locks both accounts; answers with the first one's balance.
+    /// Locks both accounts; returns the balance of the first.
     Lock {
         source: usize,
         target: usize,
     },
-    /// Takes from an account that has enough.
+    /// Debits an account with sufficient funds.
     Debit {
         account: usize,
         amount: i64,
@@ -77,23 +77,23 @@ pub(crate) enum Request {
         account: usize,
         amount: i64,
     },
-    /// A row without an id of its own: every attempt adds one.
+    /// Adds a row without a key, once per attempt.
     Mark {
         tag: u64,
         row: Row,
     },
-    /// The whole transfer at once. With `strict`, an id that is there is an error.
+    /// The whole transfer in one statement. With `strict`, an existing id is an error.
     Whole {
         id: u64,
         row: Row,
         strict: bool,
     },
-    /// The sum of all balances, and how many are negative.
+    /// The sum of all balances, and the number of negative ones.
     Sum,
 }
 
 impl Request {
-    /// The text of a nested transaction's control.
+    /// Parses the control statement of a nested transaction.
     pub(crate) fn nested(sql: &str) -> Self {
         let number = sql.rsplit('_').next().and_then(|number| number.parse().ok()).expect("it has a number");
         match sql.split(' ').next() {
@@ -103,13 +103,13 @@ impl Request {
         }
     }
 
-    /// Whether it gives work up.
+    /// Whether it rolls back.
     pub(crate) fn gives_up(&self) -> bool {
         matches!(self, Self::Rollback | Self::RollbackTo | Self::Undo(_))
     }
 }
 
-/// What a request is called where fates are told and statements listed.
+/// The name of a request in planned faults and in lists of statements.
 pub(crate) fn verb(request: &Request) -> &'static str {
     match request {
         Request::Begin(Begin::Write) => "BEGIN",
@@ -137,7 +137,7 @@ pub(crate) fn verb(request: &Request) -> &'static str {
     }
 }
 
-/// A request of a body, as a statement.
+/// Encodes a body's request as a statement.
 pub(crate) fn encode(request: &Request) -> Statement {
     let transfer = |id: u64, row: &Row| {
         vec![number(id), number(row.source), number(row.target), row.amount.into(), number(row.run)]

@@ -9,11 +9,11 @@ use url::Url;
 
 use super::script::Script;
 
-/// How long a busy server may take to notice a closed connection.
+/// A busy server's maximum delay in noticing a closed connection.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 
-/// For bodies, a database with `ids_K` and `counters_K` for each slot K. For chunks, a bank. The
-/// cells of a slot take turns.
+/// Bodies: a database with `ids_K` and `counters_K` for each slot K. Chunks: a bank. A slot runs
+/// one cell at a time.
 pub(super) struct Arena {
     pub(super) server: Server,
     pub(super) bank: TestDatabase,
@@ -22,7 +22,7 @@ pub(super) struct Arena {
 
 #[derive(Debug)]
 pub(super) struct Held {
-    /// How often the first and the second statement are applied.
+    /// How often each statement is applied.
     pub(super) times: i64,
     second: i64,
     /// 1 if the ids are recorded, 0 if they are not, -1 if only some are.
@@ -50,7 +50,7 @@ impl Arena {
         arena
     }
 
-    /// A bank for cells that take turns: two chunks at once conflict on PostgreSQL.
+    /// A bank for one cell at a time: two chunks conflict on PostgreSQL.
     pub(super) async fn of_bank(server: &TestServer) -> Self {
         let bank = server.database().await;
         let direct = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
@@ -83,8 +83,7 @@ impl Arena {
         }
     }
 
-    /// Waits until no session with this name has an open transaction; returns whether that
-    /// happened.
+    /// Waits until no session with this name has an open transaction; `false` on timeout.
     pub(super) async fn is_quiet(&self, name: &str) -> bool {
         let open = match self.server {
             Server::Cockroach => format!(

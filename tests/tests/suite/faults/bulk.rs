@@ -23,7 +23,7 @@ const TRANSFERS: u64 = 10_000;
 const CONCURRENCY: usize = 16;
 const ACCOUNTS: i64 = 1_000;
 
-/// The lost answers: each transfer's first COMMIT loses its answer, later ones one in sixteen.
+/// Loses the answer to each transfer's first COMMIT, and to one in sixteen later ones.
 struct Losses {
     rng: ChaCha8Rng,
     writing: HashMap<u64, Bytes>,
@@ -87,8 +87,8 @@ fn draw(rng: &mut ChaCha8Rng) -> Order {
     Order::new(id, source, target, request)
 }
 
-/// The first COMMIT of each of 10 000 transfers loses its answer, half of them before the server
-/// has received it. Each transfer is reported as applied by this run and is recorded once.
+/// The first COMMIT of each of 10 000 transfers loses its answer, half of them before delivery.
+/// Each transfer is reported applied by this run and recorded once.
 pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: &TestServer) {
     let seed = rand::random();
     println!("{server}: {TRANSFERS} transfers with lost answers, seed {seed}");
@@ -110,7 +110,7 @@ pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: 
     let plan = Arc::clone(&losses);
     proxy.arm(move |request| plan.lock().unwrap_or_else(PoisonError::into_inner).at(request));
     let started = Instant::now();
-    // Draws the accounts here: the test is about the transfer.
+    // The accounts are drawn here, because only the transfer is tested.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let transfers = futures_util::stream::iter((0..TRANSFERS).map(|_| {
         let (bank, order) = (bank.clone(), draw(&mut rng));

@@ -46,7 +46,7 @@ pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &T
     assert!(!fresh.is_there().await);
     let admin = fresh.admin.connect().await;
     execute(&admin, &format!("DROP ROLE {role}")).await;
-    // Nor a user without a database.
+    // No user without a database either.
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);
@@ -62,7 +62,7 @@ pub(super) async fn with_the_rights_to_create_both_both_are_made(server: &TestSe
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);
-    // v22.1-alpha: a database's creator may not grant rights on it.
+    // v22.1-alpha: the creator of a database may not grant rights on it.
     if server.server == Server::Cockroach && ended.errors.contains("WITH GRANT OPTION") {
         assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
     } else {

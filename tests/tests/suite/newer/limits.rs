@@ -25,14 +25,14 @@ pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &T
     let (_, half) = half.split_once("seabank ").expect("the program");
     let (half, _) = half.split_once('`').expect("a command");
     assert!(half.contains("--chunk 3000 ") && half.contains("--run "), "{line}");
-    // Which it does.
+    // Run the suggested command.
     let (half, _) = half.split_once(" --database-url").expect("the flags of every command come last");
     let half: Vec<&str> = half.split(' ').collect();
     let (output, answer) = seabank(&test, &url, &half);
     assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &6000.into()), "{answer}");
 }
 
-/// Six thousand rows exceed the limit.
+/// Six thousand rows exceed the timeout.
 pub(super) async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, String) {
     let answer = |request: &Request| {
         let copies = request.text.starts_with("COPY ");

@@ -1,5 +1,4 @@
-//! Schema changes on newer CockroachDB, played: the migration lock, locked tables, a cached
-//! catalog.
+//! Schema changes on imitated newer versions: the migration lock, locked tables, a cached catalog.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use tests::{Kind, Played, TestServer, WebFile};
 use super::{error, line, migration, newer, seabank};
 use crate::books::execute;
 
-/// v24.3: a timeout covers the schema change's job.
+/// v24.3: the statement timeout covers the schema change's job.
 pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &TestServer) {
     let test = server.empty_database().await;
     let mut limited = BTreeSet::new();

@@ -24,7 +24,6 @@ pub(super) async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer)
     }
     assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
     assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
-    // The bank is found.
     test.seabank().arg("demo").assert().success();
     test.seabank().args(["accounts"]).assert().success();
     let examined = run(test.program("seabank"), &["doctor"]);
@@ -57,7 +56,7 @@ pub(super) async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
     }
 }
 
-/// The bank's schema comes first, another program's second.
+/// The bank's schema comes first.
 pub(super) async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;

@@ -1,4 +1,4 @@
-//! Chunks whose answers are lost, that meet, or that are too large.
+//! Chunks with lost answers, conflicts, or too many transfers.
 
 use super::*;
 
@@ -18,7 +18,7 @@ pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(serve
     assert_whole(&database).await;
 }
 
-/// The money arrives while the commit is ambiguous.
+/// The account gets its money while the commit is ambiguous.
 pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let tap = Tap::new(&database).losing(&[Loss::AfterCommit]);
@@ -37,7 +37,7 @@ pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &T
     assert_whole(&database).await;
 }
 
-/// At every request of a chunk: before it is sent, after it was executed, and within its answer.
+/// At every request of a chunk: before it is sent, after it was executed, and during its answer.
 pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestServer) {
     let (test, direct) = bank(server).await;
     let proxy = test.proxy().await;
@@ -86,9 +86,9 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
     assert_whole(&direct).await;
 }
 
-/// As if killed there: nothing more is sent, and another process repeats the run.
+/// Simulates a kill before each kind of statement. Another process repeats the run.
 pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
-    // Every seventh asks for more than anybody has.
+    // Every seventh transfer exceeds every balance.
     let row = |n: i64| {
         let amount = if n % 7 == 0 { 50_000 } else { n + 1 };
         format!("{},{},{},{amount}\n", Uuid::from_u128(n as u128), n % 10 + 1, (n + 1) % 10 + 1)
@@ -140,10 +140,10 @@ pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServ
     }
 }
 
-/// From several places at once, over the same ten accounts, in any order.
+/// Concurrent chunks over the same ten accounts.
 pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     let (test, database) = bank(server).await;
-    // Two processes, which do not queue for each other.
+    // Two processes do not share a queue.
     let banks =
         [Bank::new(&database, Policy::default()), Bank::new(&test.connect().await, Policy::default())];
     let mut tasks = JoinSet::new();
@@ -169,7 +169,7 @@ pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     assert_whole(&database).await;
 }
 
-/// `transfer` and two payments with the same ids at once.
+/// `transfer` and two payments with the same ids, concurrently.
 pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) {
     let (test, database) = bank(server).await;
     let (one, other) =
@@ -195,7 +195,7 @@ pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &T
     assert_whole(&database).await;
 }
 
-/// Another transaction holds the account and brings the money before it releases the lock.
+/// Another transaction locks the account and deposits money before it commits.
 pub(super) async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server: &TestServer) {
     let (test, database) = bank(server).await;
     let depositor = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;

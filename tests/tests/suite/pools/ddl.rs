@@ -1,5 +1,5 @@
-//! From v25.1 on, CockroachDB's DDL commits the statements before it: refused in writing bodies,
-//! and switched off in BEGIN.
+//! Since v25.1, CockroachDB's DDL commits the preceding statements: refused in writing bodies, and
+//! switched off in BEGIN.
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbErr, Statement, StreamTrait};
@@ -48,13 +48,13 @@ async fn ddl_is_refused(runner: &Runner) {
     }
 }
 
-/// Unknown to the server that plays v25.1.
+/// The server that imitates v25.1 does not know it.
 const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
 
-/// Takes effect with the next transaction, so one before sets it.
+/// A separate transaction, because it takes effect in the next one.
 const NO_BUFFERING: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-/// Played: the server claims to be newer.
+/// The server claims to be newer.
 async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let database = log.test.connect().await;

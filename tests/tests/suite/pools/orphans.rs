@@ -21,12 +21,12 @@ async fn an_orphan_is_ended_before_the_next_attempt(server: &TestServer) {
     an_orphan_is_ended(server, Policy::default()).await;
 }
 
-/// Ended only by the server: BEGIN sets its timeout.
+/// Only the timeout that BEGIN sets ends it.
 async fn an_orphan_is_ended_by_its_own_limit(server: &TestServer) {
     an_orphan_is_ended(server, Policy { end_orphans: false, ..Policy::default() }).await;
 }
 
-/// A silent attempt holds its row's lock, which the next attempt needs.
+/// A silent attempt holds the row lock that the next attempt needs.
 async fn an_orphan_is_ended(server: &TestServer, policy: Policy) {
     let log = Log::new(server, 1).await;
     insert(&log.db, 1).await.expect("a free id");

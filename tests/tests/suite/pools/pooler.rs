@@ -47,12 +47,12 @@ async fn number(tx: &Tx, statement: Statement) -> Result<i64, DbErr> {
     row.ok_or_else(|| DbErr::RecordNotFound("a number".to_owned()))?.try_get_by_index(0)
 }
 
-/// A transfer with statements of all kinds in an order of its own, so that statement names collide
+/// A transfer with several kinds of statements in varying order, so that statement names collide
 /// between sessions.
 async fn transfer(tx: &Tx, id: i64) -> Result<(), DbErr> {
     let (source, target, amount) = (id % ACCOUNTS, (id * 7 + 1 + id / ACCOUNTS) % ACCOUNTS, id % 5);
     assert_eq!(text(tx, "SHOW transaction_isolation").await?, "serializable");
-    // Another statement and answer for each id.
+    // Statement and answer are unique to each id.
     assert_eq!(number(tx, bound(&format!("SELECT $1::int8 * {id}"), [3_i64.into()])).await?, 3 * id);
     let balance = "SELECT balance FROM account WHERE id = $1";
     let before = number(tx, bound(balance, [source.into()])).await?;
@@ -93,7 +93,7 @@ async fn open_accounts(db: &DatabaseConnection) {
     }
 }
 
-/// Runs transfers through two programs' pools, and reads concurrently.
+/// Runs transfers from two programs' pools, with concurrent reads.
 async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, count: i64) {
     open_accounts(&log.db).await;
     let next = AtomicI64::new(0);
@@ -132,7 +132,8 @@ async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, coun
 async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
-    // Changes each server connection's default isolation, which this mode does not reset.
+    // Changes the default isolation of each server connection, which transaction mode does not
+    // reset.
     let strangers = open(&pooler.url(log.test.url()), 4).await;
     let held = join_all((0..4).map(|_| strangers.begin())).await;
     for held in held {
@@ -140,7 +141,6 @@ async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestSer
         execute(&held, "SET default_transaction_isolation = 'read committed'").await;
         held.commit().await.expect("it stays");
     }
-    // The default isolation of each server connection.
     let left = async || {
         let show = async |tx: &Tx| text(tx, "SHOW transaction_isolation").await;
         Runner::new(&strangers, unnamed()).query("show", show).await
@@ -170,7 +170,7 @@ async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: b
     (proxy, Runner::new(&db, policy))
 }
 
-/// The pooler keeps a silent client's transaction, and its row's lock.
+/// The pooler keeps a silent client's transaction and its row lock.
 async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
@@ -185,7 +185,7 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     proxy.settle().await;
 }
 
-/// COMMIT's answer is lost, and a stranger has the server connection when the transaction is to be
+/// COMMIT's answer is lost, and another client has the server connection when the orphan should be
 /// ended.
 async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
@@ -262,7 +262,7 @@ async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer
     assert_eq!(log.count().await, 0);
     Runner::new(&other, unnamed()).run("third", several).await.expect("none has a name");
     execute(&log.db, "DELETE FROM log").await;
-    // A new server connection knows no prepared statements.
+    // A new server connection has no prepared statements.
     execute(
         &log.db,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

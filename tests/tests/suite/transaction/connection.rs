@@ -63,7 +63,7 @@ pub(super) async fn after_an_error_the_connection_is_used_again(server: &TestSer
     let log = Log::new(server).await;
     let one = log._bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     let runner = Runner::new(&one, Policy::default());
-    // A temporary table lives as long as its connection.
+    // A temporary table exists as long as its connection.
     let mark = match server.server {
         Server::Sqlite => "CREATE TEMP TABLE mark (id BIGINT)",
         Server::Postgres | Server::Cockroach => "SET application_name = 'marked'",

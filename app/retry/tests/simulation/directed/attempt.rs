@@ -1,4 +1,4 @@
-//! One attempt and the next: what is sent, and what comes of a refusal.
+//! The statements of an attempt and of the next, and the effect of errors.
 
 use super::*;
 
@@ -21,14 +21,14 @@ fn a_conflict_rolls_back_pauses_and_tries_again() {
     let counts = ended.counts();
     assert_eq!((counts.transactions, counts.attempts, counts.retries), (1, 2, 1));
     assert_eq!(counts.retries_by_sqlstate["40001"], 1);
-    // The clock of the simulation counts whole milliseconds.
+    // Simulated time counts whole milliseconds.
     assert!(
         ended.took.abs_diff(counts.paused) <= Duration::from_millis(1),
         "{:?} {:?}",
         ended.took,
         counts.paused
     );
-    // One connection served both: it was given back.
+    // One connection served both, so it was returned.
     assert_eq!(ended.world.lock().store.backends.len(), 1);
 }
 
@@ -79,7 +79,7 @@ fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt(
     assert_eq!(sea_orm_retry::sqlstate(told).as_deref(), Some("23514"));
     assert_eq!(ended.codes(), ["40001", "23514"]);
     assert_eq!(ended.sent().last().map(String::as_str), Some("ROLLBACK"));
-    // Whatever the body makes of it.
+    // Whatever the body returns.
     let ended = transfer(Postgres, policy(), Kind::Swallowing, [("UPDATE credit", refused("23514"))]);
     let Refusal::Ended(told) = ended.error() else { panic!("{:?}", ended.error()) };
     assert_eq!((told.kind(), told.body_error()), (Ending::Failed, None), "{told}");

@@ -1,10 +1,10 @@
-//! What a log shows of a transaction.
+//! The log events of a transaction.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// What is written to a log.
+/// The log's text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -18,8 +18,8 @@ impl std::io::Write for Log {
     }
 }
 
-/// In a process of its own: where other tests meet the same events with nobody listening, they are
-/// switched off for all.
+/// In a separate process: tracing disables events for the whole process if another test meets them
+/// without a subscriber.
 #[test]
 fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_lost_connection_a_warning() {
     let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))

@@ -1,4 +1,4 @@
-//! CockroachDB's protocol: what is sent, and in which order.
+//! CockroachDB's savepoint protocol: the statements in order.
 
 use super::*;
 
@@ -66,7 +66,8 @@ fn a_failed_rollback_to_restarts_all_of_it() {
     assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
 }
 
-/// Nobody asked for the savepoint; a run that has lost often keeps its place by it all the same.
+/// Without `savepoint_restarts`, a run that has lost often still restarts from a savepoint, to keep
+/// its place.
 #[test]
 fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     let policy = || Policy { turn_after: 2, attempts_max: 9, ..policy() };
@@ -83,13 +84,13 @@ fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     assert_eq!(sent[16..], ["INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE", "COMMIT"]);
     assert_eq!((ended.rows(), ended.counts().attempts), (1, 4));
 
-    // Bounded: then the transaction is begun anew, and nothing is kept through a pause.
+    // Restarts are bounded; then the transaction begins anew, and holds nothing during a pause.
     let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(8));
     assert!(ended.outcome.is_ok());
     let count = |what: &str| ended.sent().iter().filter(|it| *it == what).count();
     assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (5, 3, 2));
 
-    // The savepoint is CockroachDB's: on other servers releasing one commits nothing.
+    // On other servers, releasing a savepoint does not commit.
     for (server, conflict) in [(Postgres, CONFLICT), (Sqlite, refused("5"))] {
         let fates = std::iter::repeat_n(("UPDATE debit", conflict), 5);
         let ended = transfer(server, policy(), Kind::Once, fates);

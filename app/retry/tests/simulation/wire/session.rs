@@ -1,4 +1,4 @@
-//! The runner's end of a session: each request meets its fate.
+//! The runner's side of a session: applies a fate to each request.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::fate::Fate;
 use crate::request::{Begin, Request, decode, verb};
 use crate::server::{Answer, State};
 
-/// The runner's end of a session.
+/// The runner's side of a session.
 pub(super) struct Client {
     world: World,
     who: usize,
     broken: bool,
     given_back: bool,
-    /// It has been looked whether a transaction is open, and none was.
+    /// The check for an open transaction has found none.
     probing: bool,
-    /// When the runner was told of an error that left a transaction to be ended.
+    /// When the runner received an error that left an open transaction.
     failed_at: Option<Instant>,
 }
 
@@ -75,8 +75,7 @@ impl Client {
         }
     }
 
-    /// The error is true: the request is not carried out; or it is, where the code leaves that
-    /// open.
+    /// Refuses the request. It may be executed if the code is ambiguous.
     async fn refused(
         &mut self,
         request: Request,
@@ -91,7 +90,7 @@ impl Client {
             self.broken = true;
             world.store.end(self.who);
         } else if code == "13" {
-            // A transaction has to be ended all the same; a statement of its own left nothing.
+            // An open transaction must be ended; an autocommitted statement leaves none.
             self.failed_at = world.store.is_open(self.who).then(Instant::now);
             world.store.roll_back_by_itself(self.who);
         } else if !applied {
@@ -113,7 +112,7 @@ impl Client {
         })
     }
 
-    /// A transaction that failed is given up before anything is waited for.
+    /// A failed transaction is rolled back before any pause.
     fn no_pause_since_the_failure(&mut self) {
         if self.failed_at.take().is_some_and(|at| at != Instant::now()) {
             self.world.lock().store.violations.push("locks were held through a pause".to_owned());
