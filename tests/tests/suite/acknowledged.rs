@@ -1,6 +1,5 @@
-//! Unacknowledged commits, through the binary. PostgreSQL waits for a synchronous standby that does
-//! not exist: no command reports the rows as applied, neither the one that wrote them nor one that
-//! finds them.
+//! Unacknowledged commits, through the binary: PostgreSQL waits for a missing synchronous standby.
+//! Neither the command that wrote a row nor one that finds it reports it applied.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +19,12 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// An idempotent command.
 struct Command {
     name: &'static str,
     arguments: Vec<String>,
 }
 
-/// Each writing command and style, on separate accounts.
+/// Every writing command and style, on separate accounts.
 fn commands() -> Vec<Command> {
     let command =
         |name, line: &str| Command { name, arguments: line.split_whitespace().map(str::to_owned).collect() };
@@ -45,7 +43,6 @@ fn commands() -> Vec<Command> {
     ]
 }
 
-/// Runs all of them concurrently with `--retry-for`, in seconds.
 async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Told, Duration)> {
     let one = async |command: &Command| {
         let mut arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
@@ -56,7 +53,6 @@ async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> 
     futures_util::future::join_all(commands.iter().map(one)).await
 }
 
-/// The number of rows or transfers that an answer reports as applied.
 fn told_applied(answer: &Value) -> u64 {
     ["applied", "already_applied", "created", "found", "rows"]
         .iter()
@@ -67,7 +63,7 @@ fn told_applied(answer: &Value) -> u64 {
 fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Duration) {
     for (command, (told, took)) in commands.iter().zip(told) {
         let name = command.name;
-        // It lost a conflict to a command whose COMMIT waits for ever.
+        // It lost a conflict to a COMMIT that waits.
         let lost = told.code == Some(1) && told.answer["kind"] == "retries_exhausted";
         assert!(told.code == Some(4) || lost, "{name}: {told:?}");
         assert_eq!(told_applied(&told.answer), 0, "{name}: {}", told.answer);
@@ -80,7 +76,6 @@ fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Dura
     }
 }
 
-/// Each command has applied all its rows.
 fn assert_applied(commands: &[Command], told: &[(Told, Duration)]) {
     for (command, (told, _)) in commands.iter().zip(told) {
         let expected = match command.name {
@@ -122,7 +117,6 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let commands = commands();
-    // Long enough for a second attempt, which meets the first.
     let told = run_all(&test, &commands, "18").await;
     assert_unknown(&commands, &told, Duration::from_secs(60));
     // Ends only the wait: the rows become visible, and no standby has them.
@@ -137,7 +131,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     let committed =
         |name| told.iter().zip(&commands).any(|((told, _), it)| it.name == name && told.code == Some(4));
     let rows = |name| if committed(name) { 5 } else { 0 };
-    // The three transfers of the run share two accounts, so two of them waited for the first.
+    // These three transfers share two accounts.
     let [with_seed, points, transfers] = written(&test).await;
     let expected = [accounts + rows("seed"), rows("points")];
     assert_eq!([with_seed, points], expected, "committed here, acknowledged by nobody: {told:?}");
@@ -170,7 +164,6 @@ async fn what_a_standby_has_is_told_applied(_: &TestServer) {
     }
     let commands = commands();
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
-    // A repeated command finds its rows, and waits for the same standby.
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
     let everything = written(&test).await;
     own.crash();

@@ -1,4 +1,4 @@
-//! The architecture: dependencies between packages, and the links of the documents.
+//! Dependencies between packages, and links of the documents.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// As drawn in docs/architecture.md: each package and its permitted dependencies.
+/// As drawn in docs/architecture.md.
 const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
     ("sea-orm-retry", &[]),
     ("entity", &[]),
@@ -31,7 +31,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").to_path_buf()
 }
 
-/// The members of the workspace, from `cargo metadata`.
 fn packages() -> Vec<Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -62,7 +61,7 @@ async fn packages_depend_only_downwards(_: &TestServer) {
     }
 }
 
-/// Present only to enable features: see the manifest.
+/// For their features only: see the manifest.
 const UNUSED: [(&str, &[&str]); 1] = [("database", &["bitflags", "futures-sink", "uuid"])];
 
 /// The same check as `cargo machete`, which takes two minutes to install.
@@ -81,7 +80,6 @@ async fn every_dependency_is_used(_: &TestServer) {
     }
 }
 
-/// Appends a package's Rust code, without comments and without nested packages.
 fn append_code(folder: &Path, code: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -97,7 +95,6 @@ fn append_code(folder: &Path, code: &mut String) {
     }
 }
 
-/// Whether a path in the code starts with the crate's name, or the crate is imported.
 fn names_crate(code: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     code.match_indices(name).any(|(at, _)| {

@@ -33,7 +33,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Accounts 1 and 2 with 100 each, and a valid transfer of 30 from 1 to 2.
 async fn honest(database: &Database) {
     for id in [1, 2] {
         insert_account(database, id, 100).await;
@@ -79,7 +78,7 @@ async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
     let database = test.connect().await;
     honest(&database).await;
     execute(&database, "UPDATE accounts SET balance = balance + CASE id WHEN 1 THEN -1 ELSE 1 END").await;
-    // The totals agree; only a check per account detects it.
+    // The totals agree.
     assert_eq!(
         broken(&audit(&database).await),
         [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
@@ -99,7 +98,7 @@ async fn a_transfer_without_money_is_seen(server: &TestServer) {
 
 async fn a_negative_balance_is_seen(server: &TestServer) {
     let test = server.database().await;
-    // SQLite's CHECK constraints are switched off for one connection.
+    // CHECK constraints are switched off for one connection.
     let database = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     honest(&database).await;
     execute(
@@ -152,7 +151,7 @@ async fn a_difference_beyond_32_bits_is_seen(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
-    // Differences whose low 32 bits are zero or cancel out.
+    // Only the high 32 bits differ.
     execute(&database, "UPDATE accounts SET balance = balance + 4294967296 WHERE id = 1").await;
     execute(&database, "UPDATE accounts SET opening_balance = opening_balance + 4294967296 WHERE id = 2")
         .await;
@@ -245,7 +244,6 @@ async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
     }
 }
 
-/// The audit reports the committed state, not the open transaction.
 async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
     let runner = seabank::bank::Runner::new(&test.connect().await, Policy::default());
     runner

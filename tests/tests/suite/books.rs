@@ -18,12 +18,10 @@ use seabank::bank::seed::Collisions;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A runner of the bank that records its SQL in `tap`.
 pub(crate) fn tapped(tap: &tests::Tap, policy: Policy) -> Runner {
     Runner::of(tap.runner(policy), tap.server(), None)
 }
 
-/// Inserts an account with this opening balance.
 pub(crate) async fn insert_account(database: &Database, id: i64, balance: i64) {
     let row = accounts::ActiveModel {
         id: Set(id),
@@ -51,7 +49,6 @@ pub(crate) async fn insert_transfer(
     Ok(row.insert(&database.connection).await?.id)
 }
 
-/// Executes SQL text.
 pub(crate) async fn execute(database: &Database, sql: &str) {
     database.connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
@@ -67,12 +64,10 @@ pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Ve
     read.await.expect("the bank can be read")
 }
 
-/// Each account's id and balance.
 pub(crate) async fn balances(database: &Database) -> Vec<(i64, i64)> {
     everything(database).await.0.into_iter().map(|account| (account.id, account.balance)).collect()
 }
 
-/// The ids of the recorded transfers.
 pub(crate) async fn recorded(database: &Database) -> BTreeSet<Uuid> {
     everything(database).await.1.into_iter().map(|transfer| transfer.id).collect()
 }

@@ -63,7 +63,6 @@ async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
     assert_eq!(scalar(&database, POINTS).await, 30_000);
 }
 
-/// Makes the server refuse statements with more than this many points.
 async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) {
     execute(
         database,
@@ -90,11 +89,11 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
         refuse_more_than(&database, 30, code).await;
         let run = loading(Uuid::new_v4(), 100);
         let added = bank.add_points(250, 1, &run, |_| ()).await.expect("added in parts");
-        // Chunks of 25, including the last 50 rows.
+        // Chunks of 25.
         assert_eq!((added.rows, added.chunks), (250, 10), "{code}");
         assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 
-        // Now the server would accept the whole chunk, and add it twice.
+        // Now the server would accept the whole chunk.
         refuse_more_than(&database, 1000, code).await;
         let again = bank.add_points(250, 1, &run, |_| ()).await.expect("found");
         assert_eq!((again.rows, again.found, again.chunks), (0, 250, 10));

@@ -1,5 +1,4 @@
-//! Conflicts between concurrent transactions: no update is lost, and every transaction succeeds
-//! within the default retry budget. `transaction` covers nested runs and write skew.
+//! Conflicts: no update is lost, and every transaction succeeds within the default retry budget.
 #![expect(clippy::print_stdout, reason = "the retries are to be seen")]
 
 use std::time::Duration;
@@ -26,7 +25,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Read-modify-write in the program: without isolation, updates are lost.
 async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     const TASKS: i64 = 32;
     const EACH: i64 = 8;
@@ -62,7 +60,7 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     assert_eq!(counts.unknown, 0);
 }
 
-/// Each transaction reads both rows and clears its own if both are set. Write skew would clear both.
+/// Each transaction clears its row if both are set. Write skew would clear both.
 async fn of_two_who_may_leave_one_stays(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
@@ -105,8 +103,8 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
     }
 }
 
-/// The slowest transfer uses at most a fifth of its retry budget, also with two processes on one
-/// SQLite file.
+/// The slowest transfer uses a fifth of its retry budget at most, also on an SQLite file of two
+/// processes.
 async fn no_run_between_two_accounts_starves(server: &TestServer) {
     const RETRY_FOR: Duration = Duration::from_secs(60);
     for style in Style::on(server.server).map(Style::name) {

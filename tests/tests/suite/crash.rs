@@ -1,6 +1,5 @@
-//! Crashes: `kill -9` of the program and of its server (guarantees 1, 2 and 4). Afterwards the
-//! audit passes, every transfer that was reported applied exists, and the same command completes
-//! the work.
+//! Crashes: `kill -9` of program and server (guarantees 1, 2 and 4). Transfers reported applied
+//! exist, the audit passes, and the same command completes the work.
 //!
 //! Failing disks: `durability`. Servers that stay away: `unknown`.
 
@@ -28,17 +27,15 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Few enough for 16 workers to conflict, many enough not to be slow.
+/// Few enough for 16 workers to conflict.
 const ACCOUNTS: i64 = 64;
 
-/// Accounts with enough money for every transfer of a test.
 pub(crate) async fn open_rich_accounts(database: &Database) {
     for id in 1..=ACCOUNTS {
         insert_account(database, id, 1_000_000).await;
     }
 }
 
-/// Runs `seabank audit`.
 pub(crate) fn assert_whole(test: &TestDatabase) {
     let audit = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
     assert_eq!(audit.status.code(), Some(0), "{}", String::from_utf8_lossy(&audit.stdout));
@@ -61,7 +58,7 @@ async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
         seeding.kill();
         let after = count().await;
         assert!(after < COUNT && after % CHUNK == 0, "whole chunks only, and not all of them: {after}");
-        // One statement, so one snapshot: a request of the killed process may still commit.
+        // In one snapshot: a request of the killed process may still commit.
         let difference =
             "SELECT (SELECT count(*) FROM accounts) - (SELECT CAST(sum(rows) AS BIGINT) FROM batches)";
         assert_eq!(scalar(&database, difference).await, 0);
@@ -71,7 +68,7 @@ async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
     let told = Telling::start(&test, &seed).end().await;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!((told.count("created") + told.count("found")) as i64, COUNT);
-    // A request of the killed process may have committed after the count.
+    // A request of the killed process may have committed since.
     assert!(told.count("found") as i64 >= before, "{told:?}");
     assert_eq!(count().await, COUNT);
     assert_eq!(scalar(&database, "SELECT CAST(sum(rows) AS BIGINT) FROM batches").await, COUNT);
@@ -97,7 +94,7 @@ async fn transfers_killed_again_and_again_are_completed(server: &TestServer) {
     assert!(before < COUNT, "there is something left to do");
     let told = Telling::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
-    // A request of the killed process may have committed after the count; SQLite has no requests.
+    // A request of the killed process may have committed since; SQLite has none.
     assert!(told.count("already_applied") >= before, "{told:?}");
     assert!(server.server != Server::Sqlite || told.count("already_applied") == before, "{told:?}");
     reported.extend(told.applied);
@@ -129,13 +126,12 @@ async fn batches_killed_again_and_again_are_completed(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// All transfers are applied, by this run or an earlier one.
 pub(crate) fn assert_completed(told: &Told, count: u64) {
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!(told.count("applied") + told.count("already_applied"), count, "{told:?}");
 }
 
-/// In every style. The server first refuses connections, then reports that it is starting up.
+/// The server first refuses connections, then reports that it is starting up.
 async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;

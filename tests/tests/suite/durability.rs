@@ -1,8 +1,5 @@
-//! Durability (guarantee 2): the servers' settings, and SQLite on a disk that loses power, fails to
-//! sync, or is full.
-//!
-//! PostgreSQL and CockroachDB sync by themselves, so only their settings are verified. CockroachDB
-//! has no session setting, only one of the cluster. Crashes: `crash`.
+//! Durability (guarantee 2): settings of the servers, and SQLite on a disk that loses power, fails
+//! to sync, or is full.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +26,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The settings of three sessions of one pool.
 async fn settings<const N: usize>(database: &Database, names: [&'static str; N]) -> Vec<[String; N]> {
     let mut sessions = Vec::new();
     for _ in 0..3 {
@@ -85,7 +81,7 @@ async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
     }
 }
 
-/// The setting's name depends on the version.
+/// Its name depends on the version.
 async fn the_cluster_syncs_its_log(server: &TestServer) {
     let database = server.database().await.connect().await;
     let count = "SELECT count(*) FROM crdb_internal.cluster_settings WHERE variable IN \
@@ -116,14 +112,11 @@ async fn closed_bank(server: &TestServer) -> TestDatabase {
     test
 }
 
-/// Starts a run of transfers on a faulty disk.
 fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Telling {
     let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
     Telling::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
 }
 
-/// The bank is whole, every transfer in `told` exists, and the same command on a sound disk
-/// completes the run.
 async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Told, context: &str) {
     let database = test.connect().await;
     let found = recorded(&database).await;
@@ -135,7 +128,7 @@ async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told:
     assert_whole(test);
 }
 
-/// Kills the program and discards all data that was not synced. Fails without `synchronous = FULL`.
+/// Fails without `synchronous = FULL`.
 async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).keeping_what_is_durable();
@@ -170,7 +163,6 @@ async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
         }
         completed_afterwards(&test, "20", &run, &told, &context).await;
     };
-    // Concurrent, because they mostly wait.
     tokio::join!(case(1, false), case(2, true), case(3, true), case(6, false), case(7, true));
 }
 

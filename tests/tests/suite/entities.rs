@@ -10,7 +10,7 @@ use sea_orm_cli::{Cli, Commands};
 use tempfile::TempDir;
 use tests::{Test, TestServer, tests};
 
-/// Only the type of generated ids differs between servers; the committed entities are SQLite's.
+/// Servers differ only in the type of generated ids.
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         the_entities_are_what_the_generator_writes on &[Server::Sqlite, Server::Postgres],
@@ -48,11 +48,10 @@ async fn a_difference_is_told(server: &TestServer) {
     assert_eq!(difference(&fewer, &written).as_deref(), Some("points.rs is in one of them only"));
 }
 
-/// The generator's files, by name, for a schema without foreign keys.
 async fn generate(server: &TestServer) -> BTreeMap<String, String> {
     let test = server.database_without_foreign_keys().await;
     let folder = TempDir::with_prefix("seabank-entities-").expect("a folder can be made");
-    // It formats its output by the rustfmt.toml above the folder.
+    // It formats by the rustfmt.toml above the folder.
     let format = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rustfmt.toml");
     fs::copy(format, folder.path().join("rustfmt.toml")).expect("the format can be copied");
     let output = folder.path().join("src");
@@ -89,7 +88,6 @@ fn read(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The first line that differs.
 fn difference(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Option<String> {
     for name in one.keys().chain(other.keys()) {
         let (Some(one), Some(other)) = (one.get(name), other.get(name)) else {

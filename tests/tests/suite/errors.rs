@@ -12,16 +12,13 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![the_document_is_what_the_table_says on &[Server::Sqlite]]
 }
 
-/// Every fault at every point, on real servers.
 const MATRIX: &str = "every_fault_at_every_point_ends_as_declared";
-/// Every SQLSTATE in every phase, without a server.
 const TABLE: &str = "every_code_is_decided_as_the_table_says";
 
-/// SQLSTATEs, their meaning, and the test. `…` at the end of a code matches all others with that
-/// prefix.
+/// SQLSTATEs, meaning, test. A final `…` matches every code with that prefix.
 type Row = (&'static [&'static str], &'static str, &'static str);
 
-/// The classes in the document's order: what their errors have in common, and their rows.
+/// What the errors of a class have in common, and their rows.
 const CLASSES: [(Class, &str, &[Row]); 12] = [
     (
         Class::Conflict,
@@ -179,14 +176,13 @@ async fn the_document_is_what_the_table_says(_: &TestServer) {
     }
 }
 
-/// Every SQLSTATE of the document has its class, and every one that the closure knows is listed.
 fn codes_belong_to_their_classes() {
     let mut documented = BTreeSet::new();
     for (class, _, rows) in CLASSES {
         for code in rows.iter().flat_map(|(codes, ..)| *codes) {
             documented.insert(code.trim_end_matches('…').to_owned());
             let whole = code.strip_suffix('…').map(|prefix| format!("{prefix:Z<5}"));
-            // Severity ERROR, which the code does not imply.
+            // Severity ERROR.
             let expected = if *code == "08P01" { Class::Lost } else { class };
             let open_end = *code == "…";
             assert!(open_end || Class::of_code(whole.as_deref().unwrap_or(code)) == expected, "{code}");
@@ -204,7 +200,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").to_path_buf()
 }
 
-/// The Rust sources in a folder.
 fn sources(folder: &str) -> String {
     let mut text = String::new();
     let mut folders = vec![root().join(folder)];

@@ -1,5 +1,4 @@
-//! Fewer connections than requested: one warning with the server's reason, and the work continues
-//! with fewer.
+//! Fewer connections than requested: one warning with the server's reason, and the work continues.
 
 use std::time::Duration;
 
@@ -19,7 +18,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank, and a role created with these options.
 struct Limited {
     test: TestDatabase,
     role: String,

@@ -23,7 +23,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const SQLITE: &[Server] = &[Server::Sqlite];
 
-/// Files whose names begin with this file's name.
 fn beside(file: &Path) -> Vec<String> {
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
     let entries = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
@@ -134,7 +133,7 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
     for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
         sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
     }
-    // With a log beside it, which is synced before anything is reported.
+    // With a log beside it.
     let other = server.database().await;
     let kept_open = other.connect().await;
     crate::books::insert_account(&kept_open, 1, 1).await;

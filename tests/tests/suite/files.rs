@@ -8,7 +8,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tests::TestDatabase;
 
-/// A test's temporary folder.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -26,12 +25,10 @@ impl Folder {
     }
 }
 
-/// Runs `seabank import`.
 pub(crate) fn import(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
     with_file(test, "import", file, more)
 }
 
-/// Runs `seabank pay`.
 pub(crate) fn pay(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
     with_file(test, "pay", file, more)
 }
@@ -53,7 +50,7 @@ pub(crate) fn count(answer: &Value, key: &str) -> u64 {
     answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {answer}"))
 }
 
-/// Accounts 1 to `count`, with ten times their id as balance.
+/// `balance` is ten times `id`.
 pub(crate) fn accounts(count: u64) -> String {
     (1..=count).fold("id,balance\n".to_owned(), |text, id| text + &format!("{id},{}\n", id * 10))
 }

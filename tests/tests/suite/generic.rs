@@ -22,13 +22,13 @@ impl Generic {
         let mut generic = Self { session, server: database.server };
         match generic.rows("SET plan_cache_mode = force_generic_plan").await {
             Ok(_) => Some(generic),
-            // undefined_object: this CockroachDB has no such setting.
+            // undefined_object: an older version.
             Err(error) if sqlstate(&error).as_deref() == Some("42704") => None,
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The plan's lines. Changes no rows.
+    /// Changes no rows.
     pub(crate) async fn plan(&mut self, statement: &Statement) -> Vec<String> {
         let values = statement.values.iter().flat_map(|values| &values.0);
         let types: Vec<_> = values.map(type_of).collect();
@@ -39,7 +39,7 @@ impl Generic {
             |of: Vec<String>| if of.is_empty() { String::new() } else { format!("({})", of.join(", ")) };
         let places = list(places);
         let types = list(types.iter().map(ToString::to_string).collect());
-        // CockroachDB explains a prepared statement only by executing it.
+        // CockroachDB cannot explain a prepared statement without executing it.
         let explain = if self.server == Server::Cockroach { "EXPLAIN ANALYZE" } else { "EXPLAIN" };
         let execute = Statement { sql: format!("EXECUTE hot{places}"), ..statement.clone() }.to_string();
         let mut plan = Vec::new();

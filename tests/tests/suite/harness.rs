@@ -1,5 +1,4 @@
-//! The harness: set-up on a busy machine, and several versions of CockroachDB in one run. `limits`
-//! covers time limits.
+//! The harness: set-up on a busy machine, and several versions of CockroachDB in one run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +22,6 @@ pub(crate) fn tests() -> Vec<Test> {
 /// Longer than the app's connection timeout.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The second database waits until the session that creates databases is free.
 async fn set_up_waits_for_a_busy_server(server: &TestServer) {
     let test = server.empty_database().await;
     let busy = test.connect_for_analysis().await;
@@ -63,8 +61,8 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
     }
 }
 
-/// A program that only prints a version. Another process writes it: a file that this process, or a
-/// child between fork and exec, holds open for writing cannot be executed.
+/// Another process writes it: a file that this process, or a child between fork and exec, holds
+/// open for writing cannot be executed.
 fn program_of_version(folder: &Path, version: &str) -> PathBuf {
     let program = folder.join(version);
     let script = format!("#!/bin/sh\necho 'Build Tag:        {version}'\n");

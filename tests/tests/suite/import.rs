@@ -1,4 +1,4 @@
-//! Import and export: each file is imported once, and an exported bank reads back unchanged.
+//! Import and export: each file is imported once, and an exported bank reads back the same.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
@@ -49,14 +49,13 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
     assert_eq!((count(&other, "rows"), count(&other, "found"), count(&other, "present")), (0, 0, 250));
     assert!(everything(&database).await == before);
 
-    // COPY meets existing rows; the others are added.
+    // COPY meets existing rows.
     let (_, more) = import(&test, &folder.write("more.csv", accounts(400)), &["--chunk", "100"]);
     assert_eq!((count(&more, "rows"), count(&more, "present")), (150, 250));
     assert_whole(&test);
 }
 
-/// One chunk's answer to COMMIT is lost after delivery, another's before, and a third chunk meets
-/// an existing row.
+/// An answer to COMMIT is lost after delivery, another before, and a chunk meets an existing row.
 async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
     let count = 3 * COPY_MIN + 10;
     let test = server.database().await;
@@ -138,7 +137,7 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     assert!(everything(&test.connect().await).await == everything(&other.connect().await).await);
     assert_whole(&other);
 
-    // Replaces a link's target, not the link; writes to a pipe.
+    // A link's target is replaced, a pipe is written to.
     let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
     symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());

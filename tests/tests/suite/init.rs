@@ -1,4 +1,4 @@
-//! `init`: the database, its user, the user's rights, refusals.
+//! `init`: the database, its user, and the user's rights.
 
 mod password;
 mod rights;
@@ -53,7 +53,6 @@ impl Fresh {
         Self { admin, name }
     }
 
-    /// Runs `init`.
     fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
         let mut init = command("seabank");
         init.args(["init", "--format", "json"]).args(more);
@@ -72,7 +71,7 @@ impl Fresh {
         scalar(&self.admin.connect().await, &sql).await == 1
     }
 
-    /// Drops the database and the user, because the server may be shared.
+    /// The server may be shared.
     async fn drop(self) {
         let database = self.admin.connect().await;
         let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
@@ -81,7 +80,6 @@ impl Fresh {
     }
 }
 
-/// A finished command.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -137,7 +135,7 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Tables created after the grants, by another user.
+    // Tables created after the grants.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
@@ -190,7 +188,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
     assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
 }
 
-/// Names that need quotes, on a server of its own because they are not unique.
+/// Names that need quotes. They are not unique, so they need their own server.
 async fn words_of_sql_are_good_names(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let admin = own.bank().await;

@@ -48,7 +48,6 @@ fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a failing command and returns its only line.
 fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
     let started = Instant::now();
     let output = test.migration().args(arguments).output().expect("it runs");
@@ -137,7 +136,7 @@ async fn every_command_restores_the_schema(server: &TestServer) {
     is_complete(&test).await;
 }
 
-/// The arguments that `sea-orm-cli migrate` passes.
+/// As `sea-orm-cli migrate` passes them.
 async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     let test = server.empty_database().await;
     migrate(&test, &["up", "-n", "2", "-s", "public"]);
@@ -246,7 +245,6 @@ async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
     let database = test.connect_for_analysis().await;
     migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
     insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
-    // For the app, both have the same schema.
     assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
 }
 

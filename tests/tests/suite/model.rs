@@ -1,9 +1,8 @@
-//! Random transfers against a model (guarantees 1, 2 and 3). For transfers in any style or in
-//! chunks, concurrent, and with lost answers to COMMIT, some sequential order explains all outcomes
-//! and balances. Transfers of one transaction are adjacent in that order.
+//! Random transfers against a model (guarantees 1, 2 and 3). Some sequential order explains all
+//! outcomes and balances, in any style or in chunks, concurrent, and with lost answers to COMMIT.
+//! Transfers of one transaction are adjacent in that order.
 //!
-//! The model implements the outcomes of docs/guarantees.md, in checking order, on a map of
-//! balances.
+//! The model checks the outcomes of docs/guarantees.md in their order.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
@@ -34,10 +33,10 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The opening balances. Account 9 is requested and does not exist.
+/// Account 9 is requested and does not exist.
 const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
 
-/// A requested transfer. An omitted field is drawn, and matches any recorded transfer.
+/// An omitted field is drawn, and matches any recorded transfer.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     id: u128,
@@ -47,7 +46,7 @@ struct Asked {
     source_given: bool,
     target_given: bool,
     style: Style,
-    /// By `pay`, in one transaction with paid neighbours.
+    /// By `pay`, together with paid neighbours.
     paid: bool,
 }
 
@@ -58,7 +57,7 @@ struct Case {
     at_once: bool,
 }
 
-/// A recorded transfer: source, target, amount.
+/// Source, target, amount.
 type Record = (i64, i64, i64);
 type Outcome = Result<(Record, By), Refusal>;
 
@@ -91,7 +90,6 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The number of cases, and a printed seed.
 fn config(server: &TestServer, few: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
     let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
@@ -102,7 +100,7 @@ fn config(server: &TestServer, few: u32) -> Config {
     config
 }
 
-/// Tests the pure function behind `pay`, without a database.
+/// The pure function behind `pay`.
 async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
@@ -144,7 +142,6 @@ async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer)
     .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Runs a case on a new bank, and searches for an order that explains it.
 async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let opening = OPENING.map(|(id, balance)| format!("({id}, {balance}, {balance})")).join(", ");
     for sql in [
@@ -171,7 +168,7 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
 }
 
 impl Case {
-    /// The ranges of transfers that share a transaction.
+    /// Transfers that share a transaction.
     fn transactions(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
@@ -190,8 +187,7 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
     for range in case.transactions() {
         let (bank, asked) = (bank.clone(), case.asked[range.clone()].to_vec());
         let is_last = range.end == case.asked.len();
-        // After a lost answer style `single` cannot prove a refusal, and the model has no unknown
-        // outcome.
+        // After a lost answer style `single` cannot prove a refusal.
         let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
         let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
         tasks.spawn(async move {
@@ -221,8 +217,8 @@ fn record(receipt: &Receipt) -> Record {
     (receipt.source.0, receipt.target.0, receipt.amount.units())
 }
 
-/// Whether an order explains the outcomes: any order if they ran concurrently, otherwise their own.
-/// The books depend only on the set of completed transfers, so the search is over sets.
+/// Searches sets of completed transfers, because the books do not depend on their order. If they
+/// did not run concurrently, only their own order counts.
 fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
     let all = 1_usize << outcomes.len();
     let mut reachable = vec![false; all];
@@ -260,15 +256,14 @@ fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     }
 }
 
-/// The model's books.
 struct Books {
-    /// 128 bits: additions in any order do not overflow.
+    /// 128 bits hold additions in any order.
     balances: BTreeMap<i64, i128>,
     recorded: BTreeMap<u128, Record>,
 }
 
 impl Books {
-    /// The books after the transfers in the bit set `done`.
+    /// `done`: a bit for each completed transfer.
     fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
         let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
         let mut books = Self { balances, recorded: BTreeMap::new() };
@@ -284,7 +279,6 @@ impl Books {
         books
     }
 
-    /// The transfer's outcome, in checking order.
     fn outcome(&self, asked: &Asked) -> Outcome {
         let id = Uuid::from_u128(asked.id);
         let (source, target) = (AccountId(asked.source), AccountId(asked.target));

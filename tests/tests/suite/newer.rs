@@ -1,4 +1,4 @@
-//! Newer versions of CockroachDB, imitated: a proxy sends their documented answers.
+//! Newer CockroachDB, imitated by a proxy that sends its documented answers.
 //! `docs/compatibility.md` names these tests.
 
 mod limits;
@@ -50,7 +50,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Settings that only newer servers have.
 const NEWER: [&str; 5] = [
     "allow_unsafe_internals",
     "autocommit_before_ddl",
@@ -59,10 +58,9 @@ const NEWER: [&str; 5] = [
     "plan_cache_mode",
 ];
 
-/// The imitated version.
 const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
 
-/// A proxy that imitates v26.2, and its URL. It accepts v26.2's settings, then calls `answer`.
+/// Imitates v26.2: accepts its settings, then calls `answer`.
 pub(crate) async fn newer(
     test: &TestDatabase,
     mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
@@ -100,7 +98,6 @@ fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value
     (output, answer)
 }
 
-/// The error line of a command that exits with `code`.
 fn line(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -137,13 +134,11 @@ async fn internals_that_are_closed_are_opened(server: &TestServer) {
         let found = answer["checks"].as_array().and_then(|all| all.iter().find(|it| it["check"] == check));
         assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
     }
-    // So do the harness's sessions.
     let options = Options { internals: true, ..Options::default() };
     let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
-/// The setting is refused or reset.
 async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
@@ -240,6 +235,6 @@ async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     for _ in 0..4 {
         sessions.push(pool.acquire().await.expect("a session"));
     }
-    // Once with the other settings, once alone.
+    // With the other settings, then alone.
     assert_eq!(offered.load(Ordering::Relaxed), 2);
 }

@@ -1,5 +1,5 @@
-//! Objects of other programs with the bank's names, and schemas that hide the bank. No foreign
-//! object is used or dropped.
+//! Other programs' objects with the bank's names, and schemas that hide the bank: none is used or
+//! dropped.
 
 mod search_path;
 
@@ -32,7 +32,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// The exit code and the only line.
 fn one_line(output: &Output) -> (Option<i32>, String) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -65,7 +64,6 @@ async fn count(database: &Database, table: &str) -> i64 {
     scalar(database, &format!("SELECT count(*) FROM {table}")).await
 }
 
-/// The tables with the bank's names.
 async fn tables(database: &Database) -> Vec<&'static str> {
     let mut there = Vec::new();
     for table in ["accounts", "transfers", "points", "batches"] {
@@ -76,7 +74,7 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
-/// Another program's database; in SQLite, with the default journal mode.
+/// SQLite: with the default journal mode.
 async fn theirs(test: &TestDatabase) -> Database {
     if test.server == Server::Sqlite {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
@@ -87,7 +85,6 @@ async fn theirs(test: &TestDatabase) -> Database {
     test.connect_for_analysis().await
 }
 
-/// The SQLite file's bytes.
 fn whole_file(test: &TestDatabase) -> Vec<u8> {
     if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
 }
@@ -126,7 +123,6 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
         assert_eq!(tables(&database).await, [table], "nothing else was made");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
-            // No migration is recorded.
             assert_eq!(
                 migration(&test, arguments).status.success(),
                 arguments[0] != "refresh",

@@ -33,7 +33,6 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// The counts that a repeated run does not change.
 fn counts(answer: &Value) -> [u64; 4] {
     ["applied", "already_applied", "rejected", "chunks"].map(|key| count(answer, key))
 }
@@ -51,7 +50,7 @@ fn skip(rejects: &Path) -> [&str; 4] {
     ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")]
 }
 
-/// The rejected rows: line, reason and content.
+/// Line, reason and content.
 fn rejected(path: &Path) -> Vec<(u64, String, String)> {
     let mut rows = csv::Reader::from_path(path).expect("it is there");
     let row =
@@ -99,8 +98,7 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// Every outcome except errors in the file, in checking order. A repeated run reports the same,
-/// although balances have changed.
+/// In checking order. A repeated run reports the same, although balances have changed.
 async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0), (3, i64::MAX - 10)]).await;
     let before = ["--from", "1", "--to", "2", "--amount", "7", "--id", &id(7).to_string()].map(str::to_owned);
@@ -157,7 +155,7 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     let books = everything(&database).await;
     assert_eq!(balances(&database).await, [(1, 90), (2, 0), (3, i64::MAX)]);
 
-    // Now the refused lines would have other outcomes.
+    // Now other outcomes are possible.
     execute(&database, "UPDATE accounts SET balance = 1000 WHERE id = 1").await;
     insert_account(&database, 9, 100).await;
     let (output, again) = pay(&test, &file, &run);
@@ -178,7 +176,7 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
 async fn a_file_without_ids_is_paid_once_by_its_run(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0)]).await;
     let folder = Folder::new();
-    // As a spreadsheet writes it.
+    // As a spreadsheet writes.
     let file = folder
         .write("t.csv", "Amount,target_id,Source_ID\r\n\"5\",2,1\r\n5, 2 ,1\r\n\r\n500,2,1\r\n5,2,1\r\n");
     let (rejects, run) = (folder.path("rejects.csv"), Uuid::new_v4().to_string());
@@ -241,12 +239,10 @@ async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
     let rows = |ids: std::ops::Range<u128>| HEADER.to_owned() + &ids.map(row).collect::<String>();
     let file = folder.write("t.csv", rows(0..300));
     assert_eq!(counts(&pay(&test, &file, &["--chunk", "100"]).1), [300, 0, 0, 3]);
-    // They are already applied, so their sources need no money.
     execute(&database, "UPDATE accounts SET balance = 0 WHERE id = 1").await;
     let (output, answer) = pay(&test, &file, &["--chunk", "60"]);
     assert_eq!((output.status.code(), counts(&answer)), (Some(0), [0, 300, 0, 5]), "{answer}");
     execute(&database, "UPDATE accounts SET balance = 700 WHERE id = 1").await;
-    // Mixed with new ones.
     let more = folder.write("more.csv", rows(250..350));
     let (_, answer) = pay(&test, &more, &[]);
     assert_eq!(counts(&answer), [50, 50, 0, 1], "{answer}");
@@ -255,7 +251,6 @@ async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
 }
 
 async fn a_run_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
-    // Long enough to be killed in time.
     let lines: i64 = if server.server == Server::Cockroach { 4000 } else { 20_000 };
     let (folder, run) = (Folder::new(), Uuid::new_v4().to_string());
     let row = |n: i64| {
@@ -333,7 +328,6 @@ async fn wrong_files_of_transfers_are_refused(server: &TestServer) {
         output.status.code() == Some(1) && error.contains("line 2: the last line does not end"),
         "{error}"
     );
-    // No account of this file exists.
     let other = folder.write("other.csv", format!("{HEADER}{},77,78,50\n", id(1)));
     let (output, answer) = pay(&test, &other, &[]);
     let error = answer["error"].as_str().expect("a line");

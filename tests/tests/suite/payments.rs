@@ -1,4 +1,4 @@
-//! `Bank::pay`: many transfers in one transaction, also under faults (guarantees 1 and 2).
+//! `Bank::pay`: many transfers in one transaction (guarantees 1 and 2).
 
 mod faults;
 
@@ -48,7 +48,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// An order without omitted fields.
 fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     let (source, target) = (AccountId(source), AccountId(target));
     let amount = Some(Amount::new(amount).expect("positive"));
@@ -56,7 +55,6 @@ fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     Order::new(Uuid::from_u128(id), source, target, request)
 }
 
-/// Accounts 1 to 10 with 1000 each.
 async fn bank(server: &TestServer) -> (tests::TestDatabase, Database) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -116,7 +114,7 @@ async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
     let there = balances(&database).await;
     assert_eq!(there[..4], [(1, 250), (2, 250), (3, 2500), (4, 1000)]);
 
-    // A repetition moves nothing and decides refusals anew.
+    // Refusals are decided anew.
     let again = bank.pay(&orders).await;
     assert_eq!(
         again.iter().map(by).collect::<Vec<_>>(),
@@ -131,7 +129,6 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     for (round, size) in [1_i64, 10, 1000].into_iter().enumerate() {
         let tap = Tap::new(&database);
         let bank = Bank::on(tapped(&tap, Policy::default()));
-        // The last order is refused, so that every statement is sent.
         let orders: Vec<Order> = (0..=size)
             .map(|n| {
                 let id = (round as u128) << 64 | n as u128;

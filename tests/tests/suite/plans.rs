@@ -40,7 +40,7 @@ async fn large_bank(server: &TestServer) -> (tests::TestDatabase, Database) {
 async fn fill(database: &Database) {
     let bank = Bank::new(database, Policy::default());
     seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
-    // CockroachDB v20.1 may scan an empty table, because a seek is no faster.
+    // CockroachDB v20.1 may scan an empty table.
     let range = bank.account_range().await.expect("a reading");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..TRANSFERS {
@@ -49,8 +49,7 @@ async fn fill(database: &Database) {
     }
 }
 
-/// Retried: since CockroachDB v26.1 a table has one statistics job at a time, including automatic
-/// ones.
+/// Retried: CockroachDB v26.1 allows one statistics job per table, including automatic ones.
 pub(crate) async fn analyze(database: &Database, tables: &[&str]) {
     let runner = Runner::new(database, Policy::default());
     for table in tables {
@@ -69,7 +68,7 @@ async fn no_statement_of_the_hot_path_scans_a_table(server: &TestServer) {
     assert!(explained >= 20, "only {explained} statements were explained");
 }
 
-/// The planner has statistics of the empty accounts table, as it soon has of a new table.
+/// The planner has statistics of the empty table, as it soon has of a new one.
 async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -79,7 +78,7 @@ async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
     explain_the_hot_path(&database).await;
 }
 
-/// With ON CONFLICT the id is sought before it is written.
+/// ON CONFLICT seeks the id first.
 async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let tap = Tap::new(&database);
@@ -94,7 +93,6 @@ async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     }
 }
 
-/// The number of explained statements of the hot path. Panics if one scans a table.
 async fn explain_the_hot_path(database: &Database) -> usize {
     let tap = Tap::new(database);
     let bank = Bank::on(tapped(&tap, Policy::default()));
@@ -117,7 +115,6 @@ async fn explain_the_hot_path(database: &Database) -> usize {
     explained
 }
 
-/// The statements of applied transfers, in each style.
 async fn new_transfers(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let range = bank.account_range().await.expect("a reading");
@@ -130,7 +127,7 @@ async fn new_transfers(bank: &Bank) {
     }
 }
 
-/// The statements of a seed, and of transfers and payments with every outcome.
+/// With every outcome.
 async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let range = bank.account_range().await.expect("a reading");
@@ -164,7 +161,6 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     payments(bank, range.as_ref()).await;
 }
 
-/// Applied and refused payments, repeated by run and by ids.
 async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut text = "id,source_id,target_id,amount\n".to_owned();
@@ -198,12 +194,11 @@ async fn a_full_scan_is_recognised(server: &TestServer) {
     }
 }
 
-/// The plan of the statement with its parameters.
 async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
     let backend = statement.db_backend;
     let (explain, text) = match (backend, database.server) {
         (DbBackend::Sqlite, _) => ("EXPLAIN QUERY PLAN", 3),
-        // v20.x returns columns for tree, field and description; newer versions return one text.
+        // v20.x: tree, field and description. Newer versions: one text.
         (_, Server::Cockroach) => ("EXPLAIN", usize::MAX),
         _ => ("EXPLAIN", 0),
     };
@@ -225,7 +220,6 @@ async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
         .collect()
 }
 
-/// Whether a plan reads a whole table or index.
 pub(crate) fn scans(server: Server, plan: &[String]) -> bool {
     plan.iter().enumerate().any(|(n, line)| match server {
         // `SEARCH accounts USING …` is a seek. VALUES and JSON functions read no table.
@@ -233,7 +227,7 @@ pub(crate) fn scans(server: Server, plan: &[String]) -> bool {
             let no_table = ["CONSTANT ROW", "VALUES CLAUSE"].iter().any(|end| line.ends_with(end));
             line.starts_with("SCAN ") && !no_table && !line.contains("VIRTUAL TABLE")
         }
-        // Without a condition, an index is read completely.
+        // Without a condition, the whole index is read.
         Server::Postgres => {
             let condition = plan.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
             line.contains("Seq Scan") || (line.contains("Index") && line.contains(" on ") && !condition)

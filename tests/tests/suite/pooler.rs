@@ -1,5 +1,5 @@
-//! PgBouncer between program and server. Session mode works as a direct connection, every other
-//! mode is refused in one line, and no settings stay on the shared sessions.
+//! PgBouncer: session mode works, every other mode is refused in one line, and shared sessions keep
+//! no settings.
 
 use std::process::Output;
 
@@ -29,7 +29,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The settings that another program finds on the pooler's server connections.
+/// As another program finds them.
 async fn settings(url: &str) -> Vec<String> {
     let options: PgConnectOptions = url.parse().expect("a good URL");
     let session = PgPool::connect_with(options.extra_float_digits(None)).await.expect("the pooler answers");
@@ -37,7 +37,7 @@ async fn settings(url: &str) -> Vec<String> {
                AND name NOT IN ('client_encoding', 'DateStyle', 'TimeZone', 'extra_float_digits', 'application_name')";
     let mut found = Vec::new();
     for _ in 0..4 {
-        // Unprepared: an earlier client may have left statements of the same name.
+        // Unprepared: statement names are shared.
         let row = sea_orm::sqlx::raw_sql(sql).fetch_one(&session).await.expect("readable");
         found.extend(row.try_get::<Option<String>, _>(0).expect("text"));
     }

@@ -79,7 +79,6 @@ impl Log {
     }
 }
 
-/// SeaORM's pool.
 pub(crate) async fn open(url: &str, connections: u32) -> DatabaseConnection {
     let url = url.replacen("cockroachdb://", "postgres://", 1);
     let mut options = ConnectOptions::new(url);
@@ -182,7 +181,7 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
                     Err(error) => return Err(error),
                 }
                 let found = scalar(tx, &format!("SELECT id FROM tag WHERE name = {name}")).await;
-                // It was committed after the snapshot, so it exists and is invisible.
+                // Newer than the snapshot: it exists and is invisible.
                 let tag = found.map_err(|error| match error {
                     DbErr::RecordNotFound(_) => tx.again("the tag is not visible yet"),
                     error => error,
@@ -202,7 +201,6 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
     }
 }
 
-/// A statement that fails with a serialization failure.
 fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -220,7 +218,6 @@ async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &Test
         insert(tx, 1).await?;
         let nested = tx.begin().await?;
         if tx.attempt() < 4 {
-            // The whole attempt is retried although the body ignores the error.
             let _ = nested.execute_unprepared(serialization_failure(server.server)).await;
             let _ = nested.rollback().await;
         } else {

@@ -1,5 +1,4 @@
-//! Unwritable output: the reader has gone, or the disk is full. No command panics, and unfinished
-//! work ends as after an interrupt.
+//! Unwritable output: no command panics, and unfinished work ends as after an interrupt.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,7 +20,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Why a stream cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bad {
     ReaderGone,
@@ -36,7 +34,6 @@ impl Bad {
         }
     }
 
-    /// Runs a command with an unwritable stream.
     fn run(self, stream: &str, command: &mut Command) -> Output {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
         match stream {
@@ -47,7 +44,6 @@ impl Bad {
     }
 }
 
-/// The documented exit codes.
 const CODES: [i32; 9] = [0, 1, 2, 3, 4, 5, 130, 141, 143];
 
 const COMMANDS: [(&str, &[&str]); 27] = [
@@ -90,9 +86,8 @@ async fn no_command_panics_where_it_cannot_print(server: &TestServer) {
             ["stdout", "stderr"].into_iter().flat_map(|it| [(it, Bad::ReaderGone), (it, Bad::DiskFull)])
         {
             let mut command = test.program(program);
-            // Logs go to the unwritable stream too.
             command.args(arguments).current_dir(folder.path("")).env("RUST_LOG", "info");
-            // `generate` writes there; Cargo sets it to this package's folder.
+            // `generate` writes there.
             command.env("CARGO_MANIFEST_DIR", folder.path(""));
             let output = bad.run(stream, &mut command);
             let said = [output.stdout, output.stderr].concat();
@@ -130,7 +125,7 @@ async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
             code == Some(1) && said.starts_with(full) && said.lines().count() == 1,
             "{arguments:?}: {said}"
         );
-        // These commands print nothing to standard error.
+        // They print nothing there.
         for bad in [Bad::ReaderGone, Bad::DiskFull] {
             assert_eq!(self::code(&test, "stderr", bad, arguments).0, Some(0), "{arguments:?}");
         }
@@ -164,7 +159,7 @@ async fn a_load_whose_reader_leaves_ends_with_whole_chunks(server: &TestServer) 
     assert!((10..20_000).contains(&accounts) && accounts % 10 == 0, "{accounts}");
 }
 
-/// Unless the id of a run or transfer is printed first, an unknown outcome could not be settled.
+/// Without the printed id of a run or transfer, an unknown outcome could not be settled.
 async fn what_cannot_be_told_is_not_begun(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let file = folder.write("accounts.csv", accounts(3));

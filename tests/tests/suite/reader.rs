@@ -7,11 +7,9 @@ use crate::books::execute;
 
 const TABLES: &str = "accounts, transfers, points, batches, seaql_migrations";
 
-/// A read-only user of one bank.
 pub(crate) struct Reader {
     database: Database,
     role: String,
-    /// The bank's URL, with this user.
     pub(crate) url: String,
 }
 

@@ -1,4 +1,4 @@
-//! Rejected rows: their line, the reason, and which of the other rows are imported.
+//! Rejected rows: line, reason, and which other rows are imported.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -58,7 +58,7 @@ async fn a_bad_row_stops_before_its_chunk(server: &TestServer) {
         assert!(error.contains("line 5: ") && error.contains(words) && error.contains("--run"), "{error}");
         assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, 0);
     }
-    // Whole chunks before it stay. The corrected file completes the run.
+    // Whole chunks stay. The corrected file completes the run.
     let text = accounts(25) + "26,x\n" + "27,270\n";
     let file = folder.write("late.csv", &text);
     let (_, answer) = import(&test, &file, &["--chunk", "10", "--concurrency", "1"]);
@@ -92,7 +92,6 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
         assert!(String::from_utf8_lossy(&row[1]).contains(words), "{row:?}");
     }
-    // An existing file is not overwritten.
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
     let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
@@ -100,7 +99,6 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
     assert!(fs::read(&file).expect("it is there") == before);
 
-    // Without rejected rows, no file is created.
     let none = folder.path("none.csv");
     let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
     let (output, _) = import(&test, &folder.write("good.csv", accounts(3)), &skip);
@@ -117,7 +115,7 @@ async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!((output.status.code(), counts), (Some(1), [31, 2, 0]), "{answer}");
 
-    // A repetition within a chunk is detected before the chunk is sent.
+    // Repetitions within a chunk are found before it is sent.
     folder.write("accounts.csv", text + "3,30\n");
     let rejects = folder.path("rejects.csv");
     let skip = ["--chunk", "10", "--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
@@ -307,7 +305,6 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
         let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("one object");
         assert_eq!(answer["created_at"], at, "{answer}");
     }
-    // A time without a zone is rejected.
     let text = "id,balance,opening_balance,created_at\n31,1,1,2026-01-31 12:00:00\n";
     let (output, answer) = import(&test, &folder.write("zone.csv", text), &[]);
     let error = answer["error"].as_str().expect("a line");
@@ -317,7 +314,7 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
     );
 }
 
-/// So that a person can correct it, although a spreadsheet reads a leading `=` as a formula.
+/// A person can correct it, although a spreadsheet reads a leading `=` as a formula.
 async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
@@ -329,7 +326,6 @@ async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let mut written = csv::Reader::from_path(&rejects).expect("it is there");
     let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
     assert_eq!(written, rows);
-    // A device is written to, and neither refused nor replaced.
     let device = ["--on-error", "skip", "--rejects", "/dev/null"];
     assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
     let run = Uuid::new_v4().to_string();

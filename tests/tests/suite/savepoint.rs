@@ -1,5 +1,4 @@
-//! CockroachDB's savepoint protocol: the statements in order, and its refusal on servers where
-//! RELEASE does not commit.
+//! CockroachDB's savepoint protocol, and its refusal where RELEASE does not commit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -35,7 +35,6 @@ pub(crate) fn tests() -> Vec<Test> {
 const COUNT: u64 = 250;
 const RNG_SEED: u64 = 42;
 
-/// Chunks of 100 rows.
 fn run(number: u128) -> Loading {
     loading(Uuid::from_u128(number), 100)
 }
@@ -77,7 +76,6 @@ async fn a_number_that_is_taken_is_drawn_again(server: &TestServer) {
     let database = test.connect().await;
     let bank = on(&database);
     assert_eq!(all(&bank, &run(7)).await.done, Collisions(0));
-    // Another run draws the same numbers.
     let again = all(&bank, &run(8)).await;
     assert_eq!((again.rows, again.done), (250, Collisions(250)));
     assert_eq!(everything(&database).await.0.len(), 500);
@@ -144,7 +142,7 @@ async fn a_run_that_was_killed_is_completed(server: &TestServer) {
 
     let output = test.seabank().args(arguments).output().expect("it runs");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    // A request of the killed process may have committed after the count.
+    // A request of the killed process may have committed since.
     assert_eq!(answer["created"].as_u64().unwrap_or(0) + answer["found"].as_u64().unwrap_or(0), COUNT as u64);
     assert!(answer["found"].as_u64() >= Some(before as u64), "{answer}");
     assert_eq!(everything_count(&database).await, COUNT);

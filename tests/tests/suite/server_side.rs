@@ -1,4 +1,4 @@
-//! CockroachDB's IMPORT: adds all accounts of a file or none, even if the program is killed.
+//! CockroachDB's IMPORT: all accounts of a file or none, even if the program is killed.
 
 use std::num::NonZero;
 use std::process::Output;
@@ -19,7 +19,6 @@ use crate::newer::{LOCKED, error, newer};
 use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
-    // These cancel all sessions that run an IMPORT.
     let cancelling = tests![alone:
         a_job_whose_session_is_gone_is_followed on COCKROACH,
         a_job_is_found_where_its_description_is_cut on COCKROACH,
@@ -40,7 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
 
-/// Requests of a file before the accounts are imported: for its header and for the check.
+/// The requests of a file before its accounts are imported.
 const TO_LOOK_AT: usize = 2;
 
 fn accounts(count: u64, columns: usize) -> String {
@@ -63,7 +62,6 @@ fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
     (output, answer)
 }
 
-/// No staging table is left, and every constraint is validated.
 async fn assert_clean(test: &TestDatabase, database: &Database) {
     assert_eq!(
         scalar(database, "SELECT count(*) FROM [SHOW TABLES] WHERE table_name LIKE 'import%'").await,
@@ -122,7 +120,7 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// A correction inside a chunk changes neither the chunk's first and last account nor its size.
+/// A corrected chunk keeps its first and last account and its size.
 async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -140,7 +138,6 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
     assert_eq!((there.len(), there.contains(&251)), (301, true));
 
-    // Another balance for an imported account is a conflict.
     let other = web(text(20, 250, 251)).await;
     let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -192,8 +189,7 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// The session is cancelled while the server waits for the file. The job continues, and its rows
-/// count.
+/// The session is cancelled while the server waits for the file; its job continues.
 async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
     for time in 1..=TO_LOOK_AT + 1 {
         let (test, file) = (server.database().await, web(accounts(300, 3)).await);
@@ -217,7 +213,7 @@ async fn cancel_import(database: &Database) {
     execute(database, sql).await;
 }
 
-/// SHOW JOBS since v24.1: the middle of a long description is cut.
+/// SHOW JOBS cuts long descriptions in the middle since v24.1.
 fn with_cut_descriptions(sql: &str) -> String {
     let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
         THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
@@ -240,7 +236,7 @@ async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// Imitates an older server: no `row_limit`, and no IMPORT into a table with a DEFAULT.
+/// No `row_limit`, and no IMPORT into a table with a DEFAULT.
 fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
 }
@@ -269,7 +265,6 @@ async fn a_locked_table_gets_chunks(server: &TestServer) {
     assert_clean(&test, &test.connect().await).await;
 }
 
-/// Banks on a server that imitates another version.
 struct Played {
     bank: Bank,
     long: Bank,
@@ -294,7 +289,6 @@ impl Played {
     }
 }
 
-/// Whether the server imports into a table with a DEFAULT.
 fn takes_accounts(database: &Database) -> bool {
     !database.version.contains(" v20.1.")
 }
@@ -307,7 +301,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     let importing = Telling::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
     importing.interrupt();
-    // The job is polled every second, and cancelled on interrupt.
+    // The job is cancelled on interrupt.
     let cancelled = format!(
         "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
          AND status NOT IN ('running', 'pending', 'failed')",
@@ -322,7 +316,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     assert_eq!(everything(&database).await.0.len(), 0);
     assert_clean(&test, &database).await;
 
-    // Killed at the last moment: the job continues, and a repeated import waits for it.
+    // Killed: the job continues, and a repeated import waits for it.
     file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
     let importing = Telling::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;

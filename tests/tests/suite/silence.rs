@@ -21,7 +21,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// Every command that uses a server.
 const COMMANDS: [(&str, &[&str]); 20] = [
     ("seabank", &["init", "--no-password", "--database", "silent", "--user", "silent"]),
     ("seabank", &["doctor"]),
@@ -45,10 +44,9 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("migration", &["up", "-n", "1"]),
 ];
 
-/// The time limit of a command: for connecting, reading the schema, and detecting the silence.
 const END_MAX: Duration = Duration::from_secs(100);
 
-/// The time limit after ctrl-C: one second, plus the delays of a busy machine.
+/// One second, plus the delays of a busy machine.
 const INTERRUPT_MAX: Duration = Duration::from_secs(3);
 
 async fn bank(server: &TestServer) -> TestDatabase {
@@ -60,7 +58,6 @@ async fn bank(server: &TestServer) -> TestDatabase {
     test
 }
 
-/// A command on its own link, which goes silent after a number of requests.
 struct Silenced {
     what: String,
     child: Child,
@@ -124,7 +121,6 @@ impl Silenced {
 
 impl Drop for Silenced {
     fn drop(&mut self) {
-        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -158,7 +154,7 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
             let kill = format!("kill -INT {}", silenced.child.id());
             Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
             let status = silenced.end(Instant::now(), INTERRUPT_MAX).await;
-            // A completed migration only closes its session, and does not wait for the answer.
+            // A completed migration does not wait for its session to close.
             let is_done = program == "migration" && status.success();
             assert!(is_done || matches!(status.code(), Some(130 | 4)), "{}: {status}", silenced.what);
         }
@@ -168,7 +164,6 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
 async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
     let test = bank(server).await;
     let proxy = test.proxy().await;
-    // The audit's link falls silent at the query for the sums.
     proxy.arm(|request| request.text.contains("opening_high").then_some(Fault::Silent { delivered: false }));
     for interrupted in [false, true] {
         let mut command = command("seabank");
@@ -206,7 +201,6 @@ async fn a_long_statement_is_waited_for(server: &TestServer) {
         Ok::<_, sea_orm::DbErr>(())
     };
     database.watch(&watched, work).await.expect("it goes on").expect("it is done");
-    // The server runs nothing for this session.
     let started = Instant::now();
     let silent = async {
         watched.note(&database.connection, database.server).await.expect("readable");

@@ -1,5 +1,4 @@
-//! Hot standbys: readers work, writers are refused in one line, and a promotion in time is waited
-//! for.
+//! Hot standbys: readers work, writers are refused, and a promotion is waited for.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -23,7 +22,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank on its own server, and that server's standby.
 struct Pair {
     bank: TestDatabase,
     standby: Postgres,

@@ -1,5 +1,4 @@
-//! Unusual data from other programs: times that cannot be represented, and account numbers of every
-//! size.
+//! Unusual data: times that cannot be represented, and account numbers of every size.
 
 use std::time::Duration;
 
@@ -30,7 +29,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The answer of `seabank`, which exits with `code`.
 fn seabank(test: &TestDatabase, arguments: &[&str], code: i32) -> Value {
     let output = test.seabank().args(arguments).args(["--format", "json"]).output().expect("it runs");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -43,7 +41,6 @@ fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-{number:012}")
 }
 
-/// The times that `history` reports, oldest first.
 fn times_of_account_1(test: &TestDatabase) -> Vec<String> {
     let history = seabank(test, &["history", "1"], 0);
     let outgoing = history["outgoing"].as_array().expect("a list").iter().rev();
@@ -68,7 +65,6 @@ async fn times_are_stored_in_one_format_and_sorted(server: &TestServer) {
     }
     let (output, answer) = import(&test, &folder.write("transfers.csv", text), &[]);
     assert_eq!((output.status.code(), count(&answer, "rows")), (Some(0), 4), "{output:?}");
-    // The formats of the database.
     for (number, time) in [(5, "'2026-01-02 00:00:02.1'"), (6, "CURRENT_TIMESTAMP")] {
         let sql = format!(
             "INSERT INTO transfers (id, source_id, target_id, amount, created_at) VALUES ({}, 1, 2, 1, {time})",
@@ -85,14 +81,14 @@ async fn times_are_stored_in_one_format_and_sorted(server: &TestServer) {
         for time in texts(&database, "SELECT created_at FROM transfers").await {
             assert!(time.as_bytes()[10] == b' ' && !time.ends_with('Z'), "{time}");
         }
-        // The format of an older version of this program.
+        // As an older version wrote it.
         execute(&database, "UPDATE transfers SET created_at = replace(created_at, ' ', 'T') || 'Z' WHERE amount = 1 AND created_at LIKE '%02'").await;
         assert_eq!(times_of_account_1(&test)[..5], expected);
     }
 }
 
 fn uuid(server: Server, number: u32) -> String {
-    // SQLite's column holds the id's bytes.
+    // SQLite stores the id's bytes.
     if server == Server::Sqlite { format!("x'{number:032}'") } else { format!("'{}'", id(number)) }
 }
 
@@ -120,7 +116,7 @@ async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer
         assert!(answer["error"].as_str().is_some_and(|error| error.contains(words)), "{answer}");
     }
     assert_eq!(balances(&test.connect().await).await, []);
-    // The ends of the range, in enough rows for COPY.
+    // Enough rows for COPY.
     let mut text = "id,balance,opening_balance,created_at\n".to_owned();
     for number in 0..5000 {
         let time = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"][number % 2];
@@ -158,7 +154,6 @@ async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer)
         }
         seabank(&test, &["transfer", "--from", "1", "--to", "2", "--amount", "1", "--style", style], 0);
         seabank(&test, &["transfer", "--from", "2", "--to", "1", "--style", style], 0);
-        // Already applied, insufficient funds, unknown account.
         seabank(&test, &[&transfer[..], &[&id(1), "--style", style]].concat(), 0);
         seabank(&test, &["transfer", "--from", "3", "--to", "2", "--amount", "1000", "--style", style], 1);
         seabank(&test, &["transfer", "--from", "3", "--to", "4", "--amount", "1", "--style", style], 1);

@@ -24,9 +24,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A bank on a server that requires TLS. Its user `teller` has a password.
+/// User `teller` has a password.
 struct Bank {
-    /// The administrator's URL.
     url: String,
     folder: PathBuf,
     /// Used if a command ignores `--database-url`.
@@ -34,7 +33,6 @@ struct Bank {
 }
 
 impl Bank {
-    /// Creates the bank and `teller` through `url`.
     async fn open(run: &TestServer, admin: &str, url: String, folder: PathBuf) -> Self {
         let bank = Self { url, folder, elsewhere: run.empty_database().await };
         let teller = bank.url("teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}");
@@ -51,7 +49,7 @@ impl Bank {
         bank
     }
 
-    /// Expands `USER@HOST?QUERY`. `{ca.crt}` becomes a certificate's path.
+    /// `{ca.crt}` becomes a certificate's path.
     fn url(&self, short: &str) -> String {
         let mut url = Url::parse(&self.url).expect("a good URL");
         let (who, query) = short.split_once('?').expect("a query");
@@ -81,7 +79,6 @@ impl Bank {
         assert!(output.status.success(), "{short}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Exits with this code and error line.
     fn is_refused(&self, short: &str, code: i32, line: &str) {
         let url = self.url(short);
         for arguments in [&["audit"][..], &["seed", "--count", "1"]] {
@@ -91,13 +88,12 @@ impl Bank {
     }
 }
 
-/// PostgreSQL with TLS; user `carrier` needs a client certificate.
+/// User `carrier` needs a client certificate.
 struct Secure {
     server: Postgres,
     certificates: Certificates,
 }
 
-/// The pg_hba.conf.
 const WHO: &str = "
 host      all postgres 127.0.0.1/32 trust
 hostssl   all carrier  127.0.0.1/32 cert
@@ -117,7 +113,6 @@ impl Secure {
         (secure, bank)
     }
 
-    /// Restarts the server with another certificate.
     async fn present(&mut self, certificate: &str) {
         let keep =
             |setting, name: &str, text: &str| format!("{setting}={}", self.server.keep(name, text).display());
@@ -240,7 +235,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         "certificate authentication failed for user \"carrier\"; \
          check the user, and that the client certificate is this user's",
     );
-    // PostgreSQL may close the connection before its alert is read.
+    // PostgreSQL may close before its alert is read.
     for name in ["stranger", "late"] {
         bank.is_refused(&with("carrier", name), 5, "client certificate");
     }
@@ -267,7 +262,7 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
 }
 
 async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
-    // A server that was not started here has its own certificates.
+    // Other servers have their own certificates.
     let Some(program) = run.program() else { return };
     let node = SecureCockroach::start(program).await.unwrap_or_else(|error| panic!("{error}"));
     let bank = Bank::open(run, &node.url("defaultdb"), node.url("bank"), node.certificates()).await;
@@ -278,7 +273,6 @@ async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=verify-full", 5, UNKNOWN);
     bank.is_refused("teller@localhost?sslmode=disable", 5, "give sslmode=verify-full&sslrootcert=FILE");
-    // Codes and messages differ between versions.
     bank.is_refused(&format!("root@{verified}"), 5, "check the user");
     bank.is_refused(
         &format!("teller@{verified}&{root}"),

@@ -1,4 +1,4 @@
-//! Runs `seabank` in the background. Its output goes to files, so that a kill loses none of it.
+//! Runs `seabank` in the background, with output to files so that a kill loses nothing.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,33 +16,27 @@ const WAIT_MAX: Duration = Duration::from_secs(90);
 /// The log line of an applied transfer.
 const APPLIED: &str = "seabank::bank::transfer: applied id=";
 
-/// A running process.
 pub(crate) struct Telling {
     child: Child,
     folder: TempDir,
-    /// How much of standard error `news` has read.
+    /// Bytes of standard error that `news` has read.
     heard: u64,
 }
 
-/// A process that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) code: Option<i32>,
-    /// Standard output, as JSON.
     pub(crate) answer: Value,
-    /// Standard error.
     pub(crate) errors: String,
-    /// The transfers that it reported applied.
     pub(crate) applied: BTreeSet<Uuid>,
 }
 
 impl Telling {
-    /// Starts `seabank` with a log line for each applied transfer.
+    /// Every applied transfer is logged at once.
     pub(crate) fn start(test: &TestDatabase, arguments: &[&str]) -> Self {
         Self::start_with(test, arguments, |_| {})
     }
 
-    /// As `start`, after `prepare` has changed the command.
     pub(crate) fn start_with(
         test: &TestDatabase,
         arguments: &[&str],
@@ -59,18 +53,16 @@ impl Telling {
         Self { child, folder, heard: 0 }
     }
 
-    /// The transfers that it has reported applied.
     pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
         applied_in(&self.text("errors"))
     }
 
-    /// The number of transfers reported since the last call.
+    /// Transfers applied since the last call.
     pub(crate) fn news(&mut self) -> usize {
         let file = File::open(self.folder.path().join("errors")).expect("it was made");
         let length = file.metadata().expect("it is there").len();
         let mut news = vec![0; (length - self.heard) as usize];
         file.read_exact_at(&mut news, self.heard).expect("nothing is taken from it");
-        // An incomplete line is read next time.
         news.truncate(news.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
         self.heard += news.len() as u64;
         applied_in(&String::from_utf8_lossy(&news)).len()
@@ -80,7 +72,7 @@ impl Telling {
         self.child.try_wait().expect("it can be looked at").is_some()
     }
 
-    /// Waits until it has reported this many transfers, or has ended.
+    /// Waits for this many transfers, or the end.
     pub(crate) async fn has_applied(&mut self, count: usize) {
         let started = Instant::now();
         while self.applied().len() < count && !self.has_ended() {
@@ -89,7 +81,7 @@ impl Telling {
         }
     }
 
-    /// Kills the running process (SIGKILL). Returns the transfers that it had reported.
+    /// SIGKILL. Panics unless it runs.
     pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
         assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
         self.child.kill().expect("it runs");
@@ -97,20 +89,17 @@ impl Telling {
         self.applied()
     }
 
-    /// The last lines of standard error.
     pub(crate) fn said(&self) -> String {
         let text = self.text("errors");
         text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Sends SIGINT, as ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}: it has ended");
     }
 
-    /// Waits until it ends.
     pub(crate) async fn end(mut self) -> Told {
         let started = Instant::now();
         let status = loop {
@@ -133,26 +122,23 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Told {
-    /// A number of the answer.
     pub(crate) fn count(&self, key: &str) -> u64 {
         self.answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {}", self.answer))
     }
 
-    /// The error line.
     pub(crate) fn failure(&self) -> &str {
         let line = self.errors.lines().last().unwrap_or_default();
         line.strip_prefix("error: ").unwrap_or_else(|| panic!("no failure: {}", self.errors))
     }
 }
 
-/// Runs the command between backquotes that follows `words` in `line`, as a user would.
+/// Runs the command in backquotes after `words`.
 pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     let (_, rest) = line.split_once(words).unwrap_or_else(|| panic!("{words} in {line}"));
     let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
@@ -161,7 +147,6 @@ pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     paste(test, command).output().expect("it runs")
 }
 
-/// A shell that runs the command line with this database's environment.
 pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
     let program = test.program("seabank");
     let mut shell = Command::new("sh");

@@ -48,7 +48,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// A table `log (id)`, and a runner.
 pub(crate) struct Log {
-    // Dropped last, with its database.
     _bank: TestDatabase,
     pub(crate) database: Database,
     pub(crate) runner: Runner,
@@ -181,7 +180,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
                 let slow = tx.execute_unprepared(slow);
                 assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err(), "too fast");
             }
-            // The body ignores the error, but the attempt must fail.
+            // The body does not see the error, but the attempt must fail.
             Ok::<_, DbErr>(())
         })
         .await
@@ -214,7 +213,6 @@ async fn a_body_runs_in_a_task_with_captured_references(server: &TestServer) {
     assert_eq!(log.count().await, 8);
 }
 
-/// A statement that fails with a serialization failure.
 pub(crate) fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",

@@ -1,6 +1,5 @@
-//! Ambiguous commits of a server that is gone, through the binary (guarantee 2). Exit code 4, and a
-//! line with the transfer's id and the command that settles it once the server is back, whether or
-//! not the transfer was applied.
+//! Ambiguous commits when the server is gone, through the binary (guarantee 2): exit code 4, and a
+//! line with the id and a command that settles the transfer later, applied or not.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -28,25 +27,23 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Delays a COMMIT until the server has crashed.
 struct Hold {
-    /// Whether the transaction is in the log by then.
     lands: bool,
     set: &'static [&'static str],
-    /// The wait event of a delayed session.
     waits_for: &'static str,
-    /// Reverts the part of `set` that survives the crash.
+    /// Reverts what survives the crash.
     undo: &'static str,
 }
 
 const HOLDS: [Hold; 2] = [
     Hold {
-        // Written and synced; then it waits for a standby that does not exist.
+        // Written and synced; waits for a missing standby.
         lands: true,
         set: &["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"],
         waits_for: "SyncRep",
         undo: "ALTER SYSTEM RESET synchronous_standby_names",
     },
     Hold {
-        // A COMMIT begins with the deferred triggers.
+        // COMMIT begins with deferred triggers.
         lands: false,
         set: &[
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
@@ -85,7 +82,6 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
         assert!(line.contains(&format!("seabank transfer --id {id} --from 1 --to 2 --amount 7")), "{line}");
         assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
         let before = balances(&test.connect().await).await;
-        // Settling is idempotent.
         for (ask, settled) in
             [(1, if hold.lands { "already_applied" } else { "applied" }), (2, "already_applied")]
         {
@@ -120,7 +116,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
     let unknown = each_unknown_is_named(&told);
-    // The delayed one was applied; the other may have been anywhere in its COMMIT.
+    // The delayed transfer was applied; others may have been anywhere in their COMMIT.
     let recorded = recorded(&test.connect().await).await;
     assert!(unknown.intersection(&recorded).next().is_some(), "{unknown:?}");
     let output = follow(&test, told.failure(), "to complete the run");
@@ -132,7 +128,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// A node vanishes silently; a new connection reaches another node.
+/// As after a lost node; a new connection reaches another.
 async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServer) {
     let test = server.database().await;
     open_rich_accounts(&test.connect().await).await;
@@ -151,14 +147,13 @@ async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServe
         };
         let told = Telling::start_with(&test, &transfer, through).end().await;
         assert_eq!((told.code, told.count("applied"), told.count("retries")), (Some(0), 1, 1), "{told:?}");
-        // The server ends what it still waits for before the bank is read.
         proxy.settle().await;
     }
     assert_eq!(recorded(&test.connect().await).await.len(), 2);
     assert_whole(&test);
 }
 
-/// Crashes the server while the COMMIT of each command is delayed. Returns how the commands ended.
+/// Crashes the server while each command's COMMIT is delayed.
 async fn ended_in_commit<const N: usize>(
     own: &mut OwnServer,
     test: &TestDatabase,
@@ -176,7 +171,7 @@ async fn ended_in_commit<const N: usize>(
     for command in commands {
         let mut telling = Telling::start(test, command);
         while scalar(&admin, &waiting).await <= held.len() as i64 {
-            // A reloaded setting takes effect later.
+            // Reloading takes time.
             if telling.has_ended() {
                 telling = Telling::start(test, command);
             }
@@ -186,7 +181,7 @@ async fn ended_in_commit<const N: usize>(
         held.push(telling);
     }
     if hold.lands {
-        // The waiting sessions keep the setting; the next start reads this one.
+        // Read by the next start only.
         execute(&admin, hold.undo).await;
     }
     own.crash();
@@ -197,7 +192,7 @@ async fn ended_in_commit<const N: usize>(
     told.try_into().expect("as many as commands")
 }
 
-/// Each unknown transfer has a line with its id and the command that settles it. Returns the ids.
+/// Each has a line with its id and the command that settles it.
 fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
     assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
@@ -207,7 +202,6 @@ fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     unknown
 }
 
-/// The transfers whose line starts with `word`.
 fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
     let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
     lines

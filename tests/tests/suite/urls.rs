@@ -1,4 +1,4 @@
-//! Database URLs from users, in both programs: invalid ones are refused, and no secret is shown.
+//! Database URLs as users write them: invalid ones are refused, and no secret is shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -72,7 +72,7 @@ async fn no_secret_is_shown(server: &TestServer) {
     for parameter in
         ["password=s3cret", "options=-c%20app.token=s3cret", "sslpassword=s3cret", "PASSWORD=s3cret"]
     {
-        // No server listens there, and the errors contain the address.
+        // No server listens there.
         let nowhere = "postgres://bank@127.0.0.1:1/bank?sslmode=disable";
         for url in [format!("{}&{parameter}", test.url()), format!("{nowhere}&{parameter}")] {
             for (program, argument) in [READING[0], READING[1], ("seabank", "doctor"), ("seabank", "demo")] {

@@ -6,7 +6,6 @@ use tests::{TestServer, scalar};
 use super::{Fresh, migrate, seabank};
 use crate::books::execute;
 
-/// A role with these options, and its URL.
 pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, String) {
     let role = format!("{}_admin", fresh.admin.name);
     execute(&fresh.admin.connect().await, &format!("CREATE ROLE {role} LOGIN {options}")).await;

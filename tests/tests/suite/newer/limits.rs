@@ -25,7 +25,6 @@ pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &T
     let (_, half) = half.split_once("seabank ").expect("the program");
     let (half, _) = half.split_once('`').expect("a command");
     assert!(half.contains("--chunk 3000 ") && half.contains("--run "), "{line}");
-    // Run the suggested command.
     let (half, _) = half.split_once(" --database-url").expect("the flags of every command come last");
     let half: Vec<&str> = half.split(' ').collect();
     let (output, answer) = seabank(&test, &url, &half);

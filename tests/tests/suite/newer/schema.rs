@@ -1,4 +1,4 @@
-//! Schema changes on imitated newer versions: the migration lock, locked tables, a cached catalog.
+//! Schema changes on newer CockroachDB, imitated.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &Test
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// v26.2: buffered writes lock nothing before COMMIT, unless the session turns them off.
+/// v26.2: buffered writes take no locks before COMMIT.
 pub(super) async fn a_migrator_holds_its_turn_where_writes_are_buffered(server: &TestServer) {
     let test = server.empty_database().await;
     let (mut at_once, buffered) = (BTreeSet::new(), Arc::new(AtomicBool::new(false)));

@@ -6,7 +6,6 @@ use tests::TestServer;
 use super::{count, is_refused, one_line, run, succeeds};
 use crate::books::execute;
 
-/// The first schema of the search path is named after the user.
 pub(super) fn users_schema(server: &TestServer) -> &'static str {
     if server.server == Server::Cockroach { "root" } else { "postgres" }
 }

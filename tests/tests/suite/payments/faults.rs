@@ -2,7 +2,6 @@
 
 use super::*;
 
-/// The first chunk's answer is lost after it was applied, the second's before.
 pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let losses = [Loss::AfterCommit, Loss::BeforeCommit, Loss::AfterCommit, Loss::AfterCommit];
@@ -37,7 +36,7 @@ pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &T
     assert_whole(&database).await;
 }
 
-/// At every request of a chunk: before it is sent, after it was executed, and during its answer.
+/// At every request: before it is sent, after it was executed, and during its answer.
 pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestServer) {
     let (test, direct) = bank(server).await;
     let proxy = test.proxy().await;
@@ -47,7 +46,6 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
     let (mut number, mut applied) = (0, 0);
     for cut in [Cut::BeforeSending, Cut::AfterApplied, Cut::InReply] {
         for place in 1.. {
-            // Two are applied, one is refused.
             let orders = [order(number, 1, 2, 1), order(number + 1, 2, 3, 1), order(number + 2, 3, 99, 1)];
             number += 3;
             let (struck, watched) = tokio::sync::watch::channel(false);
@@ -86,9 +84,8 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
     assert_whole(&direct).await;
 }
 
-/// Simulates a kill before each kind of statement. Another process repeats the run.
+/// Another process repeats the run.
 pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
-    // Every seventh transfer exceeds every balance.
     let row = |n: i64| {
         let amount = if n % 7 == 0 { 50_000 } else { n + 1 };
         format!("{},{},{},{amount}\n", Uuid::from_u128(n as u128), n % 10 + 1, (n + 1) % 10 + 1)
@@ -140,7 +137,6 @@ pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServ
     }
 }
 
-/// Concurrent chunks over the same ten accounts.
 pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     let (test, database) = bank(server).await;
     // Two processes do not share a queue.
@@ -169,7 +165,6 @@ pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     assert_whole(&database).await;
 }
 
-/// `transfer` and two payments with the same ids, concurrently.
 pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) {
     let (test, database) = bank(server).await;
     let (one, other) =

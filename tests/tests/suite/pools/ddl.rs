@@ -1,5 +1,4 @@
-//! Since v25.1, CockroachDB's DDL commits the preceding statements: refused in writing bodies, and
-//! switched off in BEGIN.
+//! Since v25.1, CockroachDB's DDL commits the statements before it.
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbErr, Statement, StreamTrait};
@@ -54,7 +53,6 @@ const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
 /// A separate transaction, because it takes effect in the next one.
 const NO_BUFFERING: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-/// The server claims to be newer.
 async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let database = log.test.connect().await;

@@ -26,7 +26,7 @@ async fn an_orphan_is_ended_by_its_own_limit(server: &TestServer) {
     an_orphan_is_ended(server, Policy { end_orphans: false, ..Policy::default() }).await;
 }
 
-/// A silent attempt holds the row lock that the next attempt needs.
+/// It holds the row lock that the next attempt needs.
 async fn an_orphan_is_ended(server: &TestServer, policy: Policy) {
     let log = Log::new(server, 1).await;
     insert(&log.db, 1).await.expect("a free id");

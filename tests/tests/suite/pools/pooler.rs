@@ -27,7 +27,6 @@ pub(crate) fn tests() -> Vec<Test> {
 const ACCOUNTS: i64 = 12;
 
 async fn pooler(log: &Log, mode: &str, connections: u32) -> Option<PgBouncer> {
-    // Without one, the run prints NOT COVERED.
     let program = PgBouncer::find()?;
     let (mode, size) = (format!("pool_mode = {mode}"), format!("default_pool_size = {connections}"));
     let settings = [mode.as_str(), &size, "ignore_startup_parameters = extra_float_digits"];
@@ -47,12 +46,10 @@ async fn number(tx: &Tx, statement: Statement) -> Result<i64, DbErr> {
     row.ok_or_else(|| DbErr::RecordNotFound("a number".to_owned()))?.try_get_by_index(0)
 }
 
-/// A transfer with several kinds of statements in varying order, so that statement names collide
-/// between sessions.
+/// Statement names collide between sessions.
 async fn transfer(tx: &Tx, id: i64) -> Result<(), DbErr> {
     let (source, target, amount) = (id % ACCOUNTS, (id * 7 + 1 + id / ACCOUNTS) % ACCOUNTS, id % 5);
     assert_eq!(text(tx, "SHOW transaction_isolation").await?, "serializable");
-    // Statement and answer are unique to each id.
     assert_eq!(number(tx, bound(&format!("SELECT $1::int8 * {id}"), [3_i64.into()])).await?, 3 * id);
     let balance = "SELECT balance FROM account WHERE id = $1";
     let before = number(tx, bound(balance, [source.into()])).await?;
@@ -93,7 +90,6 @@ async fn open_accounts(db: &DatabaseConnection) {
     }
 }
 
-/// Runs transfers from two programs' pools, with concurrent reads.
 async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, count: i64) {
     open_accounts(&log.db).await;
     let next = AtomicI64::new(0);
@@ -132,8 +128,7 @@ async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, coun
 async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
-    // Changes the default isolation of each server connection, which transaction mode does not
-    // reset.
+    // Transaction mode does not reset the default isolation of a server connection.
     let strangers = open(&pooler.url(log.test.url()), 4).await;
     let held = join_all((0..4).map(|_| strangers.begin())).await;
     for held in held {
@@ -156,7 +151,6 @@ async fn behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag(ser
     transfers_are_exact(&log, &pooler, Policy::default(), 150).await;
 }
 
-/// A pool whose link falls silent at the first request that contains `at`.
 async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: bool) -> (Proxy, Runner) {
     let proxy = Proxy::faulty(pooler.address()).await.expect("a port is free");
     let db = open(&proxy.url(log.test.url()), 3).await;
@@ -185,8 +179,8 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     proxy.settle().await;
 }
 
-/// COMMIT's answer is lost, and another client has the server connection when the orphan should be
-/// ended.
+/// COMMIT's answer is lost. When the orphan should be ended, another client has its server
+/// connection.
 async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };

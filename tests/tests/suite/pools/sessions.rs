@@ -93,8 +93,8 @@ async fn an_error_that_a_cleared_cache_does_not_cure_fails(server: &TestServer) 
     assert_eq!(log.count().await, 1);
 }
 
-/// 08P01 (protocol violation) is the server's, and the session survives. Other codes of class 08
-/// are lost links, whatever their severity.
+/// 08P01 is an error of the server. Other codes of class 08 are lost links, whatever their
+/// severity.
 async fn an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol(server: &TestServer) {
     let log = Log::new(server, 1).await;
     for (code, attempts) in [("08006", 2), ("08003", 2), ("08P01", 1)] {
@@ -172,7 +172,7 @@ async fn one_statement_with_semicolons_is_taken_and_two_are_refused(server: &Tes
     }
 }
 
-/// The link falls silent during the pool's ping on release.
+/// Silent during the pool's ping on release.
 async fn a_connection_that_falls_silent_on_its_way_back_frees_its_place(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let proxy = log.test.proxy().await;

@@ -1,5 +1,5 @@
-//! Commits that wait for a synchronous standby: a row counts as applied only after a COMMIT that
-//! waited too. Also read-only servers that are promoted.
+//! Commits that wait for a synchronous standby, and promotions. A found row counts as applied only
+//! after a COMMIT that waited too.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ async fn body(tx: &Tx) -> Result<bool, DbErr> {
     Ok(written.rows_affected() == 1)
 }
 
-/// The same, autocommitted.
+/// Autocommitted.
 async fn statement(tx: &Tx) -> Result<bool, DbErr> {
     let written = tx.execute_unprepared("INSERT INTO log (id) VALUES (7) ON CONFLICT DO NOTHING").await?;
     if written.rows_affected() == 0 {
@@ -67,7 +67,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert!(is_unknown(runner.run_idempotent("insert", body).await), "no standby has it");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert!(waiting(&admin).await >= 1, "who waits for a standby is not ended");
-    // Cancels the first wait: its row becomes visible, and no standby has it.
+    // Cancels the wait: the row becomes visible, and no standby has it.
     execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(scalar(&admin, "SELECT count(*) FROM log").await, Ok(1));
@@ -84,7 +84,6 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert_eq!(runner.statement("found", statement).await, Ok(false));
 }
 
-/// Inserts the row unless it exists, within a retry budget.
 async fn insert_within(db: &DatabaseConnection, id: i64, total_time: Duration) -> Result<(), DbErr> {
     let runner = Runner::new(db, Policy { total_time, ..Policy::default() });
     runner.run("insert", async |tx: &Tx| insert(tx, id).await).await
@@ -124,7 +123,7 @@ async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
     assert_eq!(scalar(&db, "SELECT count(*) FROM log").await.expect("readable"), 1);
 }
 
-/// As after a switchover: only new connections reach the new primary.
+/// As after a switchover: only new connections reach the primary.
 async fn a_server_that_takes_no_writes_for_a_while_is_waited_for(server: &TestServer) {
     let log = Log::new(server, 2).await;
     let name = &log.test.name;
