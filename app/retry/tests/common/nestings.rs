@@ -11,7 +11,6 @@ use super::{ids, insert};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// Inserts an id, which may exist.
     Insert(i64),
     Begin,
     Commit,
@@ -30,7 +29,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..24)
 }
 
-/// The ids of each open nesting, the innermost last, and whether it has failed.
+/// Each open nesting: its ids, and whether it failed.
 struct Model(Vec<(BTreeSet<i64>, bool)>);
 
 impl Model {
@@ -38,7 +37,6 @@ impl Model {
         self.0.last_mut().expect("never empty")
     }
 
-    /// Whether the insert succeeds.
     fn insert(&mut self, id: i64) -> bool {
         let taken = self.0.iter().any(|(ids, _)| ids.contains(&id));
         let (ids, failed) = self.innermost();
@@ -96,7 +94,7 @@ async fn play(tx: &Tx, steps: &[Step], model: &mut Model) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Runs the steps on the empty table `log`, and compares its rows with the model. Leaves it empty.
+/// Runs the steps on the empty table `log`, compares, and empties it.
 pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection, steps: &[Step]) {
     let model = Mutex::new(Model(vec![(BTreeSet::new(), false)]));
     let body = async |tx: &Tx| {

@@ -43,15 +43,13 @@ const COMMON: [&str; 34] = [
     "EXPLAIN",
 ];
 
-/// Texts of fragments that every server knows, and of `own` fragments.
 pub(crate) fn text(own: &[&'static str]) -> impl Strategy<Value = String> {
     let parts: Vec<&str> = COMMON.iter().chain(own).copied().collect();
     proptest::collection::vec(proptest::sample::select(parts), 1..9).prop_map(|parts| parts.concat())
 }
 
 /// Sends a text in a run that is rolled back and in one that commits. The run's row exists if and
-/// only if the run reports it, and no transaction stays open. `clear` empties the table `log`,
-/// before and after; `other` is another pool on it.
+/// only if the run reports it, and no transaction stays open. `clear` empties `log`.
 pub(crate) async fn leaves_no_hole(
     runner: &Runner,
     db: &DatabaseConnection,

@@ -70,7 +70,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again() {
             let slow = tx.execute_unprepared(slow);
             assert!(tokio::time::timeout(Duration::from_millis(5), slow).await.is_err(), "too fast");
         }
-        // The body ignores the error, but the attempt must fail.
+        // The body does not see the error, but the attempt must fail.
         Ok::<_, DbErr>(tx.attempt())
     };
     assert_eq!(log.runner.run("slow", body).await, Ok(2));

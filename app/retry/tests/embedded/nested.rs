@@ -152,8 +152,8 @@ async fn two_at_once_are_refused() {
     assert!(error.to_string().contains("do not run two at once"), "{error}");
 }
 
-/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the whole transaction, so the next statement
-/// would be autocommitted.
+/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the transaction, so the next statement would be
+/// autocommitted.
 #[tokio::test]
 async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
     let log = Log::new(1).await;
@@ -172,7 +172,6 @@ async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
                 assert!(nested.execute_unprepared(sql).await.is_err());
                 let undone = if rollback { nested.rollback().await } else { nested.commit().await };
                 assert!(undone.is_err(), "{sql}");
-                // It would be autocommitted.
                 let _ = insert(tx, 2).await;
                 Ok::<_, DbErr>(())
             };
@@ -222,7 +221,7 @@ async fn a_stream_is_read_or_dropped_before_the_next_statement() {
     assert!(error.to_string().contains("a stream of rows is still open"), "{error}");
 }
 
-/// An error after the first rows. A body that drops the stream does not see it.
+/// A body that drops the stream does not see its late error.
 #[tokio::test]
 async fn an_error_in_the_unread_rest_of_a_stream_is_found_before_commit() {
     let log = Log::new(1).await;

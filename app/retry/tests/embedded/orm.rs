@@ -54,7 +54,6 @@ async fn kitchen() -> Log {
     log
 }
 
-/// A helper as users write it.
 async fn rename<C: ConnectionTrait + TransactionTrait>(
     connection: &C,
     from: &str,
@@ -112,7 +111,6 @@ async fn builders_with_what_belongs_to_them_and_the_loader() {
     assert_eq!(names, ["plain"]);
 }
 
-/// A caller that is generic over boxed bodies.
 async fn generic<T, F>(runner: &Runner, body: F) -> Result<T, DbErr>
 where
     T: Send,

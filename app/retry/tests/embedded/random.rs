@@ -15,7 +15,6 @@ const OWN: [&str; 4] = [
     "CREATE",
 ];
 
-/// A database for all cases of this thread.
 fn on_one_log(case: impl AsyncFn(&Log, &sea_orm::DatabaseConnection)) {
     thread_local! {
         static WORLD: (tokio::runtime::Runtime, Log, sea_orm::DatabaseConnection) = {

@@ -68,7 +68,6 @@ fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
             panic!("on purpose");
         }));
         assert!(unwound.is_err());
-        // Drops a run halfway, and the rest after its runtime.
         let mut third = runtime.block_on(async {
             let mut third = log.runner.worker();
             nothing(&mut third).await;

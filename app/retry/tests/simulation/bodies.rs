@@ -57,7 +57,7 @@ pub(crate) async fn insert_nested(tx: &Tx, id: u64, row: Row, blindly: bool) -> 
         return found(tx, id).await?.ok_or(Refusal::Database(error));
     }
     tx.proved_not_applied();
-    // This nested lookup may fail.
+    // May fail.
     let passing = tx.begin().await?;
     if ask(&passing, Request::Look { id }).await.is_ok() {
         passing.commit().await?;
@@ -85,7 +85,6 @@ pub(crate) async fn once(tx: &Tx, kind: Kind, row: Row) -> Result<Answer, Refusa
     let debited = match kind {
         Kind::Impatient => match tokio::time::timeout(Duration::from_millis(3), debit).await {
             Ok(answer) => answer?,
-            // Hides the timeout.
             Err(_) => return Ok(Answer::default()),
         },
         Kind::Swallowing => debit.await.unwrap_or(Answer { rows: 1, value: 0 }),
@@ -107,7 +106,6 @@ pub(crate) async fn read(tx: &Tx) -> Result<Answer, Refusal> {
     Ok(first)
 }
 
-/// Looks up the id.
 async fn found(tx: &Tx, id: u64) -> Result<Option<Answer>, DbErr> {
     let found = ask(tx, Request::Look { id }).await?;
     if found.rows == 1 {
@@ -123,8 +121,8 @@ async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
     Ok(ask(tx, Request::Credit { account: row.target, amount: row.amount }).await?)
 }
 
-/// After the chunk's own row: locks the accounts, looks up the ids, decides in memory, and writes
-/// the result. Money that one order brings can leave by the next.
+/// Locks the accounts, looks up the ids, decides in memory, writes the result. Money that one order
+/// brings can leave by the next.
 pub(crate) async fn chunk(tx: &Tx, id: u64, orders: &[(u64, Row)]) -> Result<Answer, Refusal> {
     let own = Row { amount: 0, ..orders[0].1 };
     if ask(tx, Request::Insert { id, row: own, strict: false }).await?.rows == 0 {

@@ -1,4 +1,4 @@
-//! Clients: run transactions through the real runner and verify the reported outcomes.
+//! Clients of the real runner, and the check of the reported outcomes.
 
 use std::time::Duration;
 
@@ -14,38 +14,31 @@ use crate::request::{Request, Row};
 use crate::server::{ACCOUNTS, Answer, OPENING};
 use crate::wire::World;
 
-/// The style of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Writes its id first.
+    /// Inserts its id first.
     InsertFirst,
-    /// Writes its id first by a statement that fails if the id exists. A later attempt tolerates
-    /// it.
+    /// The same. Until it has failed once, its statement fails if the id exists.
     InsertPlainly,
-    /// Locks both accounts, then looks up the id.
     LockFirst,
-    /// Looks up the id, then inserts by a statement that fails if the id exists.
+    /// Looks up the id, then inserts it; fails if it exists meanwhile.
     InsertStrictly,
-    /// Inserts its id in a nested transaction by a statement that fails if the id exists, then
-    /// looks it up.
+    /// Inserts its id in a nested transaction, and looks it up if that fails.
     InsertNested,
-    /// The same, and commits the nested transaction whatever the statement returned.
+    /// The same, and commits the nested transaction even if its statement failed.
     InsertNestedBlindly,
-    /// A chunk of transfers: its own row first, then the orders that can be applied.
+    /// Its own row first, then the orders that can be applied.
     Chunk,
-    /// One autocommitted statement.
     Statement,
-    /// The same by a statement that fails if the id exists. A later attempt tolerates it.
+    /// The same. Until it has failed once, its statement fails if the id exists.
     StatementPlainly,
-    /// Has no id, so it must not run again after an ambiguous commit.
+    /// Without an id: must not run again after an ambiguous commit.
     Once,
-    /// The same, and ignores errors of its statements.
+    /// Ignores errors of its statements.
     Swallowing,
-    /// The same, and does not wait for slow statements.
+    /// Does not wait for slow statements.
     Impatient,
-    /// Reads a snapshot twice.
     Read,
-    /// Reads without a transaction.
     Query,
 }
 
@@ -78,12 +71,10 @@ pub(crate) enum Refusal {
     Database(#[from] DbErr),
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// No server may answer this.
     #[error("{0}")]
     Impossible(&'static str),
 }
 
-/// One transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) kind: Kind,
@@ -91,17 +82,16 @@ pub(crate) struct Order {
     pub(crate) row: Row,
 }
 
-/// An outcome as reported. Verified again when all late requests have arrived.
+/// Verified again when all late requests have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Applied,
     Failed,
     Unknown,
-    /// The client stopped waiting.
+    /// The client did not wait.
     Left,
 }
 
-/// Runs one client's transactions in order.
 pub(crate) async fn client(
     world: &World,
     runner: &Runner,
@@ -113,7 +103,7 @@ pub(crate) async fn client(
     rng.set_stream(1 + number);
     let mut told = Vec::new();
     for n in 0..count {
-        // Some ids repeat, some of them on several clients at once.
+        // Some ids repeat, also on several clients at once.
         let repeated = rng.random_range(0..6) == 0;
         let id = if repeated { rng.random_range(0..=n) * 10 } else { n * 10 + number };
         let order = order(&mut rng, id, number * 1_000_000 + n);
@@ -130,7 +120,7 @@ pub(crate) async fn client(
     told
 }
 
-/// An id always has the same source, target and amount.
+/// An id determines source, target and amount.
 fn order(rng: &mut ChaCha8Rng, id: u64, run: u64) -> Order {
     let kind = KINDS[rng.random_range(0..KINDS.len())];
     Order { kind, id, row: row(id, run) }
@@ -144,19 +134,18 @@ fn row(id: u64, run: u64) -> Row {
     Row { source, target, amount, run }
 }
 
-/// The id of a chunk's own row.
 fn chunk_id(id: u64) -> u64 {
     id + (1 << 40)
 }
 
-/// The orders of a chunk: its own, one that this client may have run before, and one that another
-/// client may run concurrently.
+/// Its own, one that this client may have run before, and one that another client may run
+/// concurrently.
 fn orders(order: Order) -> [(u64, Row); 3] {
     let ids = [order.id, order.id.saturating_sub(10), order.id - order.id % 10 + (order.id + 1) % 3];
     ids.map(|id| (id, row(id, order.row.run)))
 }
 
-/// Runs an order. A reader returns what it saw.
+/// A reader returns what it saw.
 pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal> {
     let Order { kind, id, row } = order;
     match kind {
@@ -224,8 +213,7 @@ pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal
     }
 }
 
-/// Guarantees 1 and 2: told applied, it is there; told failed, this run has not applied it. That
-/// nothing is there twice the server notes by itself.
+/// Guarantees 1 and 2. The server itself detects double application.
 pub(crate) fn check(world: &World, order: Order, told: Told) {
     let mut world = world.lock();
     let store = &mut world.store;

@@ -1,4 +1,4 @@
-//! Planned faults: the statements in order, and the reported outcome.
+//! Planned faults: the requests in order, and the reported outcome.
 
 mod attempt;
 mod bounds;
@@ -48,14 +48,12 @@ impl Proof {
     }
 }
 
-/// A failed attempt, as an observer sees it.
 #[derive(Clone, Debug)]
 struct Failed {
     phase: Phase,
     code: Option<String>,
 }
 
-/// A runner's failed attempts.
 #[derive(Default)]
 struct Watch(Mutex<Vec<Failed>>);
 
@@ -66,12 +64,9 @@ impl Observer for Watch {
     }
 }
 
-/// Which refusal, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The body's own error.
     Own,
-    /// The database's error.
     Database,
     RetriesExhausted,
     Unknown,
@@ -92,7 +87,6 @@ fn end_of(refusal: &Refusal) -> End {
     }
 }
 
-/// A world after a run, the run's end, and its duration.
 struct Ended {
     world: World,
     runner: Runner,
@@ -102,7 +96,6 @@ struct Ended {
     took: Duration,
 }
 
-/// A runner on the world, and its observers.
 fn watched(world: &World, policy: Policy) -> (Runner, Arc<Watch>, Arc<Counter>) {
     let (watch, counter) = (Arc::<Watch>::default(), Arc::<Counter>::default());
     let runner = Runner::on(world.clone(), policy).observed_by(watch.clone()).observed_by(counter.clone());
@@ -161,7 +154,7 @@ fn on_simulated_time<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// One transfer of 10 from account 0 to account 1 with the id 7.
+/// 10 from account 0 to account 1, with the id 7.
 fn transfer(
     server: Server,
     policy: Policy,

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-/// The server's error with this SQLSTATE.
 pub(crate) fn sql_error(code: &'static str) -> DbErr {
     driver(sqlx::Error::Database(Box::new(Coded(code))))
 }
 
-/// The driver's error for a broken connection.
 pub(crate) fn broken() -> DbErr {
     driver(sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)))
 }

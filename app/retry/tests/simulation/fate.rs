@@ -8,26 +8,25 @@ use sea_orm_retry::Server;
 
 use crate::request::Request;
 
-/// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Executed and answered.
     Well,
-    /// The connection breaks before it arrives.
+    /// The connection breaks first.
     CutBefore,
-    /// The connection breaks after its execution.
+    /// Executed; then the connection breaks.
     CutAfter,
-    /// The connection breaks, and the request arrives after this delay.
+    /// The connection breaks, and the request arrives later.
     Late(Duration),
-    /// It never arrives, without an error.
+    /// Never arrives, without an error.
     Silent,
-    /// It is executed, and the answer is lost.
+    /// Executed, without an answer.
     NoAnswer,
-    /// It is refused. If the code is ambiguous, it may be executed.
+    /// `applied` only if the code is ambiguous.
     Refused { code: &'static str, applied: bool },
 }
 
-/// Draws a fault that is possible for the request; `None` is the acquisition of a connection.
+/// `None`: the acquisition of a connection.
 pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>) -> Fate {
     let codes = codes(kind, request);
     let network = kind != Server::Sqlite;
@@ -42,7 +41,7 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>
             let (code, truth) = codes[rng.random_range(0..codes.len())];
             let applied = match truth {
                 Truth::Not => false,
-                // PostgreSQL rolls back every statement that it answers with this ERROR.
+                // PostgreSQL rolls back after this ERROR.
                 Truth::Either if kind == Server::Postgres && code == "57014" => false,
                 Truth::Is => true,
                 Truth::Either => rng.random::<bool>(),
@@ -52,7 +51,6 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>
     }
 }
 
-/// Whether a request refused with a code is executed.
 #[derive(Clone, Copy)]
 enum Truth {
     Not,

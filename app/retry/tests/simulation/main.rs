@@ -45,7 +45,7 @@ use wire::World;
 const CLIENTS: u64 = 3;
 const EACH: u64 = 20;
 
-/// The number of transactions of a world, by body and reported outcome.
+/// Counts by body and outcome.
 type Tally = BTreeMap<String, u64>;
 
 #[test]
@@ -95,7 +95,7 @@ fn a_seed_repeats_itself() {
     }
 }
 
-/// Runs one world until all late requests have arrived.
+/// Runs until all late requests have arrived.
 fn simulate(seed: u64) -> Result<Tally, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {

@@ -1,9 +1,8 @@
-//! Requests, and their encoding as statements: the text names the request, the parameters are its
-//! fields.
+//! Requests as statements: the text names the request, the parameters are its fields.
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// A transfer, or the mark of a body without an id: what moved, and by which run.
+/// A transfer, or the mark of a body without an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) source: usize,
@@ -12,13 +11,10 @@ pub(crate) struct Row {
     pub(crate) run: u64,
 }
 
-/// The form of BEGIN, as far as the server distinguishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
     Write,
-    /// With high priority.
     WriteOverOrphan,
-    /// Reads one snapshot.
     Snapshot,
 }
 
@@ -34,7 +30,6 @@ impl Begin {
     }
 }
 
-/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Begin(Begin),
@@ -42,33 +37,32 @@ pub(crate) enum Request {
     RollbackTo,
     Release,
     Commit,
-    /// COMMIT of a transaction that has written to the log.
+    /// After a write to the log.
     CommitLogged,
-    /// Writes to the log only.
+    /// Only a write to the log.
     Wait,
     Rollback,
-    /// SAVEPOINT of a nested transaction.
+    /// SAVEPOINT
     Nest(u32),
-    /// Its RELEASE.
+    /// RELEASE
     Keep(u32),
-    /// Its ROLLBACK TO.
+    /// ROLLBACK TO
     Undo(u32),
-    /// Inserts the id unless it exists. With `strict`, an existing id is an error.
+    /// `strict`: an existing id is an error.
     Insert {
         id: u64,
         row: Row,
         strict: bool,
     },
-    /// Whether the id exists, and by which run.
     Look {
         id: u64,
     },
-    /// Locks both accounts; returns the balance of the first.
+    /// Returns the balance of `source`.
     Lock {
         source: usize,
         target: usize,
     },
-    /// Debits an account with sufficient funds.
+    /// Only with sufficient funds.
     Debit {
         account: usize,
         amount: i64,
@@ -77,12 +71,12 @@ pub(crate) enum Request {
         account: usize,
         amount: i64,
     },
-    /// Adds a row without a key, once per attempt.
+    /// A row without a key, once per attempt.
     Mark {
         tag: u64,
         row: Row,
     },
-    /// The whole transfer in one statement. With `strict`, an existing id is an error.
+    /// A transfer in one statement. `strict`: an existing id is an error.
     Whole {
         id: u64,
         row: Row,
@@ -93,7 +87,6 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Parses the control statement of a nested transaction.
     pub(crate) fn nested(sql: &str) -> Self {
         let number = sql.rsplit('_').next().and_then(|number| number.parse().ok()).expect("it has a number");
         match sql.split(' ').next() {
@@ -103,13 +96,12 @@ impl Request {
         }
     }
 
-    /// Whether it rolls back.
     pub(crate) fn gives_up(&self) -> bool {
         matches!(self, Self::Rollback | Self::RollbackTo | Self::Undo(_))
     }
 }
 
-/// The name of a request in planned faults and in lists of statements.
+/// The name in planned faults and in lists of requests.
 pub(crate) fn verb(request: &Request) -> &'static str {
     match request {
         Request::Begin(Begin::Write) => "BEGIN",
@@ -137,7 +129,6 @@ pub(crate) fn verb(request: &Request) -> &'static str {
     }
 }
 
-/// Encodes a body's request as a statement.
 pub(crate) fn encode(request: &Request) -> Statement {
     let transfer = |id: u64, row: &Row| {
         vec![number(id), number(row.source), number(row.target), row.amount.into(), number(row.run)]

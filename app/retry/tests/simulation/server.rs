@@ -1,9 +1,9 @@
-//! A simulated server, without the network (`wire`): sessions with their states, row locks, and
-//! commits that happen once or not at all.
+//! A simulated server, without the network (`wire`): sessions, row locks, and commits that happen
+//! once or not at all.
 //!
-//! It reacts to a misbehaving client as real servers do: COMMIT of a failed transaction succeeds
-//! and applies nothing, and a statement outside a transaction is autocommitted. It records
-//! violations.
+//! It treats a misbehaving client as real servers do, and records violations: COMMIT of a failed
+//! transaction succeeds and applies nothing, and a statement outside a transaction is
+//! autocommitted.
 
 mod statements;
 mod transactions;
@@ -23,7 +23,6 @@ pub(crate) struct Answer {
     pub(crate) value: i64,
 }
 
-/// The result of a request.
 pub(crate) enum Handled {
     Done(Result<Answer, &'static str>),
     /// Another session holds a lock. `by_orphan`: that session has no client.
@@ -37,17 +36,15 @@ pub(crate) enum State {
     #[default]
     Idle,
     Open,
-    /// Aborted by another transaction; the client does not know yet.
+    /// Aborted; the client does not know yet.
     Doomed,
     /// After an error: only ROLLBACK and ROLLBACK TO work.
     Failed,
-    /// The restart savepoint is released: committed, and only COMMIT is allowed.
+    /// Committed by RELEASE: only COMMIT is allowed.
     Released,
-    /// The session is closed.
     Ended,
 }
 
-/// The server's side of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Backend {
     pub(crate) state: State,
@@ -57,16 +54,13 @@ pub(crate) struct Backend {
     work: Work,
     /// The work before each nested transaction.
     saved: Vec<(u32, Work)>,
-    /// A conflict happened in a nested transaction: ROLLBACK TO succeeds, and so does COMMIT, which
-    /// applies nothing.
+    /// After a conflict in a nested transaction, ROLLBACK TO succeeds, and COMMIT applies nothing.
     given_up: bool,
-    /// Identifies the transaction.
     begun: i64,
-    /// The answer of a COMMIT that waits for the standby.
+    /// A COMMIT's answer, until the standby acknowledges it.
     waiting: Option<Answer>,
 }
 
-/// A transaction's uncommitted writes.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Work {
     balances: BTreeMap<usize, i64>,
@@ -78,7 +72,6 @@ struct Work {
 enum Key {
     Account(usize),
     Id(u64),
-    /// SQLite's only lock.
     Writer,
 }
 
@@ -92,11 +85,10 @@ pub(crate) struct Store {
     pub(crate) backends: Vec<Backend>,
     locks: BTreeMap<Key, usize>,
     begun: i64,
-    /// Whether the synchronous standby is available. Without it, no writing COMMIT is acknowledged.
+    /// Without it, no writing COMMIT is acknowledged.
     pub(crate) has_standby: bool,
     /// Applied, but not on the standby.
     not_replicated: Vec<(u64, bool)>,
-    /// What a client must not do or a server must not hold.
     pub(crate) violations: Vec<String>,
 }
 
@@ -122,7 +114,6 @@ impl Store {
         self.backends.len() - 1
     }
 
-    /// Executes a request unless another session holds a lock that it needs.
     pub(crate) fn handle(&mut self, who: usize, request: &Request) -> Handled {
         if self.backends[who].state == State::Ended {
             return Handled::Done(Err("gone"));
@@ -163,24 +154,21 @@ impl Store {
         Handled::Done(answer)
     }
 
-    /// Commits what waited for the standby.
     fn acknowledge(&mut self, who: usize) {
         self.backends[who].waiting = None;
         self.apply(who);
         self.close(who, State::Idle);
     }
 
-    /// Whether COMMIT would wait for the standby.
     fn would_wait(&self, who: usize, logged: bool) -> bool {
         !self.has_standby && (logged || self.backends[who].work != Work::default())
     }
 
-    /// Identifies the session's open transaction.
     pub(crate) fn id(&self, who: usize) -> Id {
         Id { pid: i32::try_from(who).expect("few"), started_us: self.backends[who].begun }
     }
 
-    /// Closes the session if the transaction is still open and does not wait for the standby.
+    /// Does nothing if the transaction has ended or waits for the standby.
     pub(crate) fn end_transaction(&mut self, id: Id) {
         let who = usize::try_from(id.pid).expect("named here");
         if self.id(who) == id && self.backends[who].waiting.is_none() {
@@ -188,12 +176,11 @@ impl Store {
         }
     }
 
-    /// The standby is back and has everything.
     pub(crate) fn replicate(&mut self) {
         self.not_replicated.clear();
     }
 
-    /// The standby takes over: what it does not have is lost.
+    /// Loses what the standby does not have.
     pub(crate) fn fail_over(&mut self) {
         for (id, is_mark) in std::mem::take(&mut self.not_replicated) {
             if is_mark {
@@ -208,7 +195,6 @@ impl Store {
         match self.backends[who].state {
             State::Open => self.run(who, request),
             State::Doomed | State::Failed | State::Released => Err("25P02"),
-            // Autocommit.
             State::Idle | State::Ended => {
                 let answer = self.run(who, request);
                 if answer.is_ok() && self.would_wait(who, false) {
@@ -224,14 +210,12 @@ impl Store {
         }
     }
 
-    /// Ends the transaction and sets the session's state.
     fn close(&mut self, who: usize, state: State) {
         self.locks.retain(|_, holder| *holder != who);
         let orphaned = self.backends[who].orphaned;
         self.backends[who] = Backend { state, orphaned, ..Backend::default() };
     }
 
-    /// Closes the session and rolls back its transaction.
     pub(crate) fn end(&mut self, who: usize) {
         if self.backends[who].waiting.is_some() {
             // Only the wait ends: the transaction is committed.
@@ -240,25 +224,23 @@ impl Store {
         self.close(who, State::Ended);
     }
 
-    /// Answers a request with an error, and sets the state of the transaction.
     pub(crate) fn fail(&mut self, who: usize, request: &Request) {
         match (request, self.kind) {
             (Request::Commit | Request::CommitLogged, Server::Postgres | Server::Cockroach) => {
                 self.close(who, State::Idle)
             }
-            // SQLite's transaction stays open.
+            // SQLite keeps the transaction open.
             _ if self.is_open(who) && self.kind == Server::Sqlite => {}
             _ if self.is_open(who) => self.backends[who].state = State::Failed,
             _ => self.locks.retain(|_, holder| *holder != who),
         }
     }
 
-    /// After a conflict, the transaction can no longer be applied.
     pub(crate) fn give_up(&mut self, who: usize) {
         self.backends[who].given_up = !self.backends[who].saved.is_empty();
     }
 
-    /// SQLite rolls back when the disk is full.
+    /// As SQLite does when the disk is full.
     pub(crate) fn roll_back_by_itself(&mut self, who: usize) {
         self.close(who, State::Idle);
     }

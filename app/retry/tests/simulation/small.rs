@@ -1,6 +1,5 @@
-//! All small worlds on each simulated server: every combination of faults at up to three of the
-//! first requests of one run, and at up to two of two runs with the same id. Enumerated, counted
-//! and printed.
+//! Every small world on each simulated server: faults at up to three of the first requests of one
+//! run, and at up to two of two runs with the same id.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +17,6 @@ const LATE: Fate = Fate::Late(Duration::from_millis(1500));
 const CONFLICT: Fate = Fate::Refused { code: "40001", applied: false };
 const LEAVING: Fate = Fate::Refused { code: "57P01", applied: false };
 
-/// The possible faults on a server.
 fn faults(server: Server) -> &'static [Fate] {
     match server {
         Server::Sqlite => &[Fate::Silent, Fate::NoAnswer, Fate::Refused { code: "5", applied: false }],
@@ -38,7 +36,6 @@ const KINDS: [Kind; 7] = [
     Kind::Swallowing,
 ];
 
-/// All ways to assign faults to at most `most` of the requests `from..requests`.
 fn plans(from: usize, requests: usize, most: usize, faults: &[Fate]) -> Vec<Vec<(usize, Fate)>> {
     let mut all = vec![Vec::new()];
     if most == 0 {
@@ -55,7 +52,6 @@ fn plans(from: usize, requests: usize, most: usize, faults: &[Fate]) -> Vec<Vec<
     all
 }
 
-/// Runs one world to its end.
 fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {

@@ -1,4 +1,4 @@
-//! The simulated network: requests that are lost, late, refused or unanswered, by seed or by plan.
+//! The simulated network: requests fail by seed or by plan.
 
 mod session;
 
@@ -22,43 +22,35 @@ use crate::server::{Answer, Handled, State, Store};
 use session::Client;
 
 thread_local! {
-    /// The last statement's answer, because the driver's result types cannot be constructed.
+    /// The last statement's answer: the driver's result types cannot be constructed.
     static LAST: Cell<Answer> = const { Cell::new(Answer { rows: 0, value: 0 }) };
 }
 
-/// The answer to the last statement.
 pub(crate) fn last() -> Answer {
     LAST.get()
 }
 
-/// The server and its network. Clones share the world.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Mutex<Inner>>);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
     rng: ChaCha8Rng,
-    /// The number of faulty requests per thousand.
+    /// Faulty requests per thousand.
     trouble: u32,
-    /// Planned: the fate of the next request with this verb.
+    /// The fate of the next request with this verb.
     told: VecDeque<(&'static str, Fate)>,
-    /// Planned: the fate of the request with this number, from 0, including acquisitions of
-    /// connections.
+    /// Fates by the request's number, which counts acquisitions of connections.
     pub(crate) planned: BTreeMap<usize, Fate>,
     requests: usize,
     idle: Vec<usize>,
-    /// The requests, if they are recorded.
     sent: Option<Vec<String>>,
-    /// When the standby leaves, and when it returns.
     standby_away: Option<(Instant, Option<Instant>)>,
-    /// The answer of `version()`, if it matters.
     pub(crate) version: Option<&'static str>,
-    /// The texts of BEGIN.
     pub(crate) texts: Vec<String>,
 }
 
 impl Inner {
-    /// Updates whether the standby is available.
     pub(crate) fn see_standby(&mut self) {
         let now = Instant::now();
         let away =
@@ -87,7 +79,7 @@ impl World {
         })))
     }
 
-    /// A world with planned fates only, which records requests.
+    /// Only planned fates; records the requests.
     pub(crate) fn told(kind: Server, fates: impl IntoIterator<Item = (&'static str, Fate)>) -> Self {
         let world = Self::new(kind, 0, 0);
         world.lock().told.extend(fates);
@@ -99,7 +91,6 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the standby after a delay, temporarily or permanently.
     pub(crate) fn lose_standby(&self, after: Duration, back_after: Option<Duration>) {
         let from = Instant::now() + after;
         self.lock().standby_away = Some((from, back_after.map(|back| from + back)));
@@ -130,7 +121,7 @@ impl World {
         draw(&mut world.rng, kind, request)
     }
 
-    /// Executes a request when it has its locks; fails on a deadlock.
+    /// Waits for locks; fails on a deadlock.
     async fn handled(&self, who: usize, request: &Request) -> Result<Answer, &'static str> {
         let mut pause = Duration::from_millis(1);
         let mut patience = 8;
@@ -173,7 +164,7 @@ impl World {
         });
     }
 
-    /// The client has left a session; the server notices it immediately, soon or late.
+    /// The server notices a lost client immediately, soon or late.
     fn orphan(&self, who: usize) {
         let mut world = self.lock();
         if world.store.backends[who].state == State::Ended {
@@ -222,7 +213,6 @@ impl Sessions for World {
             None => world.store.connect(),
         };
         if world.trouble > 0 && world.rng.random_range(0..200) == 0 {
-            // The connection broke in the pool.
             world.store.end(who);
         }
         Ok(Box::new(Client::new(self.clone(), who)))

@@ -1,4 +1,4 @@
-//! The statements of an attempt and of the next, and the effect of errors.
+//! Requests of an attempt and of the next, and the effect of errors.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn a_conflict_rolls_back_pauses_and_tries_again() {
     let counts = ended.counts();
     assert_eq!((counts.transactions, counts.attempts, counts.retries), (1, 2, 1));
     assert_eq!(counts.retries_by_sqlstate["40001"], 1);
-    // Simulated time counts whole milliseconds.
+    // Simulated time has whole milliseconds.
     assert!(
         ended.took.abs_diff(counts.paused) <= Duration::from_millis(1),
         "{:?} {:?}",
@@ -79,7 +79,6 @@ fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt(
     assert_eq!(sea_orm_retry::sqlstate(told).as_deref(), Some("23514"));
     assert_eq!(ended.codes(), ["40001", "23514"]);
     assert_eq!(ended.sent().last().map(String::as_str), Some("ROLLBACK"));
-    // Whatever the body returns.
     let ended = transfer(Postgres, policy(), Kind::Swallowing, [("UPDATE credit", refused("23514"))]);
     let Refusal::Ended(told) = ended.error() else { panic!("{:?}", ended.error()) };
     assert_eq!((told.kind(), told.body_error()), (Ending::Failed, None), "{told}");

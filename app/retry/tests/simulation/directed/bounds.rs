@@ -61,12 +61,11 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     };
     assert_eq!(took(1), took(1));
     assert_ne!(took(1), took(2));
-    // 59 pauses, half of them uniform up to one second, because the run has lost often.
+    // 59 pauses, half of them uniform up to one second.
     assert!((Duration::from_secs(8)..Duration::from_secs(25)).contains(&took(1)), "{:?}", took(1));
 }
 
-/// A restart from the savepoint counts as an attempt. The run ends with the last attempt that began
-/// in time.
+/// The run ends with the last attempt that began in time.
 #[test]
 fn attempts_and_time_bound_restarts_from_the_savepoint() {
     let ended = transfer(Cockroach, savepoints(100), Kind::Once, [("INSERT mark", CONFLICT); 9]);
@@ -121,7 +120,7 @@ proptest! {
             (counter.counts().attempts, started.elapsed())
         });
         prop_assert!(attempts <= u64::from(attempts_max));
-        // Simulated time counts whole milliseconds.
+        // Simulated time has whole milliseconds.
         prop_assert!(took <= Duration::from_millis(total_ms + 1), "{took:?}");
     }
 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// The log's text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -18,8 +17,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// In a separate process: tracing disables events for the whole process if another test meets them
-/// without a subscriber.
+/// In its own process: without a subscriber in another test, tracing would disable the events.
 #[test]
 fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_lost_connection_a_warning() {
     let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))

@@ -66,8 +66,7 @@ fn a_failed_rollback_to_restarts_all_of_it() {
     assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
 }
 
-/// Without `savepoint_restarts`, a run that has lost often still restarts from a savepoint, to keep
-/// its place.
+/// Even without `savepoint_restarts`, to keep its place.
 #[test]
 fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     let policy = || Policy { turn_after: 2, attempts_max: 9, ..policy() };
@@ -84,13 +83,12 @@ fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     assert_eq!(sent[16..], ["INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE", "COMMIT"]);
     assert_eq!((ended.rows(), ended.counts().attempts), (1, 4));
 
-    // Restarts are bounded; then the transaction begins anew, and holds nothing during a pause.
+    // Restarts are bounded; then nothing is held during a pause.
     let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(8));
     assert!(ended.outcome.is_ok());
     let count = |what: &str| ended.sent().iter().filter(|it| *it == what).count();
     assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (5, 3, 2));
 
-    // On other servers, releasing a savepoint does not commit.
     for (server, conflict) in [(Postgres, CONFLICT), (Sqlite, refused("5"))] {
         let fates = std::iter::repeat_n(("UPDATE debit", conflict), 5);
         let ended = transfer(server, policy(), Kind::Once, fates);

@@ -1,4 +1,4 @@
-//! Ambiguous commits: what is retried, what is ended first, and the reported outcome.
+//! Ambiguous commits: what is retried, what is ended first, and what is reported.
 
 use super::*;
 
@@ -26,7 +26,6 @@ fn an_orphan_is_ended_before_the_next_attempt() {
     assert_eq!(ended.sent()[5..8], ["COMMIT", "end_orphan", "acquire"]);
     assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
     assert_eq!(ended.rows(), 1);
-    // CockroachDB: by high priority.
     let ended = transfer(Cockroach, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["COMMIT", "acquire", "BEGIN over"]);
@@ -73,8 +72,7 @@ fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged()
     }
 }
 
-/// Runs a body that moves money in the first attempt and refuses in later ones, after stating what
-/// it found.
+/// Moves money in the first attempt, refuses in later ones, and states what it found.
 fn refuse_after_an_unknown(says: Option<Proof>) -> Ended {
     refuse_on(World::told(Postgres, [("COMMIT", Fate::CutBefore)]), says)
 }
@@ -109,9 +107,8 @@ fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
     }
 }
 
-/// Since v25.2 CockroachDB can buffer writes until COMMIT and keeps locks in one node's memory.
-/// BEGIN switches that off. If it cannot, neither a lock nor a rolled-back insert of the id is
-/// proof.
+/// Since v25.2 CockroachDB can buffer writes until COMMIT, and keeps locks in one node's memory.
+/// Unless BEGIN can switch that off, neither a lock nor a rolled-back insert is proof.
 #[test]
 fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
     let lost = ("COMMIT", Fate::CutBefore);
@@ -144,7 +141,6 @@ fn a_setting_that_the_server_does_not_know_is_sent_once() {
             world.lock().texts.iter().map(|sql| sql.contains("buffered_writes_enabled")).collect();
         assert_eq!(begun, [true, false, false]);
     });
-    // If no COMMIT was sent, it fails at once.
     let ended = transfer(Postgres, policy(), Kind::Once, [("BEGIN", refused("42704"))]);
     assert_eq!((ended.end(), ended.codes()), (End::Database, vec!["42704".to_owned()]));
 }
@@ -160,8 +156,7 @@ fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
     assert!(text.contains("no licence") && text.contains("SET CLUSTER SETTING"), "{text}");
 }
 
-/// Since v26.3 a statement that is prepared again after ROLLBACK TO may fail with "read sequence
-/// number is ignored".
+/// Since v26.3 a statement that is prepared again after ROLLBACK TO may fail so.
 #[test]
 fn an_inner_error_after_rollback_to_fails_the_attempt_and_applies_nothing() {
     let fates = [("INSERT strict", refused("23505")), ("SELECT look", refused("XX000"))];

@@ -1,4 +1,4 @@
-//! The server's statements: their locks and rows, and the check of the books.
+//! Statements: locks, rows, and the check of the books.
 
 use sea_orm_retry::Server;
 
@@ -77,7 +77,6 @@ impl Store {
         self.backends[who].work.balances.get(&account).copied().unwrap_or(self.balances[account])
     }
 
-    /// Commits a session's work.
     pub(super) fn apply(&mut self, who: usize) {
         let work = std::mem::take(&mut self.backends[who].work);
         for (account, balance) in work.balances {
@@ -116,7 +115,7 @@ impl Store {
         }
     }
 
-    /// Takes the locks that a request needs, or returns a session that holds one.
+    /// Returns a session that holds one of the locks.
     pub(super) fn lock_all(&mut self, who: usize, request: &Request) -> Option<usize> {
         let mut keys = match *request {
             Request::Insert { id, .. } => vec![Key::Id(id)],
@@ -145,9 +144,8 @@ impl Store {
             if !self.backends[who].high || self.backends[holder].high {
                 return Some(holder);
             }
-            // CockroachDB aborts the transaction with the lower priority, which learns it later.
+            // CockroachDB aborts the lower priority.
             self.locks.retain(|_, it| *it != holder);
-            // An autocommitted statement continues to wait.
             if self.is_open(holder) {
                 self.backends[holder].state = State::Doomed;
                 self.backends[holder].work = Work::default();

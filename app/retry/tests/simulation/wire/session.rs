@@ -1,4 +1,4 @@
-//! The runner's side of a session: applies a fate to each request.
+//! The runner's side of a session: each request meets its fate.
 
 use std::time::Duration;
 
@@ -15,15 +15,13 @@ use crate::fate::Fate;
 use crate::request::{Begin, Request, decode, verb};
 use crate::server::{Answer, State};
 
-/// The runner's side of a session.
 pub(super) struct Client {
     world: World,
     who: usize,
     broken: bool,
     given_back: bool,
-    /// The check for an open transaction has found none.
     probing: bool,
-    /// When the runner received an error that left an open transaction.
+    /// Set while an open transaction must be rolled back.
     failed_at: Option<Instant>,
 }
 
@@ -75,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Refuses the request. It may be executed if the code is ambiguous.
+    /// `applied`: executes it nevertheless.
     async fn refused(
         &mut self,
         request: Request,
@@ -90,7 +88,7 @@ impl Client {
             self.broken = true;
             world.store.end(self.who);
         } else if code == "13" {
-            // An open transaction must be ended; an autocommitted statement leaves none.
+            // An open transaction must be ended.
             self.failed_at = world.store.is_open(self.who).then(Instant::now);
             world.store.roll_back_by_itself(self.who);
         } else if !applied {
@@ -112,7 +110,6 @@ impl Client {
         })
     }
 
-    /// A failed transaction is rolled back before any pause.
     fn no_pause_since_the_failure(&mut self) {
         if self.failed_at.take().is_some_and(|at| at != Instant::now()) {
             self.world.lock().store.violations.push("locks were held through a pause".to_owned());
@@ -139,7 +136,7 @@ impl Drop for Client {
 impl Session for Client {
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
         let request = match sql {
-            // SQLite: whether a transaction is still open.
+            // SQLite's check for an open transaction: BEGIN, then ROLLBACK.
             "BEGIN" if self.world.lock().store.is_open(self.who) => return Err(sql_error("1")),
             "BEGIN" => {
                 self.probing = true;
