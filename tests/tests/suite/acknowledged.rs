@@ -14,8 +14,8 @@ use crate::told::{Telling, Told};
 pub(crate) fn tests() -> Vec<Test> {
     let on = &[database::Server::Postgres];
     tests![
-        nothing_is_told_applied_that_no_standby_has within 600 s on on,
-        what_a_standby_has_is_told_applied on on,
+        rows_without_a_standby_are_not_reported_applied within 600 s on on,
+        rows_on_a_standby_are_reported_applied on on,
     ]
 }
 
@@ -101,7 +101,7 @@ async fn written(test: &TestDatabase) -> [i64; 3] {
     counts
 }
 
-async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
+async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     let programs = Postgres::find().expect("this server was started by them");
     let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
     let test = own.bank().await;
@@ -147,7 +147,7 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert_whole(&test);
 }
 
-async fn what_a_standby_has_is_told_applied(_: &TestServer) {
+async fn rows_on_a_standby_are_reported_applied(_: &TestServer) {
     let programs = Postgres::find().expect("this server was started by them");
     let primary = Postgres::start(&programs).await.expect("it starts");
     let standby = primary.standby().await.expect("it starts");

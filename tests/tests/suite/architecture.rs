@@ -12,7 +12,7 @@ pub(crate) fn tests() -> Vec<Test> {
         packages_depend_only_downwards on &[Server::Sqlite],
         every_dependency_is_used on &[Server::Sqlite],
         every_shared_dependency_is_explained_and_used on &[Server::Sqlite],
-        links_in_the_documents_lead_somewhere on &[Server::Sqlite],
+        links_in_the_documents_have_targets on &[Server::Sqlite],
     ]
 }
 
@@ -133,7 +133,7 @@ fn links(text: &str) -> Vec<&str> {
         .collect()
 }
 
-async fn links_in_the_documents_lead_somewhere(_: &TestServer) {
+async fn links_in_the_documents_have_targets(_: &TestServer) {
     let documents = std::fs::read_dir(root().join("docs")).expect("docs is there");
     let documents = documents.map(|entry| entry.expect("a file").path());
     let top = ["README.md", "CONTRIBUTING.md"].map(|name| root().join(name));

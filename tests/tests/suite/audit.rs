@@ -18,18 +18,18 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         an_empty_bank_is_whole,
         a_bank_that_moved_money_is_whole,
-        money_from_nowhere_is_seen,
-        money_moved_without_a_transfer_is_seen,
-        a_transfer_without_money_is_seen,
-        a_negative_balance_is_seen,
-        a_transfer_of_an_account_that_is_not_there_is_seen,
+        money_from_nowhere_is_detected,
+        money_moved_without_a_transfer_is_detected,
+        a_transfer_without_money_is_detected,
+        a_negative_balance_is_detected,
+        a_transfer_of_an_unknown_account_is_detected,
         totals_beyond_64_bits_are_exact,
-        a_difference_beyond_32_bits_is_seen,
+        a_difference_beyond_32_bits_is_detected,
         a_broken_bank_ends_in_exit_code_3,
         every_audit_beside_writers_is_whole,
         an_open_writer_does_not_stop_the_audit on &[Server::Sqlite, Server::Postgres],
         the_past_is_audited_beside_an_open_writer on &[Server::Cockroach],
-        the_past_is_refused_where_there_is_none on &[Server::Sqlite, Server::Postgres],
+        an_audit_of_the_past_is_refused_on_other_servers on &[Server::Sqlite, Server::Postgres],
     ]
 }
 
@@ -65,7 +65,7 @@ async fn a_bank_that_moved_money_is_whole(server: &TestServer) {
     assert_eq!((audit.accounts, audit.transfers, audit.balance_total, audit.opening_total), (2, 1, 200, 200));
 }
 
-async fn money_from_nowhere_is_seen(server: &TestServer) {
+async fn money_from_nowhere_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -73,7 +73,7 @@ async fn money_from_nowhere_is_seen(server: &TestServer) {
     assert_eq!(broken(&audit(&database).await), [(Rule::TotalsAgree, ""), (Rule::BalanceExplained, "2")]);
 }
 
-async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
+async fn money_moved_without_a_transfer_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -85,7 +85,7 @@ async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
     );
 }
 
-async fn a_transfer_without_money_is_seen(server: &TestServer) {
+async fn a_transfer_without_money_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -96,7 +96,7 @@ async fn a_transfer_without_money_is_seen(server: &TestServer) {
     );
 }
 
-async fn a_negative_balance_is_seen(server: &TestServer) {
+async fn a_negative_balance_is_detected(server: &TestServer) {
     let test = server.database().await;
     // CHECK constraints are switched off for one connection.
     let database = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
@@ -120,7 +120,7 @@ async fn a_negative_balance_is_seen(server: &TestServer) {
     assert_eq!(audit.balance_total, 200);
 }
 
-async fn a_transfer_of_an_account_that_is_not_there_is_seen(server: &TestServer) {
+async fn a_transfer_of_an_unknown_account_is_detected(server: &TestServer) {
     let test = server.database_without_foreign_keys().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -147,7 +147,7 @@ async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
     assert_eq!(answer["balance_total"], "46116860184273879035");
 }
 
-async fn a_difference_beyond_32_bits_is_seen(server: &TestServer) {
+async fn a_difference_beyond_32_bits_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -235,7 +235,7 @@ async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
     test.seabank().args(load).assert().success();
 }
 
-async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
+async fn an_audit_of_the_past_is_refused_on_other_servers(server: &TestServer) {
     let test = server.database().await;
     for command in [&["audit", "--as-of", "10s"][..], &["workload", "--audit-as-of", "10s"]] {
         let refused = test.seabank().args(command).assert().code(2);

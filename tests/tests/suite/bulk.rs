@@ -12,10 +12,10 @@ use crate::books::{execute, loading, tapped};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         points_are_added_once,
-        points_whose_answers_were_lost_are_not_added_twice,
-        more_rows_than_one_statement_takes_are_added,
-        a_chunk_that_is_too_large_becomes_its_halves on &[Server::Postgres],
-        a_row_that_is_too_large_by_itself_fails on &[Server::Postgres],
+        points_with_lost_answers_are_not_added_twice,
+        rows_beyond_the_limit_of_one_statement_are_added,
+        a_chunk_that_is_too_large_is_halved on &[Server::Postgres],
+        a_single_row_that_is_too_large_fails on &[Server::Postgres],
     ]
 }
 
@@ -41,7 +41,7 @@ async fn points_are_added_once(server: &TestServer) {
 }
 
 /// A point has no unique key, so only its chunk's row in `batches` prevents a second copy.
-async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer) {
+async fn points_with_lost_answers_are_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let losses =
@@ -54,7 +54,7 @@ async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer)
 }
 
 /// SQLite allows 32 766 parameters, the PostgreSQL protocol 65 535.
-async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
+async fn rows_beyond_the_limit_of_one_statement_are_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = Bank::new(&database, Policy::default());
@@ -81,7 +81,7 @@ async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) 
     .await;
 }
 
-async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
+async fn a_chunk_that_is_too_large_is_halved(server: &TestServer) {
     for code in ["53400", "54000", "53200"] {
         let test = server.database().await;
         let database = test.connect().await;
@@ -101,7 +101,7 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
     }
 }
 
-async fn a_row_that_is_too_large_by_itself_fails(server: &TestServer) {
+async fn a_single_row_that_is_too_large_fails(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     refuse_more_than(&database, 0, "54000").await;

@@ -18,14 +18,14 @@ use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_counter_that_many_read_and_write_is_exact,
-        of_two_who_may_leave_one_stays,
+        concurrent_increments_lose_no_update,
+        write_skew_is_prevented,
         sixteen_workers_on_two_accounts_all_succeed,
-        no_run_between_two_accounts_starves within 600 s,
+        no_transfer_between_hot_accounts_starves within 600 s,
     ]
 }
 
-async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
+async fn concurrent_increments_lose_no_update(server: &TestServer) {
     const TASKS: i64 = 32;
     const EACH: i64 = 8;
     let test = server.empty_database().await;
@@ -61,7 +61,7 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
 }
 
 /// Each transaction clears its row if both are set. Write skew would clear both.
-async fn of_two_who_may_leave_one_stays(server: &TestServer) {
+async fn write_skew_is_prevented(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
     execute(&database, "CREATE TABLE on_call (id BIGINT PRIMARY KEY, here BIGINT NOT NULL)").await;
@@ -105,7 +105,7 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
 
 /// The slowest transfer uses a fifth of its retry budget at most, also on an SQLite file of two
 /// processes.
-async fn no_run_between_two_accounts_starves(server: &TestServer) {
+async fn no_transfer_between_hot_accounts_starves(server: &TestServer) {
     const RETRY_FOR: Duration = Duration::from_secs(60);
     for style in Style::on(server.server).map(Style::name) {
         let test = server.database().await;

@@ -19,11 +19,11 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_seed_killed_again_and_again_is_completed,
-        transfers_killed_again_and_again_are_completed,
-        batches_killed_again_and_again_are_completed,
-        payments_survive_a_server_that_crashes_and_comes_back on WIRE,
-        a_server_that_crashes_and_comes_back_is_waited_for on WIRE,
+        a_seed_killed_repeatedly_is_completed,
+        transfers_killed_repeatedly_are_completed,
+        batches_killed_repeatedly_are_completed,
+        payments_survive_a_server_crash on WIRE,
+        transfers_survive_a_server_crash on WIRE,
     ]
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn assert_whole(test: &TestDatabase) {
     assert_eq!(audit.status.code(), Some(0), "{}", String::from_utf8_lossy(&audit.stdout));
 }
 
-async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
+async fn a_seed_killed_repeatedly_is_completed(server: &TestServer) {
     const COUNT: i64 = 20_000;
     const CHUNK: i64 = 50;
     let test = server.database().await;
@@ -75,7 +75,7 @@ async fn a_seed_killed_again_and_again_is_completed(server: &TestServer) {
     assert_whole(&test);
 }
 
-async fn transfers_killed_again_and_again_are_completed(server: &TestServer) {
+async fn transfers_killed_repeatedly_are_completed(server: &TestServer) {
     const COUNT: u64 = 500;
     let test = server.database().await;
     let database = test.connect().await;
@@ -102,7 +102,7 @@ async fn transfers_killed_again_and_again_are_completed(server: &TestServer) {
     assert_whole(&test);
 }
 
-async fn batches_killed_again_and_again_are_completed(server: &TestServer) {
+async fn batches_killed_repeatedly_are_completed(server: &TestServer) {
     const COUNT: u64 = 600;
     let test = server.database().await;
     let database = test.connect().await;
@@ -132,7 +132,7 @@ pub(crate) fn assert_completed(told: &Told, count: u64) {
 }
 
 /// The server first refuses connections, then reports that it is starting up.
-async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer) {
+async fn transfers_survive_a_server_crash(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
@@ -159,7 +159,7 @@ async fn a_server_that_crashes_and_comes_back_is_waited_for(server: &TestServer)
     }
 }
 
-async fn payments_survive_a_server_that_crashes_and_comes_back(server: &TestServer) {
+async fn payments_survive_a_server_crash(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let (test, folder) = (own.bank().await, Folder::new());
     open_rich_accounts(&test.connect().await).await;

@@ -16,12 +16,12 @@ pub(crate) fn tests() -> Vec<Test> {
     // The faulty disk needs Linux.
     let embedded: &[Server] = if cfg!(target_os = "linux") { &[Server::Sqlite] } else { &[] };
     tests![
-        every_session_makes_durable_what_it_commits on &[Server::Sqlite, Server::Postgres],
+        every_session_has_durable_settings on &[Server::Sqlite, Server::Postgres],
         the_cluster_syncs_its_log on &[Server::Cockroach],
-        a_commit_is_durable_where_the_database_would_not_wait on &[Server::Postgres],
-        what_is_reported_applied_outlives_a_power_cut on embedded,
-        what_cannot_be_synced_is_not_reported_applied on embedded,
-        one_failed_sync_is_ridden_over on embedded,
+        a_database_default_does_not_weaken_durability on &[Server::Postgres],
+        reported_transfers_survive_a_power_cut on embedded,
+        unsynced_transfers_are_not_reported_applied on embedded,
+        one_failed_sync_is_retried on embedded,
         a_full_disk_loses_nothing on embedded,
     ]
 }
@@ -54,7 +54,7 @@ async fn settings<const N: usize>(database: &Database, names: [&'static str; N])
     sessions.into_iter().map(|(_, _, found)| found.try_into().expect("as many as names")).collect()
 }
 
-async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
+async fn every_session_has_durable_settings(server: &TestServer) {
     let test = server.database().await;
     for options in [Options::default(), Options { max_connections: 3, ..Options::analysis() }] {
         let database = test.connect_with(&options).await;
@@ -91,7 +91,7 @@ async fn the_cluster_syncs_its_log(server: &TestServer) {
     }
 }
 
-async fn a_commit_is_durable_where_the_database_would_not_wait(server: &TestServer) {
+async fn a_database_default_does_not_weaken_durability(server: &TestServer) {
     let test = server.database().await;
     for (default, expected) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
         let alter = format!("ALTER DATABASE {} SET synchronous_commit = {default}", test.name);
@@ -129,7 +129,7 @@ async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told:
 }
 
 /// Fails without `synchronous = FULL`.
-async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
+async fn reported_transfers_survive_a_power_cut(server: &TestServer) {
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).keeping_what_is_durable();
     let run = Uuid::new_v4().to_string();
@@ -148,7 +148,7 @@ async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
     }
 }
 
-async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
+async fn unsynced_transfers_are_not_reported_applied(server: &TestServer) {
     let case = async |first: u32, power_cut: bool| {
         let context = format!("no sync from number {first} on, power cut: {power_cut}");
         let test = closed_bank(server).await;
@@ -166,7 +166,7 @@ async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
     tokio::join!(case(1, false), case(2, true), case(3, true), case(6, false), case(7, true));
 }
 
-async fn one_failed_sync_is_ridden_over(server: &TestServer) {
+async fn one_failed_sync_is_retried(server: &TestServer) {
     for number in 1..=6 {
         let context = format!("sync number {number} fails, and no other");
         let test = closed_bank(server).await;

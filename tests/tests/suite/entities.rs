@@ -13,8 +13,8 @@ use tests::{Test, TestServer, tests};
 /// Servers differ only in the type of generated ids.
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_entities_are_what_the_generator_writes on &[Server::Sqlite, Server::Postgres],
-        a_difference_is_told on &[Server::Sqlite],
+        entities_equal_the_output_of_the_generator on &[Server::Sqlite, Server::Postgres],
+        a_difference_is_reported on &[Server::Sqlite],
     ]
 }
 
@@ -23,7 +23,7 @@ fn committed() -> PathBuf {
 }
 
 /// `REGENERATE=1 cargo test -p tests entities` writes the entities, from SQLite.
-async fn the_entities_are_what_the_generator_writes(server: &TestServer) {
+async fn entities_equal_the_output_of_the_generator(server: &TestServer) {
     let written = generate(server).await;
     if std::env::var_os("REGENERATE").is_some() && server.server == Server::Sqlite {
         for (name, text) in &written {
@@ -35,7 +35,7 @@ async fn the_entities_are_what_the_generator_writes(server: &TestServer) {
     }
 }
 
-async fn a_difference_is_told(server: &TestServer) {
+async fn a_difference_is_reported(server: &TestServer) {
     let written = generate(server).await;
     let mut edited = written.clone();
     edited.get_mut("accounts.rs").expect("there are accounts").push_str("// by hand\n");

@@ -9,7 +9,7 @@ use sea_orm_retry::{Class, Phase, Verdict, decide};
 use tests::{Test, TestServer, tests};
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![the_document_is_what_the_table_says on &[Server::Sqlite]]
+    tests![the_document_equals_the_table on &[Server::Sqlite]]
 }
 
 const MATRIX: &str = "every_fault_at_every_point_ends_as_declared";
@@ -35,11 +35,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         Class::Lost,
         "The session has ended, or its server is not ready.",
         &[
-            (
-                &["08…"],
-                "connection exception",
-                "an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol",
-            ),
+            (&["08…"], "connection exception", "class_08_is_a_lost_link_except_for_protocol_violations"),
             (&["25P03", "25P04"], "timeout of an idle or long transaction", TABLE),
             (&["40003"], "CockroachDB: result is ambiguous", MATRIX),
             (&["53300"], "too many connections", MATRIX),
@@ -50,7 +46,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
             (
                 &["XXC02"],
                 "CockroachDB: throttled without a licence",
-                "a_cluster_without_a_licence_is_told_what_to_do",
+                "a_cluster_without_a_licence_is_reported_with_advice",
             ),
             (&["XXUUU"], "CockroachDB: an internal error without a code", TABLE),
         ],
@@ -58,7 +54,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
     (
         Class::ReadOnly,
         "The server takes no writes, for example after a switchover.",
-        &[(&["25006"], "read-only transaction", "a_server_that_takes_no_writes_for_a_while_is_waited_for")],
+        &[(&["25006"], "read-only transaction", "a_temporarily_read_only_server_is_waited_for")],
     ),
     (
         Class::Stale,
@@ -67,13 +63,13 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
             (
                 &["0A000"],
                 "cached plan must not change result type",
-                "a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans",
+                "a_stale_plan_is_retried_once_on_the_same_connection_without_its_plans",
             ),
             (&["26000"], "prepared statement does not exist", TABLE),
             (
                 &["42P05"],
                 "prepared statement already exists",
-                "named_statements_that_a_pooler_mixes_up_are_told_so",
+                "named_statements_mixed_up_by_a_pooler_are_reported",
             ),
         ],
     ),
@@ -108,7 +104,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         &[(
             &["XXA00"],
             "CockroachDB: committed, schema change aborted",
-            "an_error_after_the_commit_is_no_matter",
+            "an_error_after_the_commit_is_ignored",
         )],
     ),
     (
@@ -129,7 +125,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         &[(
             &["08P01"],
             "protocol violation with severity ERROR",
-            "an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol",
+            "class_08_is_a_lost_link_except_for_protocol_violations",
         )],
     ),
     (
@@ -153,7 +149,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
 ];
 
 /// `REGENERATE=1 cargo test -p tests --test suite -- errors` writes the document.
-async fn the_document_is_what_the_table_says(_: &TestServer) {
+async fn the_document_equals_the_table(_: &TestServer) {
     let written = document();
     let path = root().join("docs/errors.md");
     if std::env::var_os("REGENERATE").is_some() {

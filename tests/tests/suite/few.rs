@@ -10,8 +10,8 @@ use crate::books::{execute, insert_account};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        work_goes_on_with_the_connections_there_are on POSTGRES,
-        a_connection_that_comes_free_in_time_is_waited_for on POSTGRES,
+        work_continues_with_fewer_connections on POSTGRES,
+        a_connection_that_becomes_free_in_time_is_used on POSTGRES,
         doctor_names_the_limit on POSTGRES,
     ]
 }
@@ -54,7 +54,7 @@ impl Limited {
     }
 }
 
-async fn work_goes_on_with_the_connections_there_are(server: &TestServer) {
+async fn work_continues_with_fewer_connections(server: &TestServer) {
     for limit in ["ALTER ROLE CONNECTION LIMIT 3", "ALTER DATABASE CONNECTION LIMIT 3"] {
         let limited = Limited::new(server, limit).await;
         for arguments in [
@@ -73,7 +73,7 @@ async fn work_goes_on_with_the_connections_there_are(server: &TestServer) {
     }
 }
 
-async fn a_connection_that_comes_free_in_time_is_waited_for(server: &TestServer) {
+async fn a_connection_that_becomes_free_in_time_is_used(server: &TestServer) {
     let limited = Limited::new(server, "ALTER ROLE CONNECTION LIMIT 1").await;
     let occupied = sea_orm::Database::connect(limited.url()).await.expect("the first");
     let mut command = limited.test.program("seabank");

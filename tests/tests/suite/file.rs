@@ -13,11 +13,11 @@ use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_file_alone_is_the_bank_after_every_command on SQLITE,
-        the_file_alone_is_the_bank_after_an_interruption on SQLITE,
-        looking_at_a_file_that_is_missing_creates_none on SQLITE,
-        a_file_that_cannot_be_used_is_told_at_once_and_in_words on SQLITE,
-        a_full_disk_still_reads on SQLITE,
+        the_file_is_complete_after_every_command on SQLITE,
+        the_file_is_complete_after_an_interrupt on SQLITE,
+        reading_commands_create_no_file on SQLITE,
+        an_unusable_file_is_reported_at_once on SQLITE,
+        a_bank_on_a_full_disk_is_readable on SQLITE,
     ]
 }
 
@@ -49,7 +49,7 @@ async fn assert_alone(test: &TestDatabase, after: &str) {
     assert_eq!(rows, held.1.len() + 1, "after {after}");
 }
 
-async fn the_file_alone_is_the_bank_after_every_command(server: &TestServer) {
+async fn the_file_is_complete_after_every_command(server: &TestServer) {
     let test = server.empty_database().await;
     for (program, arguments, code) in [
         ("seabank", &["demo"][..], 0),
@@ -81,7 +81,7 @@ async fn the_file_alone_is_the_bank_after_every_command(server: &TestServer) {
     }
 }
 
-async fn the_file_alone_is_the_bank_after_an_interruption(server: &TestServer) {
+async fn the_file_is_complete_after_an_interrupt(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "100"]).assert().success();
     for time in 0..3 {
@@ -93,7 +93,7 @@ async fn the_file_alone_is_the_bank_after_an_interruption(server: &TestServer) {
     }
 }
 
-async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
+async fn reading_commands_create_no_file(_: &TestServer) {
     let folder = Folder::new();
     let file = folder.path("bank.db");
     let url = format!("sqlite://{}?mode=rwc", file.display());
@@ -120,7 +120,7 @@ async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
     }
 }
 
-async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestServer) {
+async fn an_unusable_file_is_reported_at_once(server: &TestServer) {
     let test = server.database().await;
     let no_database = test.file().with_extension("text");
     fs::write(&no_database, "this is a text, and longer than the header of a database; ".repeat(40))
@@ -173,7 +173,7 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
     }
 }
 
-async fn a_full_disk_still_reads(server: &TestServer) {
+async fn a_bank_on_a_full_disk_is_readable(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "100"]).assert().success();
     let full = FaultyDisk::of(&test).with_room(0);

@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let timed = tests![alone: set_up_waits_for_a_busy_server on &[Server::Postgres]];
     let others = tests![
         several_cockroachdbs_are_named_by_their_versions on &[Server::Sqlite],
-        a_server_of_a_test_is_the_one_that_the_test_runs_on on &[Server::Postgres, Server::Cockroach],
+        an_own_server_has_the_version_of_the_test on &[Server::Postgres, Server::Cockroach],
     ];
     [timed, others].concat()
 }
@@ -72,7 +72,7 @@ fn program_of_version(folder: &Path, version: &str) -> PathBuf {
     program
 }
 
-async fn a_server_of_a_test_is_the_one_that_the_test_runs_on(server: &TestServer) {
+async fn an_own_server_has_the_version_of_the_test(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     assert_eq!(own.admin().await.version, server.version);
 }

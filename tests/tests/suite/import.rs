@@ -21,9 +21,9 @@ use crate::files::{Folder, accounts, count, import};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_file_is_imported_and_found_again,
-        many_rows_go_by_copy_and_around_what_is_there on WIRE,
+        many_rows_are_copied_around_existing_ones on WIRE,
         a_gzipped_file_is_unpacked,
-        an_import_killed_again_and_again_gives_the_same_bank,
+        an_import_killed_repeatedly_gives_the_same_bank,
         an_exported_bank_reads_back_the_same,
         a_reader_of_an_export_may_leave,
     ]
@@ -56,7 +56,7 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
 }
 
 /// An answer to COMMIT is lost after delivery, another before, and a chunk meets an existing row.
-async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
+async fn many_rows_are_copied_around_existing_ones(server: &TestServer) {
     let count = 3 * COPY_MIN + 10;
     let test = server.database().await;
     let database = test.connect().await;
@@ -90,7 +90,7 @@ async fn a_gzipped_file_is_unpacked(server: &TestServer) {
     assert_eq!((output.status.code(), &answer["kind"]), (Some(1), &"unreadable".into()), "{answer}");
 }
 
-async fn an_import_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
+async fn an_import_killed_repeatedly_gives_the_same_bank(server: &TestServer) {
     const COUNT: i64 = 20_000;
     let (test, clean, folder) = (server.database().await, server.database().await, Folder::new());
     let database = test.connect().await;

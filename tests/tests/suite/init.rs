@@ -11,31 +11,31 @@ use tests::{OwnServer, Test, TestDatabase, TestServer, command, scalar, tests};
 
 use crate::books::execute;
 use password::{
-    a_newline_is_no_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
+    a_final_newline_is_not_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
     echo_shows_no_verifier,
 };
 use rights::{
-    an_administrator_without_superuser_may_do_it_again, with_the_rights_to_create_both_both_are_made,
-    without_the_right_to_create_users_nothing_is_made,
+    an_administrator_without_superuser_can_repeat_init, with_both_rights_both_are_created,
+    without_the_right_to_create_users_nothing_is_created,
 };
 
 const SERVERS: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_database_and_its_user_are_made_once_and_work on SERVERS,
+        a_database_and_its_user_are_created_once_and_work on SERVERS,
         the_user_may_use_what_the_administrator_migrates on SERVERS,
         a_password_is_never_stored_as_it_is on &[Server::Postgres],
-        whoever_may_not_create_is_told_so on SERVERS,
-        without_a_password_or_a_good_name_nothing_is_done on SERVERS,
+        a_missing_right_is_reported on SERVERS,
+        without_a_password_or_a_valid_name_nothing_is_created on SERVERS,
         sqlite_has_nothing_to_create on &[Server::Sqlite],
-        words_of_sql_are_good_names on SERVERS,
-        what_is_the_servers_own_is_refused_before_anything_is_made on SERVERS,
-        three_at_once_all_end_well on SERVERS,
-        an_administrator_without_superuser_may_do_it_again on &[Server::Postgres],
-        without_the_right_to_create_users_nothing_is_made on SERVERS,
-        with_the_rights_to_create_both_both_are_made on SERVERS,
-        a_newline_is_no_part_of_a_password on &[Server::Postgres],
+        sql_keywords_are_valid_names on SERVERS,
+        reserved_names_are_refused_before_anything_is_created on SERVERS,
+        three_concurrent_inits_succeed on SERVERS,
+        an_administrator_without_superuser_can_repeat_init on &[Server::Postgres],
+        without_the_right_to_create_users_nothing_is_created on SERVERS,
+        with_both_rights_both_are_created on SERVERS,
+        a_final_newline_is_not_part_of_a_password on &[Server::Postgres],
         echo_shows_no_verifier on &[Server::Postgres],
         an_interrupted_prompt_leaves_the_terminal_as_it_was on &[Server::Postgres],
     ]
@@ -110,7 +110,7 @@ fn migrate(url: &str) {
     assert!(status.expect("it can be started").success(), "{url}");
 }
 
-async fn a_database_and_its_user_are_made_once_and_work(server: &TestServer) {
+async fn a_database_and_its_user_are_created_once_and_work(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let password = if server.server == Server::Cockroach { "insecure" } else { "set" };
     for new in [true, false] {
@@ -157,7 +157,7 @@ async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
     fresh.drop().await;
 }
 
-async fn whoever_may_not_create_is_told_so(server: &TestServer) {
+async fn a_missing_right_is_reported(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let user = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     let other = format!("{}_other", fresh.name);
@@ -167,7 +167,7 @@ async fn whoever_may_not_create_is_told_so(server: &TestServer) {
     fresh.drop().await;
 }
 
-async fn without_a_password_or_a_good_name_nothing_is_done(server: &TestServer) {
+async fn without_a_password_or_a_valid_name_nothing_is_created(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     for (more, word) in [
         (&[][..], "BANK_PASSWORD"),
@@ -189,7 +189,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
 }
 
 /// Names that need quotes. They are not unique, so they need their own server.
-async fn words_of_sql_are_good_names(server: &TestServer) {
+async fn sql_keywords_are_valid_names(server: &TestServer) {
     let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
     let admin = own.bank().await;
     for (database, user) in [("order", "user"), ("table", "select"), ("default", "grant")] {
@@ -206,7 +206,7 @@ async fn words_of_sql_are_good_names(server: &TestServer) {
     }
 }
 
-async fn what_is_the_servers_own_is_refused_before_anything_is_made(server: &TestServer) {
+async fn reserved_names_are_refused_before_anything_is_created(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     for more in [
         ["--user", "public"],
@@ -223,7 +223,7 @@ async fn what_is_the_servers_own_is_refused_before_anything_is_made(server: &Tes
     }
 }
 
-async fn three_at_once_all_end_well(server: &TestServer) {
+async fn three_concurrent_inits_succeed(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let running: Vec<_> = (0..3)
         .map(|_| {

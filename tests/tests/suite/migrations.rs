@@ -12,27 +12,27 @@ use tests::{Test, TestDatabase, TestServer, tests};
 
 use crate::books::{execute, insert_account, insert_transfer};
 use refused::{
-    a_newer_schema_is_5, a_server_that_says_nothing_is_5_within_10_s, no_database_is_5, no_rights_is_5,
-    no_server_is_5, wrong_usage_is_2,
+    a_newer_schema_exits_with_5, a_silent_server_exits_with_5_within_10_s, no_database_exits_with_5,
+    no_rights_exit_with_5, no_server_exits_with_5, wrong_usage_exits_with_2,
 };
 
 pub(crate) fn tests() -> Vec<Test> {
-    let timed = tests![alone: a_server_that_says_nothing_is_5_within_10_s];
+    let timed = tests![alone: a_silent_server_exits_with_5_within_10_s];
     let others = tests![
         up_applies_everything_once,
         every_command_restores_the_schema,
         the_flags_of_sea_orm_cli_work,
-        four_at_once_all_end_well,
-        fresh_beside_up_ends_with_the_whole_schema,
-        a_migrator_that_was_killed_is_taken_over,
-        what_was_applied_but_not_recorded_is_applied_again,
-        what_may_not_be_is_refused_by_the_schema,
+        four_concurrent_migrators_succeed,
+        concurrent_fresh_and_up_leave_the_whole_schema,
+        a_killed_migrator_is_taken_over,
+        an_unrecorded_change_is_applied_again,
+        invalid_rows_are_refused_by_the_schema,
         a_schema_without_foreign_keys_takes_any_transfer,
-        wrong_usage_is_2,
-        no_server_is_5,
-        no_database_is_5 on &[Server::Postgres, Server::Cockroach],
-        no_rights_is_5 on &[Server::Postgres],
-        a_newer_schema_is_5,
+        wrong_usage_exits_with_2,
+        no_server_exits_with_5,
+        no_database_exits_with_5 on &[Server::Postgres, Server::Cockroach],
+        no_rights_exit_with_5 on &[Server::Postgres],
+        a_newer_schema_exits_with_5,
         a_slow_statement_is_not_logged on &[Server::Postgres],
         lines_in_a_pipe_have_no_colours,
     ];
@@ -149,7 +149,7 @@ async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     is_complete(&test).await;
 }
 
-async fn four_at_once_all_end_well(server: &TestServer) {
+async fn four_concurrent_migrators_succeed(server: &TestServer) {
     for _ in 0..3 {
         let test = server.empty_database().await;
         all_end_well(&test, &[&["up"], &["up"], &["up"], &["up"]]);
@@ -157,7 +157,7 @@ async fn four_at_once_all_end_well(server: &TestServer) {
     }
 }
 
-async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
+async fn concurrent_fresh_and_up_leave_the_whole_schema(server: &TestServer) {
     for _ in 0..3 {
         let test = server.database().await;
         all_end_well(&test, &[&["fresh", "--yes"], &["up"], &["refresh"]]);
@@ -182,7 +182,7 @@ fn all_end_well(test: &TestDatabase, commands: &[&[&str]]) {
     }
 }
 
-async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
+async fn a_killed_migrator_is_taken_over(server: &TestServer) {
     for milliseconds in [2, 5, 10, 20, 40] {
         let test = server.empty_database().await;
         let mut killed = test.spawn("migration", &["up"]);
@@ -196,7 +196,7 @@ async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
 }
 
 /// CockroachDB commits a change before it is recorded.
-async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer) {
+async fn an_unrecorded_change_is_applied_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "DELETE FROM seaql_migrations").await;
@@ -204,7 +204,7 @@ async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer)
     is_complete(&test).await;
 }
 
-async fn what_may_not_be_is_refused_by_the_schema(server: &TestServer) {
+async fn invalid_rows_are_refused_by_the_schema(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     for id in [1, 2] {

@@ -29,7 +29,7 @@ use crate::books::{everything, execute, tapped};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         some_order_of_the_transfers_explains_every_outcome,
-        a_chunk_is_decided_as_the_model_decides_one_by_one on &[Server::Sqlite],
+        a_chunk_agrees_with_the_model on &[Server::Sqlite],
     ]
 }
 
@@ -101,7 +101,7 @@ fn config(server: &TestServer, few: u32) -> Config {
 }
 
 /// The pure function behind `pay`.
-async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
+async fn a_chunk_agrees_with_the_model(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
         let orders: Vec<Order> = asked.iter().map(Asked::order).collect();

@@ -19,34 +19,32 @@ use crate::books::{execute, seed};
 use crate::generic::Generic;
 use crate::plans::{analyze, scans};
 
-use limits::{
-    a_chunk_that_takes_too_long_is_told_with_its_flag, a_cluster_without_a_licence_is_told_what_to_do,
-};
+use limits::{a_chunk_that_times_out_suggests_its_flag, a_cluster_without_a_licence_is_reported_with_advice};
 pub(crate) use schema::LOCKED;
 use schema::{
-    a_migration_names_a_locked_table, a_migrator_holds_its_turn_where_writes_are_buffered,
-    a_table_that_the_catalog_does_not_show_is_the_migrators_own, an_import_names_a_locked_table,
-    the_first_up_does_not_circle_on_a_slow_cluster, what_the_catalog_does_not_show_was_there,
+    a_database_and_a_user_missing_from_the_catalog_are_accepted, a_migration_names_a_locked_table,
+    a_table_missing_from_the_catalog_is_accepted, an_import_names_a_locked_table,
+    the_first_up_does_not_loop_on_a_slow_cluster, the_migration_lock_holds_with_buffered_writes,
 };
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        internals_that_are_closed_are_opened on COCKROACH,
-        internals_that_stay_closed_are_told_apart on COCKROACH,
-        the_past_that_is_kept_no_longer_is_told on COCKROACH,
-        the_first_up_does_not_circle_on_a_slow_cluster on COCKROACH,
-        a_migrator_holds_its_turn_where_writes_are_buffered on COCKROACH,
+        closed_internals_are_opened on COCKROACH,
+        internals_that_stay_closed_are_reported_with_advice on COCKROACH,
+        an_audit_beyond_the_kept_history_is_refused on COCKROACH,
+        the_first_up_does_not_loop_on_a_slow_cluster on COCKROACH,
+        the_migration_lock_holds_with_buffered_writes on COCKROACH,
         a_migration_names_a_locked_table on COCKROACH,
         an_import_names_a_locked_table on COCKROACH,
-        a_table_that_the_catalog_does_not_show_is_the_migrators_own on COCKROACH,
-        what_the_catalog_does_not_show_was_there on &[Server::Postgres, Server::Cockroach],
+        a_table_missing_from_the_catalog_is_accepted on COCKROACH,
+        a_database_and_a_user_missing_from_the_catalog_are_accepted on &[Server::Postgres, Server::Cockroach],
         a_generic_plan_that_scans_is_found on COCKROACH,
-        statistics_wait_for_the_servers_own on COCKROACH,
-        a_chunk_that_takes_too_long_is_told_with_its_flag on &[Server::Postgres, Server::Cockroach],
-        a_cluster_without_a_licence_is_told_what_to_do on COCKROACH,
-        a_setting_that_is_refused_is_offered_once on COCKROACH,
+        statistics_wait_for_automatic_ones on COCKROACH,
+        a_chunk_that_times_out_suggests_its_flag on &[Server::Postgres, Server::Cockroach],
+        a_cluster_without_a_licence_is_reported_with_advice on COCKROACH,
+        a_refused_setting_is_tried_once on COCKROACH,
     ]
 }
 
@@ -113,7 +111,7 @@ fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
 
 /// v26.1 denies `crdb_internal` even to root, unless the session requests it.
-async fn internals_that_are_closed_are_opened(server: &TestServer) {
+async fn closed_internals_are_opened(server: &TestServer) {
     let test = server.database().await;
     let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&refused);
@@ -139,7 +137,7 @@ async fn internals_that_are_closed_are_opened(server: &TestServer) {
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
-async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
+async fn internals_that_stay_closed_are_reported_with_advice(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
         "SHOW allow_unsafe_internals" => Some(Played::Text("SELECT 'off'".to_owned())),
@@ -154,7 +152,7 @@ async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
 }
 
 /// v23.1 keeps 4 h of history, earlier versions 25 h; here 10 min.
-async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
+async fn an_audit_beyond_the_kept_history_is_refused(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     execute(&database, "ALTER TABLE transfers CONFIGURE ZONE USING gc.ttlseconds = 600").await;
@@ -193,7 +191,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
 }
 
 /// v26.1 allows one statistics job per table, including automatic ones.
-async fn statistics_wait_for_the_servers_own(server: &TestServer) {
+async fn statistics_wait_for_automatic_ones(server: &TestServer) {
     let test = server.database().await;
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
@@ -215,7 +213,7 @@ async fn statistics_wait_for_the_servers_own(server: &TestServer) {
 }
 
 /// Only the first session tries it.
-async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
+async fn a_refused_setting_is_tried_once(server: &TestServer) {
     let test = server.database().await;
     let offered = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&offered);

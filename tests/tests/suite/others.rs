@@ -12,7 +12,7 @@ use tests::{Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::execute;
 use search_path::{
-    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_no_matter,
+    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_ignored,
     a_schema_in_front_of_the_banks_is_named,
 };
 
@@ -21,12 +21,12 @@ pub(crate) fn tests() -> Vec<Test> {
         a_table_of_another_program_is_refused,
         a_table_that_this_user_has_no_rights_on_is_refused on WIRE,
         an_index_of_another_program_is_refused,
-        what_is_another_programs_by_now_is_not_dropped,
-        what_is_not_the_banks_stays,
+        a_table_replaced_by_another_program_is_not_dropped,
+        foreign_objects_stay,
         fresh_asks_first,
         a_schema_in_front_of_the_banks_is_named on WIRE,
         a_bank_in_two_schemas_is_refused on WIRE,
-        a_schema_behind_the_banks_is_no_matter on WIRE,
+        a_schema_behind_the_banks_is_ignored on WIRE,
     ]
 }
 
@@ -196,7 +196,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
 }
 
 /// As recorded by an older version.
-async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
+async fn a_table_replaced_by_another_program_is_not_dropped(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "DROP TABLE batches").await;
@@ -212,7 +212,7 @@ async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
     assert!(String::from_utf8_lossy(&examined.stdout).contains("belongs to another program"));
 }
 
-async fn what_is_not_the_banks_stays(server: &TestServer) {
+async fn foreign_objects_stay(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;

@@ -18,12 +18,12 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         transfers_are_applied_in_the_order_of_the_file,
         a_refusal_stops_before_its_chunk,
-        every_outcome_is_named_and_told_again,
+        every_outcome_is_reported_and_repeated,
         a_file_without_ids_is_paid_once_by_its_run,
-        what_is_exported_is_paid_into_another_bank,
-        a_file_that_is_paid_again_is_already_applied,
-        a_run_killed_again_and_again_gives_the_same_bank,
-        wrong_files_of_transfers_are_refused,
+        exported_transfers_are_paid_into_another_bank,
+        a_file_paid_again_is_already_applied,
+        a_run_killed_repeatedly_gives_the_same_bank,
+        invalid_files_of_transfers_are_refused,
     ]
 }
 
@@ -99,7 +99,7 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
 }
 
 /// In checking order. A repeated run reports the same, although balances have changed.
-async fn every_outcome_is_named_and_told_again(server: &TestServer) {
+async fn every_outcome_is_reported_and_repeated(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0), (3, i64::MAX - 10)]).await;
     let before = ["--from", "1", "--to", "2", "--amount", "7", "--id", &id(7).to_string()].map(str::to_owned);
     test.seabank().arg("transfer").args(before).assert().success();
@@ -197,7 +197,7 @@ async fn a_file_without_ids_is_paid_once_by_its_run(server: &TestServer) {
 }
 
 /// From standard input, gzipped, with columns in another order.
-async fn what_is_exported_is_paid_into_another_bank(server: &TestServer) {
+async fn exported_transfers_are_paid_into_another_bank(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     test.seabank().args(["seed", "--count", "50"]).assert().success();
     let accounts = folder.path("accounts.csv");
@@ -232,7 +232,7 @@ async fn what_is_exported_is_paid_into_another_bank(server: &TestServer) {
     }
 }
 
-async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
+async fn a_file_paid_again_is_already_applied(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 1000), (2, 0)]).await;
     let folder = Folder::new();
     let row = |n: u128| format!("{},1,2,1\n", id(n));
@@ -250,7 +250,7 @@ async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
     assert_whole(&test);
 }
 
-async fn a_run_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
+async fn a_run_killed_repeatedly_gives_the_same_bank(server: &TestServer) {
     let lines: i64 = if server.server == Server::Cockroach { 4000 } else { 20_000 };
     let (folder, run) = (Folder::new(), Uuid::new_v4().to_string());
     let row = |n: i64| {
@@ -296,7 +296,7 @@ async fn a_run_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
     assert_whole(&test);
 }
 
-async fn wrong_files_of_transfers_are_refused(server: &TestServer) {
+async fn invalid_files_of_transfers_are_refused(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0)]).await;
     let folder = Folder::new();
     let mut file = File::create(folder.path("plain.csv.gz")).expect("it can be made");

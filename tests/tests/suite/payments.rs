@@ -23,26 +23,26 @@ use uuid::Uuid;
 
 use crate::books::{balances, execute, insert_account, loading, recorded, tapped};
 use faults::{
-    a_connection_that_breaks_anywhere_applies_a_chunk_once,
-    a_payment_that_waits_for_a_deposit_is_decided_with_it, a_program_that_stops_anywhere_is_completed,
-    a_refusal_whose_answer_was_lost_is_told_as_it_was, an_id_that_others_write_meanwhile_is_applied_once,
-    chunks_that_meet_are_all_applied, payments_that_are_too_many_become_their_halves,
-    payments_whose_answers_were_lost_are_told_as_they_were,
+    a_chunk_of_payments_that_is_too_large_is_halved, a_connection_that_breaks_anywhere_applies_a_chunk_once,
+    a_payment_that_waits_for_a_deposit_is_decided_with_it,
+    a_refusal_with_a_lost_answer_is_reported_unchanged, a_run_that_stops_anywhere_is_completed,
+    an_id_written_concurrently_is_applied_once, conflicting_chunks_are_all_applied,
+    payments_with_lost_answers_are_reported_correctly,
 };
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        orders_come_to_what_they_would_one_by_one,
+        a_batch_has_the_outcomes_of_single_transfers,
         the_number_of_statements_does_not_depend_on_the_size,
-        a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement,
-        payments_whose_answers_were_lost_are_told_as_they_were,
-        a_refusal_whose_answer_was_lost_is_told_as_it_was,
+        a_batch_draws_as_single_transfers_do_in_one_statement,
+        payments_with_lost_answers_are_reported_correctly,
+        a_refusal_with_a_lost_answer_is_reported_unchanged,
         a_connection_that_breaks_anywhere_applies_a_chunk_once on WIRE,
-        a_program_that_stops_anywhere_is_completed,
-        chunks_that_meet_are_all_applied,
-        an_id_that_others_write_meanwhile_is_applied_once,
+        a_run_that_stops_anywhere_is_completed,
+        conflicting_chunks_are_all_applied,
+        an_id_written_concurrently_is_applied_once,
         a_payment_that_waits_for_a_deposit_is_decided_with_it on WIRE,
-        payments_that_are_too_many_become_their_halves on &[Server::Postgres],
+        a_chunk_of_payments_that_is_too_large_is_halved on &[Server::Postgres],
     ]
 }
 
@@ -80,7 +80,7 @@ fn by(outcome: &Outcome) -> Option<By> {
     outcome.as_ref().ok().map(|receipt| receipt.by)
 }
 
-async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
+async fn a_batch_has_the_outcomes_of_single_transfers(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
     assert!(bank.pay(&[]).await.is_empty());
@@ -149,7 +149,7 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     assert!(numbers.first().is_some_and(|number| *number <= 9), "{numbers:?}");
 }
 
-async fn a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement(server: &TestServer) {
+async fn a_batch_draws_as_single_transfers_do_in_one_statement(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
     let range = bank.account_range().await.expect("a reading");

@@ -20,8 +20,8 @@ use crate::generic::Generic;
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         no_statement_of_the_hot_path_scans_a_table,
-        accounts_are_sought_as_soon_as_they_are_seeded on &[Server::Cockroach],
-        a_new_transfer_reads_nothing_of_the_journal on &[Server::Cockroach],
+        new_accounts_are_sought_at_once on &[Server::Cockroach],
+        a_new_transfer_does_not_read_the_journal on &[Server::Cockroach],
         a_full_scan_is_recognised,
     ]
 }
@@ -69,7 +69,7 @@ async fn no_statement_of_the_hot_path_scans_a_table(server: &TestServer) {
 }
 
 /// The planner has statistics of the empty table, as it soon has of a new one.
-async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
+async fn new_accounts_are_sought_at_once(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     analyze(&database, &["accounts"]).await;
@@ -79,7 +79,7 @@ async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
 }
 
 /// ON CONFLICT seeks the id first.
-async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
+async fn a_new_transfer_does_not_read_the_journal(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let tap = Tap::new(&database);
     new_transfers(&Bank::on(tapped(&tap, Policy::default()))).await;

@@ -13,8 +13,8 @@ use crate::books::{everything, insert_account};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_pooler_in_transaction_or_statement_mode_is_refused on POSTGRES,
-        a_pooler_in_session_mode_is_as_none on POSTGRES,
-        a_parameter_that_the_pooler_does_not_know_is_named on POSTGRES,
+        a_pooler_in_session_mode_changes_nothing on POSTGRES,
+        a_parameter_unknown_to_the_pooler_is_named on POSTGRES,
     ]
 }
 
@@ -96,7 +96,7 @@ async fn a_pooler_in_transaction_or_statement_mode_is_refused(server: &TestServe
     assert!(everything(&test.connect().await).await == before);
 }
 
-async fn a_pooler_in_session_mode_is_as_none(server: &TestServer) {
+async fn a_pooler_in_session_mode_changes_nothing(server: &TestServer) {
     let Some(program) = PgBouncer::find() else { return };
     for ignored in ["", "options", "options,extra_float_digits"] {
         let test = bank(server).await;
@@ -123,7 +123,7 @@ async fn a_pooler_in_session_mode_is_as_none(server: &TestServer) {
     }
 }
 
-async fn a_parameter_that_the_pooler_does_not_know_is_named(server: &TestServer) {
+async fn a_parameter_unknown_to_the_pooler_is_named(server: &TestServer) {
     let Some(program) = PgBouncer::find() else { return };
     let test = bank(server).await;
     let pooler = PgBouncer::start(&program, test.url(), &["pool_mode = session"]).await.expect("it starts");

@@ -13,10 +13,10 @@ use crate::files::{Folder, accounts};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        no_command_panics_where_it_cannot_print on &[Server::Sqlite],
-        an_answer_that_is_cut_short_says_so,
-        a_load_whose_reader_leaves_ends_with_whole_chunks,
-        what_cannot_be_told_is_not_begun,
+        no_command_panics_on_unwritable_output on &[Server::Sqlite],
+        a_truncated_answer_is_reported,
+        a_load_without_a_reader_ends_with_whole_chunks,
+        nothing_begins_unless_its_id_is_printed,
     ]
 }
 
@@ -76,7 +76,7 @@ const COMMANDS: [(&str, &[&str]); 27] = [
     ("migration", &["generate", "nothing", "--verbose"]),
 ];
 
-async fn no_command_panics_where_it_cannot_print(server: &TestServer) {
+async fn no_command_panics_on_unwritable_output(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     folder.write("accounts.csv", accounts(3));
     folder.write("bad.csv", "id,balance\nx,1\n4,40\n");
@@ -110,7 +110,7 @@ fn code(test: &TestDatabase, stream: &str, bad: Bad, arguments: &[&str]) -> (Opt
 }
 
 /// A closed pipe is not a failure, a full disk is.
-async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
+async fn a_truncated_answer_is_reported(server: &TestServer) {
     let test = server.database().await;
     assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
     let full = "error: standard output cannot be written: No space left on device";
@@ -139,7 +139,7 @@ async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 10);
 }
 
-async fn a_load_whose_reader_leaves_ends_with_whole_chunks(server: &TestServer) {
+async fn a_load_without_a_reader_ends_with_whole_chunks(server: &TestServer) {
     let test = server.database().await;
     let mut seeding = test.program("seabank");
     seeding.args(["seed", "--count", "20000", "--chunk", "10", "--rng-seed", "1", "--echo"]);
@@ -160,7 +160,7 @@ async fn a_load_whose_reader_leaves_ends_with_whole_chunks(server: &TestServer) 
 }
 
 /// Without the printed id of a run or transfer, an unknown outcome could not be settled.
-async fn what_cannot_be_told_is_not_begun(server: &TestServer) {
+async fn nothing_begins_unless_its_id_is_printed(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let file = folder.write("accounts.csv", accounts(3));
     let file = file.to_str().expect("a path");

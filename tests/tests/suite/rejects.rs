@@ -16,15 +16,15 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_bad_row_stops_before_its_chunk,
         bad_rows_are_skipped_and_written_out,
-        rows_that_repeat_others_are_found_across_chunks,
+        repeated_rows_are_found_across_chunks,
         an_account_with_another_opening_balance_is_a_conflict,
-        a_transfer_of_nobody_is_rejected,
-        wrong_files_are_refused,
-        a_line_without_end_is_passed_over,
-        a_file_that_was_cut_off_is_not_read_as_smaller_amounts,
-        a_file_of_another_kind_is_told_by_its_kind on &[Server::Sqlite],
-        what_other_programs_write_is_read,
-        a_rejected_row_is_kept_as_it_was on &[Server::Sqlite],
+        a_transfer_of_an_unknown_account_is_rejected,
+        invalid_files_are_refused,
+        a_huge_line_is_rejected,
+        a_truncated_file_is_not_read_as_smaller_amounts,
+        a_file_of_another_format_is_refused_with_its_format on &[Server::Sqlite],
+        files_of_other_programs_are_read,
+        a_rejected_row_is_kept_verbatim on &[Server::Sqlite],
     ]
 }
 
@@ -105,7 +105,7 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     assert!(output.status.success() && !none.exists());
 }
 
-async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
+async fn repeated_rows_are_found_across_chunks(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let text = accounts(30) + "3,30\n31,310\n4,40\n";
     let file = folder.write("accounts.csv", &text);
@@ -152,7 +152,7 @@ async fn an_account_with_another_opening_balance_is_a_conflict(server: &TestServ
     assert_eq!(crate::books::balances(&database).await, [(1, 10), (2, 99), (3, 30)]);
 }
 
-async fn a_transfer_of_nobody_is_rejected(server: &TestServer) {
+async fn a_transfer_of_an_unknown_account_is_rejected(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let database = test.connect().await;
     insert_account(&database, 1, 10).await;
@@ -174,7 +174,7 @@ async fn a_transfer_of_nobody_is_rejected(server: &TestServer) {
     }
 }
 
-async fn wrong_files_are_refused(server: &TestServer) {
+async fn invalid_files_are_refused(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let missing = folder.path("missing.csv");
     for (file, words) in [
@@ -201,7 +201,7 @@ async fn wrong_files_are_refused(server: &TestServer) {
 }
 
 /// Needs constant memory.
-async fn a_line_without_end_is_passed_over(server: &TestServer) {
+async fn a_huge_line_is_rejected(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv");
     let mut file = File::create(&path).expect("it can be made");
@@ -218,7 +218,7 @@ async fn a_line_without_end_is_passed_over(server: &TestServer) {
     assert!(text.contains("3,\"the line has 104857601 bytes") && text.len() < 10_000, "{text:.200}");
 }
 
-async fn a_file_that_was_cut_off_is_not_read_as_smaller_amounts(server: &TestServer) {
+async fn a_truncated_file_is_not_read_as_smaller_amounts(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     packed.write_all(accounts(3).as_bytes()).expect("written");
@@ -251,7 +251,7 @@ fn packed(text: &str) -> Vec<u8> {
     packed.finish().expect("written")
 }
 
-async fn a_file_of_another_kind_is_told_by_its_kind(server: &TestServer) {
+async fn a_file_of_another_format_is_refused_with_its_format(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let text = accounts(3);
     let with = |separator: &str| text.replace(',', separator).into_bytes();
@@ -280,7 +280,7 @@ async fn a_file_of_another_kind_is_told_by_its_kind(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
 }
 
-async fn what_other_programs_write_is_read(server: &TestServer) {
+async fn files_of_other_programs_are_read(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let (gzip, zeros) = (packed(&accounts(2)), [0; 5000]);
     let psql = "id,balance,opening_balance,created_at\n11,1,1,2026-01-31 12:00:00+00\n12,1,1,2026-01-31 13:30:00.25+01:30\n\
@@ -315,7 +315,7 @@ async fn what_other_programs_write_is_read(server: &TestServer) {
 }
 
 /// A person can correct it, although a spreadsheet reads a leading `=` as a formula.
-async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
+async fn a_rejected_row_is_kept_verbatim(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
     let file = folder.write("formulas.csv", format!("id,balance\n{}\n", rows.join("\n")));

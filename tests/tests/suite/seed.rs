@@ -20,15 +20,15 @@ use crate::books::{everything, loading, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_asked_for_number_is_added,
-        a_number_that_is_taken_is_drawn_again,
+        the_requested_number_is_added,
+        a_taken_number_is_drawn_again,
         a_seeded_run_is_repeatable,
-        a_run_that_was_stopped_is_completed,
-        a_run_that_was_killed_is_completed,
-        a_chunk_whose_answer_was_lost_is_not_added_twice,
-        a_run_told_with_other_chunks_is_refused,
-        two_seeds_at_once_add_both,
-        more_than_the_numbers_there_are_is_refused,
+        a_stopped_run_is_completed,
+        a_killed_run_is_completed,
+        a_chunk_with_a_lost_answer_is_not_added_twice,
+        a_run_repeated_with_other_chunks_is_refused,
+        concurrent_seeds_both_add_their_accounts,
+        more_accounts_than_there_are_numbers_are_refused,
     ]
 }
 
@@ -54,7 +54,7 @@ async fn batch_rows(database: &database::Database) -> Vec<i64> {
     rows
 }
 
-async fn the_asked_for_number_is_added(server: &TestServer) {
+async fn the_requested_number_is_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let seeded = all(&on(&database), &run(7)).await;
@@ -71,7 +71,7 @@ async fn the_asked_for_number_is_added(server: &TestServer) {
     assert_eq!(batch_rows(&database).await, [50, 100, 100]);
 }
 
-async fn a_number_that_is_taken_is_drawn_again(server: &TestServer) {
+async fn a_taken_number_is_drawn_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
@@ -95,7 +95,7 @@ async fn a_seeded_run_is_repeatable(server: &TestServer) {
     assert!(drawn[0].is_disjoint(&drawn[2]));
 }
 
-async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
+async fn a_stopped_run_is_completed(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
@@ -114,7 +114,7 @@ async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
     assert_eq!(everything(&database).await.0.len(), 250);
 }
 
-async fn a_run_that_was_killed_is_completed(server: &TestServer) {
+async fn a_killed_run_is_completed(server: &TestServer) {
     const COUNT: usize = 20_000;
     let test = server.database().await;
     let database = test.connect().await;
@@ -152,7 +152,7 @@ async fn everything_count(database: &database::Database) -> usize {
     usize::try_from(tests::scalar(database, "SELECT count(*) FROM accounts").await).expect("a count")
 }
 
-async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
+async fn a_chunk_with_a_lost_answer_is_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let tap = Tap::new(&database).losing(&[
@@ -169,7 +169,7 @@ async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
     assert_eq!(batch_rows(&database).await, [50, 100, 100]);
 }
 
-async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
+async fn a_run_repeated_with_other_chunks_is_refused(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
@@ -185,7 +185,7 @@ async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
     assert!(everything(&database).await == before);
 }
 
-async fn two_seeds_at_once_add_both(server: &TestServer) {
+async fn concurrent_seeds_both_add_their_accounts(server: &TestServer) {
     let test = server.database().await;
     let seed = |test: &TestDatabase| test.spawn("seabank", &["seed", "--count", "500", "--chunk", "10"]);
     let (mut one, mut other) = (seed(&test), seed(&test));
@@ -193,7 +193,7 @@ async fn two_seeds_at_once_add_both(server: &TestServer) {
     assert_eq!(everything_count(&test.connect().await).await, 1000);
 }
 
-async fn more_than_the_numbers_there_are_is_refused(server: &TestServer) {
+async fn more_accounts_than_there_are_numbers_are_refused(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "1000000001"]).assert().code(2);
     assert_eq!(everything_count(&test.connect().await).await, 0);

@@ -20,19 +20,19 @@ use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     let cancelling = tests![alone:
-        a_job_whose_session_is_gone_is_followed on COCKROACH,
-        a_job_is_found_where_its_description_is_cut on COCKROACH,
+        a_job_that_outlives_its_session_is_followed on COCKROACH,
+        a_job_with_a_cut_description_is_found on COCKROACH,
     ];
     let others = tests![
         the_server_reads_a_file on COCKROACH,
-        a_bank_that_is_exported_is_read_by_the_server on COCKROACH,
-        what_is_there_is_left_and_the_rest_added on COCKROACH,
-        a_mended_file_is_completed_under_its_run on COCKROACH,
-        what_cannot_be_added_changes_nothing on COCKROACH,
-        a_server_that_takes_neither_option_nor_table_gets_chunks on COCKROACH,
+        an_exported_bank_is_read_by_the_server on COCKROACH,
+        existing_accounts_stay_and_the_others_are_added on COCKROACH,
+        a_corrected_file_completes_its_run on COCKROACH,
+        a_refused_file_changes_nothing on COCKROACH,
+        an_older_server_gets_chunks on COCKROACH,
         a_locked_table_gets_chunks on COCKROACH,
-        an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
-        other_servers_name_the_other_way on &[Server::Sqlite, Server::Postgres],
+        an_interrupted_or_killed_import_is_whole_or_absent on COCKROACH,
+        other_servers_suggest_the_clients_import on &[Server::Sqlite, Server::Postgres],
     ];
     [cancelling, others].concat()
 }
@@ -92,7 +92,7 @@ async fn the_server_reads_a_file(server: &TestServer) {
     }
 }
 
-async fn a_bank_that_is_exported_is_read_by_the_server(server: &TestServer) {
+async fn an_exported_bank_is_read_by_the_server(server: &TestServer) {
     let (from, to) = (server.database().await, server.database().await);
     from.seabank().args(["seed", "--count", "500"]).assert().success();
     let exported = from.seabank().args(["export", "accounts"]).output().expect("it runs");
@@ -103,7 +103,7 @@ async fn a_bank_that_is_exported_is_read_by_the_server(server: &TestServer) {
     assert!(before == after && before.0.len() == 500);
 }
 
-async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
+async fn existing_accounts_stay_and_the_others_are_added(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let database = test.connect().await;
     insert_account(&database, 7, 70).await;
@@ -121,7 +121,7 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
 }
 
 /// A corrected chunk keeps its first and last account and its size.
-async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
+async fn a_corrected_file_completes_its_run(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let text = |balance: i64, wrong: i64, right: i64| {
@@ -146,7 +146,7 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
+async fn a_refused_file_changes_nothing(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 5, 50).await;
@@ -190,7 +190,7 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
 }
 
 /// The session is cancelled while the server waits for the file; its job continues.
-async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
+async fn a_job_that_outlives_its_session_is_followed(server: &TestServer) {
     for time in 1..=TO_LOOK_AT + 1 {
         let (test, file) = (server.database().await, web(accounts(300, 3)).await);
         let database = test.connect().await;
@@ -221,7 +221,7 @@ fn with_cut_descriptions(sql: &str) -> String {
     sql.replace("[SHOW JOBS]", cut)
 }
 
-async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
+async fn a_job_with_a_cut_description_is_found(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let database = test.connect().await;
     let (imported, url) = (Played::new(&test, with_cut_descriptions).await, file.url("a.csv"));
@@ -241,7 +241,7 @@ fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
 }
 
-async fn a_server_that_takes_neither_option_nor_table_gets_chunks(server: &TestServer) {
+async fn an_older_server_gets_chunks(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let imported = Played::new(&test, refusing).await.import(&file.url("a.csv")).await;
     assert_eq!((imported.rows, imported.chunks), (300, 3), "{imported:?}");
@@ -293,7 +293,7 @@ fn takes_accounts(database: &Database) -> bool {
     !database.version.contains(" v20.1.")
 }
 
-async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &TestServer) {
+async fn an_interrupted_or_killed_import_is_whole_or_absent(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let database = test.connect().await;
     let url = file.url("a.csv");
@@ -331,7 +331,7 @@ async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &Te
     assert_whole(&test);
 }
 
-async fn other_servers_name_the_other_way(server: &TestServer) {
+async fn other_servers_suggest_the_clients_import(server: &TestServer) {
     let test = server.empty_database().await;
     let (output, answer) = import(&test, "http://127.0.0.1:1/accounts.csv", &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

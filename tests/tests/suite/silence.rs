@@ -12,9 +12,9 @@ use crate::books::insert_account;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        alone: every_command_ends_on_a_link_that_goes_silent within 900 s on WIRE,
+        alone: every_command_ends_on_a_silent_link within 900 s on WIRE,
         ctrl_c_ends_every_command_on_a_silent_link within 600 s on WIRE,
-        a_silent_audit_does_not_keep_a_workload within 300 s on WIRE,
+        a_silent_audit_does_not_delay_a_workload within 300 s on WIRE,
         a_long_statement_is_waited_for within 300 s on &[Server::Postgres],
     ]
 }
@@ -126,7 +126,7 @@ impl Drop for Silenced {
     }
 }
 
-async fn every_command_ends_on_a_link_that_goes_silent(server: &TestServer) {
+async fn every_command_ends_on_a_silent_link(server: &TestServer) {
     let test = bank(server).await;
     for after in [0, 5, 9, 14] {
         let mut all = Vec::new();
@@ -161,7 +161,7 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
     }
 }
 
-async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
+async fn a_silent_audit_does_not_delay_a_workload(server: &TestServer) {
     let test = bank(server).await;
     let proxy = test.proxy().await;
     proxy.arm(|request| request.text.contains("opening_high").then_some(Fault::Silent { delivered: false }));

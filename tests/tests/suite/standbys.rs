@@ -13,8 +13,8 @@ use crate::books::{everything, execute, insert_account};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        what_reads_reads_on_a_hot_standby on POSTGRES,
-        what_writes_is_told_in_one_line on POSTGRES,
+        reading_commands_work_on_a_hot_standby on POSTGRES,
+        writing_commands_are_refused_in_one_line on POSTGRES,
         a_promotion_is_waited_for on POSTGRES,
         sessions_of_a_standby_are_not_used_after_its_promotion on POSTGRES,
     ]
@@ -66,7 +66,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn what_reads_reads_on_a_hot_standby(_: &TestServer) {
+async fn reading_commands_work_on_a_hot_standby(_: &TestServer) {
     let pair = Pair::start().await;
     for (program, arguments) in [
         ("seabank", &["accounts"][..]),
@@ -86,7 +86,7 @@ async fn what_reads_reads_on_a_hot_standby(_: &TestServer) {
     assert!(String::from_utf8_lossy(&told.stdout).contains("a hot standby"), "{told:?}");
 }
 
-async fn what_writes_is_told_in_one_line(_: &TestServer) {
+async fn writing_commands_are_refused_in_one_line(_: &TestServer) {
     let pair = Pair::start().await;
     let before = everything(&pair.bank.connect().await).await;
     for (program, arguments) in [

@@ -22,10 +22,10 @@ use crate::files::{Folder, count, import};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         times_are_stored_in_one_format_and_sorted,
-        a_time_that_is_out_of_range_is_rejected_by_its_line,
-        a_time_that_cannot_be_read_stops_only_who_shows_it,
+        a_time_out_of_range_is_rejected_with_its_line,
+        an_unreadable_time_fails_only_commands_that_show_it,
         every_account_number_works_everywhere,
-        a_task_that_panics_is_told_with_the_totals,
+        a_panicking_task_is_reported_with_the_totals,
     ]
 }
 
@@ -98,7 +98,7 @@ async fn texts(database: &Database, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect()
 }
 
-async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer) {
+async fn a_time_out_of_range_is_rejected_with_its_line(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     for (time, words) in [
         (
@@ -129,7 +129,7 @@ async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer
     assert_whole(&test);
 }
 
-async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer) {
+async fn an_unreadable_time_fails_only_commands_that_show_it(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     for account in [1, 2, 3] {
@@ -209,7 +209,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
     assert_whole(&test);
 }
 
-async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
+async fn a_panicking_task_is_reported_with_the_totals(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     for account in 1..=4 {

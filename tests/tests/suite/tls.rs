@@ -14,12 +14,12 @@ const POSTGRES: &[Server] = &[Server::Postgres];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_mode_says_what_is_verified on POSTGRES,
-        a_server_that_cannot_be_verified_is_not_trusted on POSTGRES,
-        a_file_that_cannot_be_used_is_2 on POSTGRES,
-        a_client_certificate_says_who_the_user_is on POSTGRES,
-        a_password_that_is_wrong_or_over_is_refused on POSTGRES,
-        a_server_without_tls_is_told on POSTGRES,
+        sslmode_decides_what_is_verified on POSTGRES,
+        an_unverified_server_is_not_trusted on POSTGRES,
+        an_unusable_file_exits_with_2 on POSTGRES,
+        a_client_certificate_authenticates_the_user on POSTGRES,
+        a_wrong_or_expired_password_is_refused on POSTGRES,
+        a_server_without_tls_is_reported on POSTGRES,
         a_secure_cockroachdb_is_used_from_init_to_audit on &[Server::Cockroach],
     ]
 }
@@ -128,7 +128,7 @@ impl Secure {
     }
 }
 
-async fn the_mode_says_what_is_verified(run: &TestServer) {
+async fn sslmode_decides_what_is_verified(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     for url in [
         // Any server, whatever the file.
@@ -161,7 +161,7 @@ const RENEW: &str = "days ago; give the server a new one, or correct this machin
 const SELFISH: &str = "is not trusted: its certificate is not a server certificate (CaUsedAsEndEntity); \
     give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
-async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
+async fn an_unverified_server_is_not_trusted(run: &TestServer) {
     let (mut secure, bank) = Secure::open(run).await;
     for (certificate, url, line) in [
         ("server", "teller@localhost?sslmode=verify-ca", UNKNOWN),
@@ -181,7 +181,7 @@ async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
     }
 }
 
-async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
+async fn an_unusable_file_exits_with_2(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     std::fs::write(
         bank.folder.join("noise.crt"),
@@ -212,7 +212,7 @@ async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
     }
 }
 
-async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
+async fn a_client_certificate_authenticates_the_user(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let with = |user, name| {
         format!(
@@ -241,7 +241,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
     }
 }
 
-async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
+async fn a_wrong_or_expired_password_is_refused(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let line = "password authentication failed for user \"teller\"; check the user and the password of the URL; \
         an expired password (VALID UNTIL) gives the same error";
@@ -251,7 +251,7 @@ async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
     bank.is_refused("teller@localhost?sslmode=require", 5, line);
 }
 
-async fn a_server_without_tls_is_told(run: &TestServer) {
+async fn a_server_without_tls_is_reported(run: &TestServer) {
     let test = run.database().await;
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = test.url().replace("sslmode=disable", &format!("sslmode={mode}"));

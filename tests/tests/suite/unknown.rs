@@ -18,10 +18,10 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_transfer_whose_commit_has_no_answer_is_settled_by_its_command on &[Server::Postgres],
+        an_ambiguous_transfer_is_settled_by_its_command on &[Server::Postgres],
         each_unknown_transfer_of_a_run_is_named on &[Server::Postgres],
-        a_commit_that_is_never_answered_is_asked_for_in_time on WIRE,
-        a_run_whose_server_stays_away_names_what_is_unknown on WIRE,
+        an_unanswered_commit_is_resolved_in_time on WIRE,
+        a_run_whose_server_stays_away_names_its_unknown_transfers on WIRE,
     ]
 }
 
@@ -58,7 +58,7 @@ const HOLDS: [Hold; 2] = [
     },
 ];
 
-async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server: &TestServer) {
+async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
@@ -129,7 +129,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
 }
 
 /// As after a lost node; a new connection reaches another.
-async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServer) {
+async fn an_unanswered_commit_is_resolved_in_time(server: &TestServer) {
     let test = server.database().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "20"];
@@ -210,7 +210,7 @@ fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
         .collect()
 }
 
-async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
+async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &TestServer) {
     const COUNT: u64 = 300;
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;

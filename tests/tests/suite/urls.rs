@@ -10,13 +10,13 @@ use tests::{OwnServer, Postgres, Test, TestServer, command, tests};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         an_unknown_parameter_is_refused_and_named on WIRE,
-        a_harmless_parameter_of_libpq_is_told on WIRE,
+        a_harmless_parameter_of_libpq_is_reported on WIRE,
         no_secret_is_shown on WIRE,
-        what_is_no_url_is_told on &[Server::Sqlite],
+        an_invalid_url_is_reported on &[Server::Sqlite],
         a_search_path_is_given_by_options on POSTGRES,
-        a_password_file_that_others_may_read_is_told on POSTGRES,
-        an_address_of_ipv6_connects on POSTGRES,
-        sessions_have_the_name_of_their_command on WIRE,
+        a_password_file_readable_by_others_is_reported on POSTGRES,
+        an_ipv6_address_connects on POSTGRES,
+        sessions_are_named_after_their_command on WIRE,
     ]
 }
 
@@ -57,7 +57,7 @@ async fn an_unknown_parameter_is_refused_and_named(server: &TestServer) {
     }
 }
 
-async fn a_harmless_parameter_of_libpq_is_told(server: &TestServer) {
+async fn a_harmless_parameter_of_libpq_is_reported(server: &TestServer) {
     let test = server.database().await;
     let url = format!("{}&connect_timeout=10&keepalives=1", test.url());
     for (program, argument) in READING {
@@ -83,7 +83,7 @@ async fn no_secret_is_shown(server: &TestServer) {
     }
 }
 
-async fn what_is_no_url_is_told(server: &TestServer) {
+async fn an_invalid_url_is_reported(server: &TestServer) {
     let test = server.database().await;
     let quoted = format!("\"{}\"", test.url());
     for (url, words) in [
@@ -123,7 +123,7 @@ async fn a_search_path_is_given_by_options(server: &TestServer) {
     assert!(code == Some(0) && told.contains("may read and write all"), "{told}");
 }
 
-async fn a_password_file_that_others_may_read_is_told(server: &TestServer) {
+async fn a_password_file_readable_by_others_is_reported(server: &TestServer) {
     let test = server.database().await;
     let folder = tempfile::TempDir::new().expect("a folder can be made");
     let file = folder.path().join("pgpass");
@@ -142,7 +142,7 @@ async fn a_password_file_that_others_may_read_is_told(server: &TestServer) {
     }
 }
 
-async fn an_address_of_ipv6_connects(_: &TestServer) {
+async fn an_ipv6_address_connects(_: &TestServer) {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return;
     }
@@ -158,7 +158,7 @@ async fn an_address_of_ipv6_connects(_: &TestServer) {
     }
 }
 
-async fn sessions_have_the_name_of_their_command(server: &TestServer) {
+async fn sessions_are_named_after_their_command(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     crate::books::insert_account(&database, 1, 1_000_000).await;

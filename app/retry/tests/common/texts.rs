@@ -50,7 +50,7 @@ pub(crate) fn text(own: &[&'static str]) -> impl Strategy<Value = String> {
 
 /// Sends a text in a run that is rolled back and in one that commits. The run's row exists if and
 /// only if the run reports it, and no transaction stays open. `clear` empties `log`.
-pub(crate) async fn leaves_no_hole(
+pub(crate) async fn escapes_no_transaction(
     runner: &Runner,
     db: &DatabaseConnection,
     other: &DatabaseConnection,

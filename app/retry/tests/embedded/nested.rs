@@ -38,7 +38,7 @@ async fn get_or_create_by_catching_a_unique_violation() {
 }
 
 #[tokio::test]
-async fn what_is_nested_is_undone_alone_or_with_what_encloses_it() {
+async fn a_nested_transaction_is_undone_alone_or_with_its_parent() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let outer = tx.begin().await?;
@@ -65,7 +65,7 @@ async fn what_is_nested_is_undone_alone_or_with_what_encloses_it() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_undone_before_the_next_statement_and_before_commit() {
+async fn a_dropped_one_is_undone_before_the_next_statement_and_before_commit() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let nested = tx.begin().await?;
@@ -84,7 +84,7 @@ async fn what_is_dropped_is_undone_before_the_next_statement_and_before_commit()
 }
 
 #[tokio::test]
-async fn one_that_outlives_its_body_is_over_and_undone() {
+async fn one_that_outlives_its_body_is_undone() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         insert(tx, 1).await?;
@@ -101,7 +101,7 @@ async fn one_that_outlives_its_body_is_over_and_undone() {
 }
 
 #[tokio::test]
-async fn a_nested_commit_after_an_error_is_that_error_and_undone() {
+async fn a_nested_commit_after_an_error_fails_with_it_and_is_undone() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let nested = tx.begin().await?;
@@ -140,7 +140,7 @@ async fn the_closure_form_commits_and_rolls_back() {
 }
 
 #[tokio::test]
-async fn two_at_once_are_refused() {
+async fn two_siblings_at_once_are_refused() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let first = tx.begin().await?;

@@ -89,7 +89,7 @@ async fn entities_active_models_streams_and_helpers() {
 }
 
 #[tokio::test]
-async fn builders_with_what_belongs_to_them_and_the_loader() {
+async fn nested_builders_and_the_loader() {
     let log = kitchen().await;
     let body = async |tx: &Tx| {
         let saved = cake::ActiveModel::builder()
@@ -123,7 +123,7 @@ where
 }
 
 #[tokio::test]
-async fn a_run_can_be_spawned_with_what_it_captures_and_boxed_for_generic_callers() {
+async fn a_run_can_be_spawned_with_captures_and_boxed_for_generic_callers() {
     let log = std::sync::Arc::new(kitchen().await);
     let tasks: Vec<_> = (0..4_i64)
         .map(|n| {

@@ -32,7 +32,7 @@ async fn control_is_refused_and_nothing_is_applied() {
 }
 
 #[tokio::test]
-async fn several_statements_and_a_trigger_are_taken() {
+async fn several_statements_and_a_trigger_are_accepted() {
     let log = Log::new(1).await;
     send(&log, "INSERT INTO log VALUES (1); INSERT INTO log VALUES (2)").await.expect("two statements");
     let trigger = "CREATE TRIGGER more AFTER INSERT ON log WHEN NEW.id = 3 BEGIN INSERT INTO log VALUES (30); SELECT 1; END";

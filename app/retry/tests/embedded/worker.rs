@@ -16,7 +16,7 @@ fn idle(log: &Log) -> usize {
 }
 
 #[tokio::test]
-async fn a_worker_keeps_its_connection_and_gives_it_back_when_it_idles() {
+async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
     let log = Log::new(1).await;
     let mut worker = log.runner.worker();
     for _ in 0..3 {
@@ -31,7 +31,7 @@ async fn a_worker_keeps_its_connection_and_gives_it_back_when_it_idles() {
 }
 
 #[tokio::test]
-async fn a_busy_worker_lets_others_have_their_turn() {
+async fn a_busy_worker_lets_others_use_its_connection() {
     let log = Log::new(1).await;
     let mut worker = log.runner.worker();
     let started = Instant::now();

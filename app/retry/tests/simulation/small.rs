@@ -82,7 +82,7 @@ fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
 }
 
 #[test]
-fn every_small_world_is_right() {
+fn every_small_world_keeps_the_guarantees() {
     let mut worlds = Vec::new();
     for server in [Server::Sqlite, Server::Postgres, Server::Cockroach] {
         for kind in KINDS {

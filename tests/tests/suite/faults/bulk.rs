@@ -89,7 +89,7 @@ fn draw(rng: &mut ChaCha8Rng) -> Order {
 
 /// The first COMMIT of each of 10 000 transfers loses its answer, half of them before delivery.
 /// Each transfer is reported applied by this run and recorded once.
-pub(super) async fn no_lost_answer_applies_a_transfer_twice_or_loses_it(server: &TestServer) {
+pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &TestServer) {
     let seed = rand::random();
     println!("{server}: {TRANSFERS} transfers with lost answers, seed {seed}");
     let test = server.database().await;

@@ -9,7 +9,7 @@ use tests::{TestServer, command, scalar};
 
 use super::Fresh;
 
-pub(super) async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
+pub(super) async fn a_final_newline_is_not_part_of_a_password(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let admin = fresh.admin.connect().await;
     let sql = format!(

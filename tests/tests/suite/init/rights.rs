@@ -14,7 +14,7 @@ pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, Stri
     (role, url)
 }
 
-pub(super) async fn an_administrator_without_superuser_may_do_it_again(server: &TestServer) {
+pub(super) async fn an_administrator_without_superuser_can_repeat_init(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB CREATEROLE").await;
     let first = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
@@ -36,7 +36,7 @@ pub(super) async fn an_administrator_without_superuser_may_do_it_again(server: &
     }
 }
 
-pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &TestServer) {
+pub(super) async fn without_the_right_to_create_users_nothing_is_created(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB").await;
     let ended = fresh.init(&url, None, &["--no-password"]);
@@ -56,7 +56,7 @@ pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &T
     execute(&admin, &format!("DROP ROLE {role}")).await;
 }
 
-pub(super) async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
+pub(super) async fn with_both_rights_both_are_created(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;

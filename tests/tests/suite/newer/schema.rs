@@ -11,7 +11,7 @@ use super::{error, line, migration, newer, seabank};
 use crate::books::execute;
 
 /// v24.3: the statement timeout covers the schema change's job.
-pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &TestServer) {
+pub(super) async fn the_first_up_does_not_loop_on_a_slow_cluster(server: &TestServer) {
     let test = server.empty_database().await;
     let mut limited = BTreeSet::new();
     let (_proxy, url) = newer(&test, move |request| {
@@ -27,7 +27,7 @@ pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &Test
 }
 
 /// v26.2: buffered writes take no locks before COMMIT.
-pub(super) async fn a_migrator_holds_its_turn_where_writes_are_buffered(server: &TestServer) {
+pub(super) async fn the_migration_lock_holds_with_buffered_writes(server: &TestServer) {
     let test = server.empty_database().await;
     let (mut at_once, buffered) = (BTreeSet::new(), Arc::new(AtomicBool::new(false)));
     let kept_back = Arc::clone(&buffered);
@@ -90,7 +90,7 @@ pub(super) async fn an_import_names_a_locked_table(server: &TestServer) {
 }
 
 /// v26.1: `pg_catalog` may be cached.
-pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(server: &TestServer) {
+pub(super) async fn a_table_missing_from_the_catalog_is_accepted(server: &TestServer) {
     let test = server.empty_database().await;
     let (_proxy, url) = newer(&test, |request| {
         let looks = request.kind == Kind::Prepare
@@ -105,7 +105,7 @@ pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(
 }
 
 /// The same for the database and its user: 42P04 and 42710 mean that they exist.
-pub(super) async fn what_the_catalog_does_not_show_was_there(server: &TestServer) {
+pub(super) async fn a_database_and_a_user_missing_from_the_catalog_are_accepted(server: &TestServer) {
     let admin = server.empty_database().await;
     let name = format!("{}_cached", admin.name);
     let init = ["init", "--no-password", "--database", &name, "--user", &name];

@@ -56,7 +56,7 @@ pub(super) async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
 }
 
 /// The bank's schema comes first.
-pub(super) async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
+pub(super) async fn a_schema_behind_the_banks_is_ignored(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)").await;

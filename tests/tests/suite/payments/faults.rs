@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(server: &TestServer) {
+pub(super) async fn payments_with_lost_answers_are_reported_correctly(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let losses = [Loss::AfterCommit, Loss::BeforeCommit, Loss::AfterCommit, Loss::AfterCommit];
     let tap = Tap::new(&database).losing(&losses);
@@ -18,7 +18,7 @@ pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(serve
 }
 
 /// The account gets its money while the commit is ambiguous.
-pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &TestServer) {
+pub(super) async fn a_refusal_with_a_lost_answer_is_reported_unchanged(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let tap = Tap::new(&database).losing(&[Loss::AfterCommit]);
     let bank = Bank::on(tapped(&tap, Policy::default()));
@@ -85,7 +85,7 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
 }
 
 /// Another process repeats the run.
-pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
+pub(super) async fn a_run_that_stops_anywhere_is_completed(server: &TestServer) {
     let row = |n: i64| {
         let amount = if n % 7 == 0 { 50_000 } else { n + 1 };
         format!("{},{},{},{amount}\n", Uuid::from_u128(n as u128), n % 10 + 1, (n + 1) % 10 + 1)
@@ -137,7 +137,7 @@ pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServ
     }
 }
 
-pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
+pub(super) async fn conflicting_chunks_are_all_applied(server: &TestServer) {
     let (test, database) = bank(server).await;
     // Two processes do not share a queue.
     let banks =
@@ -165,7 +165,7 @@ pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     assert_whole(&database).await;
 }
 
-pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) {
+pub(super) async fn an_id_written_concurrently_is_applied_once(server: &TestServer) {
     let (test, database) = bank(server).await;
     let (one, other) =
         (Bank::new(&database, Policy::default()), Bank::new(&test.connect().await, Policy::default()));
@@ -209,7 +209,7 @@ pub(super) async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server
     assert_whole(&database).await;
 }
 
-pub(super) async fn payments_that_are_too_many_become_their_halves(server: &TestServer) {
+pub(super) async fn a_chunk_of_payments_that_is_too_large_is_halved(server: &TestServer) {
     let (_test, database) = bank(server).await;
     for sql in [
         "CREATE FUNCTION too_large() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \

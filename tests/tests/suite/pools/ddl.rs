@@ -10,7 +10,7 @@ use super::{Log, WIRE, execute, insert};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         ddl_in_a_writing_body_is_refused on &[Server::Cockroach],
-        a_newer_cockroachdb_is_told_that_ddl_commits_nothing on WIRE,
+        begin_switches_off_commits_before_ddl on WIRE,
     ]
 }
 
@@ -53,7 +53,7 @@ const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
 /// A separate transaction, because it takes effect in the next one.
 const NO_BUFFERING: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
+async fn begin_switches_off_commits_before_ddl(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let database = log.test.connect().await;
     for (version, first, own) in [

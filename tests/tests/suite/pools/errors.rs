@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
 use tests::TestServer;
 
-pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
+pub(super) async fn an_error_of_the_driver_fails_at_once(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let attempts = AtomicU32::new(0);
     let pid = async || scalar(&log.db, "SELECT pg_backend_pid()").await;
@@ -41,7 +41,7 @@ pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
     pid().await.expect("the pool is well");
 }
 
-pub(super) async fn what_a_rights_check_refuses_fails_at_once(server: &TestServer) {
+pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {
     let log = Log::new(server, 1).await;
     execute(&log.db, "CREATE TABLE forbidden (id INT8)").await;
     let role = format!("nobody_{}", log.test.name);

@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_orphan_is_ended_before_the_next_attempt on WIRE,
         an_orphan_is_ended_by_its_own_limit on POSTGRES,
         a_lost_answer_to_commit_is_unknown on WIRE,
-        an_idempotent_body_finds_out on WIRE,
+        an_idempotent_body_resolves_a_lost_commit on WIRE,
     ]
 }
 
@@ -70,7 +70,7 @@ async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     }
 }
 
-async fn an_idempotent_body_finds_out(server: &TestServer) {
+async fn an_idempotent_body_resolves_a_lost_commit(server: &TestServer) {
     for delivered in [true, false] {
         let log = Log::new(server, 1).await;
         let proxy = log.test.proxy().await;

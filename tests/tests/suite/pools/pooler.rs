@@ -20,7 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag on POSTGRES,
         behind_a_pooler_an_orphan_is_ended on POSTGRES,
         behind_a_pooler_no_stranger_is_ended on POSTGRES,
-        named_statements_that_a_pooler_mixes_up_are_told_so on POSTGRES,
+        named_statements_mixed_up_by_a_pooler_are_reported on POSTGRES,
     ]
 }
 
@@ -231,7 +231,7 @@ async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     proxy.settle().await;
 }
 
-async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer) {
+async fn named_statements_mixed_up_by_a_pooler_are_reported(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 1).await else { return };
     let [one, other] =

@@ -11,9 +11,9 @@ use super::{Log, POSTGRES, execute, insert, open, scalar};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        nothing_is_told_applied_that_no_standby_has on POSTGRES,
+        rows_without_a_standby_are_not_reported_applied on POSTGRES,
         a_hot_standby_is_read_and_its_promotion_waited_for on POSTGRES,
-        a_server_that_takes_no_writes_for_a_while_is_waited_for on POSTGRES,
+        a_temporarily_read_only_server_is_waited_for on POSTGRES,
     ]
 }
 
@@ -44,7 +44,7 @@ fn is_unknown(told: Result<bool, DbErr>) -> bool {
     told.is_err_and(|error| Ended::of(&error).is_some_and(|ended| ended.kind() == Kind::Unknown))
 }
 
-async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
+async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     let Some(programs) = Postgres::find() else { return };
     let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
     let bank = own.bank().await;
@@ -124,7 +124,7 @@ async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
 }
 
 /// As after a switchover: only new connections reach the primary.
-async fn a_server_that_takes_no_writes_for_a_while_is_waited_for(server: &TestServer) {
+async fn a_temporarily_read_only_server_is_waited_for(server: &TestServer) {
     let log = Log::new(server, 2).await;
     let name = &log.test.name;
     execute(&log.db, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;

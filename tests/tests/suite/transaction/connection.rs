@@ -85,7 +85,7 @@ pub(super) async fn after_an_error_the_connection_is_used_again(server: &TestSer
     assert_eq!(tests::scalar(&one, marked).await, 1);
 }
 
-pub(super) async fn a_connection_lost_in_the_body_is_tried_again(server: &TestServer) {
+pub(super) async fn a_connection_lost_in_the_body_is_retried(server: &TestServer) {
     let log = Log::new(server).await;
     let tries = AtomicU32::new(0);
     log.runner
@@ -142,7 +142,7 @@ pub(super) async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     }
 }
 
-pub(super) async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
+pub(super) async fn a_read_survives_a_lost_answer(server: &TestServer) {
     let log = Log::new(server).await;
     let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_transfer_without_trouble_is_begin_the_body_and_commit() {
+fn a_transfer_sends_begin_the_body_and_commit() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, []);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent(), INSERT_FIRST);
@@ -13,7 +13,7 @@ fn a_transfer_without_trouble_is_begin_the_body_and_commit() {
 }
 
 #[test]
-fn a_conflict_rolls_back_pauses_and_tries_again() {
+fn a_conflict_rolls_back_pauses_and_retries() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, [("UPDATE debit", CONFLICT)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[..5], ["acquire", "BEGIN", "INSERT id", "UPDATE debit", "ROLLBACK"]);
@@ -33,7 +33,7 @@ fn a_conflict_rolls_back_pauses_and_tries_again() {
 }
 
 #[test]
-fn a_statement_without_an_answer_is_tried_again_on_a_new_connection() {
+fn an_unanswered_statement_is_retried_on_a_new_connection() {
     for fate in [Fate::Silent, Fate::NoAnswer, Fate::CutBefore, Fate::CutAfter, refused("57P01")] {
         let ended = transfer(Cockroach, policy(), Kind::Once, [("UPDATE debit", fate)]);
         assert!(ended.outcome.is_ok(), "{fate:?}");
@@ -60,7 +60,7 @@ fn a_statement_without_an_answer_is_tried_again_on_a_new_connection() {
 }
 
 #[test]
-fn a_refusal_of_the_body_rolls_back_and_is_told_as_it_is() {
+fn a_refusal_of_the_body_rolls_back_and_is_returned_unchanged() {
     let order = Order { kind: Kind::InsertFirst, id: 7, row: Row { amount: 1_000, ..ROW } };
     on_simulated_time(async {
         let world = World::told(Postgres, []);
@@ -72,7 +72,7 @@ fn a_refusal_of_the_body_rolls_back_and_is_told_as_it_is() {
 }
 
 #[test]
-fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt() {
+fn an_error_of_the_database_keeps_the_bodys_and_every_attempt() {
     let fates = [("INSERT mark", CONFLICT), ("UPDATE debit", refused("23514"))];
     let ended = transfer(Postgres, policy(), Kind::Once, fates);
     let Refusal::Database(told) = ended.error() else { panic!("{:?}", ended.error()) };
@@ -87,7 +87,7 @@ fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt(
 }
 
 #[test]
-fn attempts_are_shown_up_to_ten() {
+fn at_most_ten_attempts_are_shown() {
     let policy = Policy { attempts_max: 11, ..policy() };
     let ended = transfer(Postgres, policy, Kind::Once, [("INSERT mark", CONFLICT); 11]);
     let text = ended.error().to_string();
@@ -118,7 +118,7 @@ fn a_failed_rollback_drops_the_connection_and_the_first_error_stands() {
 }
 
 #[test]
-fn a_failed_commit_needs_no_rollback_where_it_has_ended_the_transaction() {
+fn a_commit_that_failed_and_ended_the_transaction_needs_no_rollback() {
     for (server, rollback) in [(Postgres, false), (Cockroach, false), (Sqlite, true)] {
         for code in ["40001", "23503"] {
             let code = if server == Sqlite && code == "40001" { "5" } else { code };
@@ -131,7 +131,7 @@ fn a_failed_commit_needs_no_rollback_where_it_has_ended_the_transaction() {
 }
 
 #[test]
-fn an_error_after_the_commit_is_no_matter() {
+fn an_error_after_the_commit_is_ignored() {
     let ended = transfer(
         Cockroach,
         policy(),
@@ -143,7 +143,7 @@ fn an_error_after_the_commit_is_no_matter() {
 }
 
 #[test]
-fn a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans() {
+fn a_stale_plan_is_retried_once_on_the_same_connection_without_its_plans() {
     let once = transfer(Postgres, policy(), Kind::Once, [("UPDATE debit", refused("0A000"))]);
     assert!(once.outcome.is_ok());
     assert_eq!(once.sent()[3..6], ["UPDATE debit", "ROLLBACK", "BEGIN"], "no pause, no other connection");
@@ -154,7 +154,7 @@ fn a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans() {
 }
 
 #[test]
-fn an_id_that_is_taken_is_looked_up_before_it_is_a_failure() {
+fn a_taken_id_is_looked_up_before_it_is_a_failure() {
     for (kind, attempts) in [(Kind::InsertStrictly, 2), (Kind::Once, 1)] {
         let verb = if kind == Kind::Once { "INSERT mark" } else { "INSERT strict" };
         let ended = transfer(Postgres, policy(), kind, [(verb, refused("23505")); 3]);
@@ -168,7 +168,7 @@ fn an_id_that_is_taken_is_looked_up_before_it_is_a_failure() {
 }
 
 #[test]
-fn readers_never_know_an_unknown() {
+fn a_read_is_never_unknown() {
     let ended = transfer(Postgres, policy(), Kind::Read, [("COMMIT", Fate::CutBefore)]);
     assert_eq!(ended.outcome.as_ref().map(|answer| answer.value).ok(), Some(300));
     let ended = transfer(Postgres, policy(), Kind::Query, [("SELECT sum", Fate::CutBefore)]);

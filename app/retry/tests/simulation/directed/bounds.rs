@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn attempts_are_bounded_and_all_of_them_told() {
+fn attempts_are_bounded_and_all_are_reported() {
     let ended = transfer(Postgres, policy(), Kind::Once, [("INSERT mark", CONFLICT); 9]);
     assert!(ended.end() == End::RetriesExhausted, "{:?}", ended.error());
     assert_eq!(ended.codes(), ["40001"; 4]);

@@ -17,7 +17,7 @@ fn the_savepoint_protocol_is_begin_savepoint_statements_release_commit() {
 }
 
 #[test]
-fn a_conflict_restarts_from_the_savepoint_so_often_and_then_from_the_start() {
+fn conflicts_restart_from_the_savepoint_and_then_from_the_start() {
     let fates = [("UPDATE debit", CONFLICT), ("RELEASE", CONFLICT), ("UPDATE debit", CONFLICT)];
     let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
     assert!(ended.outcome.is_ok());
@@ -50,7 +50,7 @@ fn after_a_failed_release_no_commit_is_sent() {
 }
 
 #[test]
-fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
+fn after_the_release_it_is_applied_whatever_happens_to_commit() {
     for fate in [CONFLICT, Fate::CutBefore, Fate::NoAnswer, refused("XX000")] {
         let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("COMMIT", fate)]);
         assert!(ended.outcome.is_ok(), "{fate:?}: {:?}", ended.outcome);
@@ -59,7 +59,7 @@ fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
 }
 
 #[test]
-fn a_failed_rollback_to_restarts_all_of_it() {
+fn a_failed_rollback_to_restarts_the_transaction() {
     let fates = [("UPDATE debit", CONFLICT), ("ROLLBACK TO", refused("XX000"))];
     let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
     assert!(ended.outcome.is_ok());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_statement_is_one_round_trip_and_found_again_where_its_answer_is_lost() {
+fn a_statement_is_one_round_trip_and_looked_up_if_its_answer_is_lost() {
     let ended = transfer(Postgres, policy(), Kind::Statement, []);
     assert_eq!((ended.sent(), ended.rows()), (vec!["acquire".to_owned(), "UPDATE whole".to_owned()], 1));
     let timed_out = Fate::Refused { code: "57014", applied: true };
@@ -52,7 +52,7 @@ fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fa
 }
 
 #[test]
-fn a_refusal_after_a_statement_is_failed_only_where_nothing_is_applied() {
+fn a_refusal_after_a_statement_fails_only_if_nothing_is_applied() {
     assert!(statement_refused(false, None, &[]) == End::Own);
     assert!(statement_refused(true, Some(Proof::NotApplied), &[]) == End::Own);
     assert!(statement_refused(true, None, &[]) == End::Unknown);

@@ -33,7 +33,7 @@ fn an_orphan_is_ended_before_the_next_attempt() {
 }
 
 #[test]
-fn an_orphan_that_cannot_be_ended_is_ended_before_the_attempt_after() {
+fn ending_an_orphan_is_retried_before_the_next_attempt() {
     let fates = [("COMMIT", Fate::Silent), ("end_orphan", Fate::CutBefore), ("acquire", refused("53300"))];
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
     assert!(ended.outcome.is_ok());
@@ -60,7 +60,7 @@ fn an_unknown_stays_unknown_whatever_comes_after_it() {
 }
 
 #[test]
-fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged() {
+fn an_earlier_attempt_is_reported_applied_after_an_acknowledged_commit() {
     for fate in [Fate::CutBefore, Fate::NoAnswer, CONFLICT, refused("XX000")] {
         let fates = [("COMMIT", Fate::CutAfter), ("COMMIT", fate)];
         let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
@@ -99,7 +99,7 @@ fn refuse_on(world: World, says: Option<Proof>) -> Ended {
 }
 
 #[test]
-fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
+fn a_refusal_after_an_unknown_fails_only_with_proof() {
     assert_eq!(refuse_after_an_unknown(Some(Proof::NotApplied)).end(), End::Own);
     for says in [None, Some(Proof::Applied)] {
         let ended = refuse_after_an_unknown(says);
@@ -110,7 +110,7 @@ fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
 /// Since v25.2 CockroachDB can buffer writes until COMMIT, and keeps locks in one node's memory.
 /// Unless BEGIN can switch that off, neither a lock nor a rolled-back insert is proof.
 #[test]
-fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
+fn a_proof_of_no_commit_needs_locks_that_the_server_keeps() {
     let lost = ("COMMIT", Fate::CutBefore);
     let unknown_setting = ("BEGIN", refused("42704"));
     for (version, fates, end) in [
@@ -128,7 +128,7 @@ fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
 }
 
 #[test]
-fn a_setting_that_the_server_does_not_know_is_sent_once() {
+fn a_setting_unknown_to_the_server_is_sent_once() {
     on_simulated_time(async {
         let world = World::told(Cockroach, [("BEGIN", refused("42704"))]);
         world.lock().version = Some("CockroachDB CCL v26.2.1");
@@ -146,7 +146,7 @@ fn a_setting_that_the_server_does_not_know_is_sent_once() {
 }
 
 #[test]
-fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
+fn a_throttled_cluster_is_retried_and_reported_with_advice() {
     let throttled = ("BEGIN", refused("XXC02"));
     let ended = transfer(Cockroach, policy(), Kind::Once, [throttled; 3]);
     assert!(ended.outcome.is_ok(), "{:?}", ended.outcome);

@@ -32,7 +32,7 @@ impl Client {
 
     async fn ask(&mut self, request: Request) -> Result<Answer, DbErr> {
         if request.gives_up() {
-            self.no_pause_since_the_failure();
+            self.check_no_pause_since_failure();
         } else if self.failed_at.is_some() {
             let violation = format!("{request:?} was sent after the first error");
             self.world.lock().store.violations.push(violation);
@@ -110,7 +110,7 @@ impl Client {
         })
     }
 
-    fn no_pause_since_the_failure(&mut self) {
+    fn check_no_pause_since_failure(&mut self) {
         if self.failed_at.take().is_some_and(|at| at != Instant::now()) {
             self.world.lock().store.violations.push("locks were held through a pause".to_owned());
         }
@@ -126,7 +126,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.given_back {
-            self.no_pause_since_the_failure();
+            self.check_no_pause_since_failure();
             self.world.orphan(self.who);
         }
     }
