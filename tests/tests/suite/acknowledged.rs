@@ -7,9 +7,9 @@ use serde_json::Value;
 use tests::{OwnServer, Postgres, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::execute;
 use crate::crash::{assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
     let on = &[database::Server::Postgres];
@@ -43,12 +43,12 @@ fn commands() -> Vec<Command> {
     ]
 }
 
-async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Told, Duration)> {
+async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Finished, Duration)> {
     let one = async |command: &Command| {
         let mut arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
         arguments.extend(["--retry-for", retry_for]);
         let started = Instant::now();
-        (Telling::start(test, &arguments).end().await, started.elapsed())
+        (Background::start(test, &arguments).end().await, started.elapsed())
     };
     futures_util::future::join_all(commands.iter().map(one)).await
 }
@@ -60,7 +60,7 @@ fn told_applied(answer: &Value) -> u64 {
         .sum()
 }
 
-fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Duration) {
+fn assert_unknown(commands: &[Command], told: &[(Finished, Duration)], at_most: Duration) {
     for (command, (told, took)) in commands.iter().zip(told) {
         let name = command.name;
         // It lost a conflict to a COMMIT that waits.
@@ -76,7 +76,7 @@ fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Dura
     }
 }
 
-fn assert_applied(commands: &[Command], told: &[(Told, Duration)]) {
+fn assert_applied(commands: &[Command], told: &[(Finished, Duration)]) {
     for (command, (told, _)) in commands.iter().zip(told) {
         let expected = match command.name {
             "seed" | "points" => 5,

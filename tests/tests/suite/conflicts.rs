@@ -12,9 +12,9 @@ use serde_json::Value;
 use tests::{Test, TestServer, scalar, scalar_in, tests};
 use tokio::task::JoinSet;
 
+use crate::background::Background;
 use crate::books::{execute, insert_account};
 use crate::crash::assert_whole;
-use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -116,7 +116,7 @@ async fn no_transfer_between_hot_accounts_starves(server: &TestServer) {
         let retry_for = RETRY_FOR.as_secs().to_string();
         let load = ["workload", "--hot", "2", "--amount", "1", "--duration", "8s"];
         let load = [&load[..], &["--concurrency", "8", "--retry-for", &retry_for, "--style", style]].concat();
-        let loads = [(); 2].map(|()| Telling::start(&test, &load));
+        let loads = [(); 2].map(|()| Background::start(&test, &load));
         for load in loads {
             let told = load.end().await;
             println!("{server}: --hot 2, {style}, one of two processes: {}", told.answer);

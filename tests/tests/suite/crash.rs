@@ -11,9 +11,9 @@ use seabank::bank::transfer::Style;
 use tests::{OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::{insert_account, recorded};
 use crate::files::Folder;
-use crate::told::{Telling, Told};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -51,7 +51,7 @@ async fn a_seed_killed_repeatedly_is_completed(server: &TestServer) {
     let count = async || scalar(&database, "SELECT count(*) FROM accounts").await;
     for kill in 1..=4 {
         let before = count().await;
-        let seeding = Telling::start(&test, &seed);
+        let seeding = Background::start(&test, &seed);
         while count().await < before + kill * CHUNK {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -65,7 +65,7 @@ async fn a_seed_killed_repeatedly_is_completed(server: &TestServer) {
         assert_whole(&test);
     }
     let before = count().await;
-    let told = Telling::start(&test, &seed).end().await;
+    let told = Background::start(&test, &seed).end().await;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!((told.count("created") + told.count("found")) as i64, COUNT);
     // A request of the killed process may have committed since.
@@ -84,15 +84,15 @@ async fn transfers_killed_repeatedly_are_completed(server: &TestServer) {
     let transfer = ["transfer", "--count", "500", "--amount", "1", "--concurrency", "16", "--run", &run];
     let mut reported = BTreeSet::new();
     for kill in 1..=3 {
-        let mut transferring = Telling::start(&test, &transfer);
-        transferring.has_applied(kill * 40).await;
+        let mut transferring = Background::start(&test, &transfer);
+        transferring.wait_for_applied(kill * 40).await;
         reported.extend(transferring.kill());
         assert!(reported.is_subset(&recorded(&database).await), "reported applied, and missing");
         assert_whole(&test);
     }
     let before = recorded(&database).await.len() as u64;
     assert!(before < COUNT, "there is something left to do");
-    let told = Telling::start(&test, &transfer).end().await;
+    let told = Background::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
     // A request of the killed process may have committed since; SQLite has none.
     assert!(told.count("already_applied") >= before, "{told:?}");
@@ -112,21 +112,21 @@ async fn batches_killed_repeatedly_are_completed(server: &TestServer) {
         ["transfer", "--count", "600", "--amount", "1", "--concurrency", "4", "--batch", "20", "--run", &run];
     let mut reported = BTreeSet::new();
     for kill in 1..=3 {
-        let mut transferring = Telling::start(&test, &transfer);
-        transferring.has_applied(kill * 40).await;
+        let mut transferring = Background::start(&test, &transfer);
+        transferring.wait_for_applied(kill * 40).await;
         reported.extend(transferring.kill());
         assert!(reported.is_subset(&recorded(&database).await), "reported applied, and missing");
         assert_whole(&test);
     }
     assert!((recorded(&database).await.len() as u64) < COUNT, "there is something left to do");
-    let told = Telling::start(&test, &transfer).end().await;
+    let told = Background::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
     reported.extend(told.applied);
     assert!(reported == recorded(&database).await && reported.len() as u64 == COUNT);
     assert_whole(&test);
 }
 
-pub(crate) fn assert_completed(told: &Told, count: u64) {
+pub(crate) fn assert_completed(told: &Finished, count: u64) {
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!(told.count("applied") + told.count("already_applied"), count, "{told:?}");
 }
@@ -140,8 +140,8 @@ async fn transfers_survive_a_server_crash(server: &TestServer) {
         let run = Uuid::new_v4().to_string();
         let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--run", &run];
         let transfer = [&transfer[..], &["--style", style]].concat();
-        let mut transferring = Telling::start(&test, &transfer);
-        transferring.has_applied(60).await;
+        let mut transferring = Background::start(&test, &transfer);
+        transferring.wait_for_applied(60).await;
         own.crash();
         let reported = transferring.applied();
         tokio::time::sleep(Duration::from_millis(1000)).await;
@@ -154,7 +154,7 @@ async fn transfers_survive_a_server_crash(server: &TestServer) {
         assert!(reported.len() < 300 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
         assert!(told.applied.is_subset(&recorded(&test.connect().await).await));
         assert_whole(&test);
-        let again = Telling::start(&test, &transfer).end().await;
+        let again = Background::start(&test, &transfer).end().await;
         assert_eq!(again.count("already_applied"), 300, "{again:?}");
     }
 }
@@ -171,8 +171,8 @@ async fn payments_survive_a_server_crash(server: &TestServer) {
     let file = folder.write("t.csv", text);
     let run = Uuid::new_v4().to_string();
     let pay = ["pay", file.to_str().expect("a path"), "--chunk", "10", "--concurrency", "4", "--run", &run];
-    let mut paying = Telling::start(&test, &pay);
-    paying.has_applied(200).await;
+    let mut paying = Background::start(&test, &pay);
+    paying.wait_for_applied(200).await;
     own.crash();
     let reported = paying.applied();
     tokio::time::sleep(Duration::from_millis(1000)).await;

@@ -8,9 +8,9 @@ use sea_orm::sqlx;
 use tests::{FaultyDisk, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::{execute, recorded};
 use crate::crash::{assert_completed, assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
     // The faulty disk needs Linux.
@@ -112,12 +112,12 @@ async fn closed_bank(server: &TestServer) -> TestDatabase {
     test
 }
 
-fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Telling {
+fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Background {
     let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
-    Telling::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
+    Background::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
 }
 
-async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Told, context: &str) {
+async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Finished, context: &str) {
     let database = test.connect().await;
     let found = recorded(&database).await;
     assert!(told.applied.is_subset(&found), "{context}: reported applied, and missing");
@@ -136,7 +136,7 @@ async fn reported_transfers_survive_a_power_cut(server: &TestServer) {
     let mut reported = BTreeSet::new();
     for cut in 1..=3 {
         let mut telling = transferring(&test, "2000", &run, &disk);
-        telling.has_applied(cut * 60).await;
+        telling.wait_for_applied(cut * 60).await;
         reported.extend(telling.kill());
         disk.after_a_power_cut();
         assert_whole(&test);

@@ -7,9 +7,9 @@ use database::Server;
 use sea_orm::sqlx::ConnectOptions;
 use tests::{FaultyDisk, Test, TestDatabase, TestServer, command, tests};
 
+use crate::background::Background;
 use crate::books::everything;
 use crate::files::Folder;
-use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -85,8 +85,8 @@ async fn the_file_is_complete_after_an_interrupt(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "100"]).assert().success();
     for time in 0..3 {
-        let mut loading = Telling::start(&test, &["workload", "--duration", "60s", "--concurrency", "4"]);
-        loading.has_applied(20).await;
+        let mut loading = Background::start(&test, &["workload", "--duration", "60s", "--concurrency", "4"]);
+        loading.wait_for_applied(20).await;
         loading.interrupt();
         assert_eq!(loading.end().await.code, Some(130));
         assert_alone(&test, &format!("interruption {time}")).await;

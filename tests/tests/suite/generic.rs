@@ -1,4 +1,4 @@
-//! Generic plans, made before the parameters are known: PostgreSQL may use one after five
+//! GenericPlans plans, made before the parameters are known: PostgreSQL may use one after five
 //! executions, CockroachDB since v25.2.
 
 use database::{Database, Server, sqlstate};
@@ -7,12 +7,12 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Column, Row};
 use sea_orm::{DbErr, RuntimeErr, Statement, Value, sea_query::ArrayType};
 
 /// A session that forces generic plans.
-pub(crate) struct Generic {
+pub(crate) struct GenericPlans {
     session: sqlx::pool::PoolConnection<Postgres>,
     server: Server,
 }
 
-impl Generic {
+impl GenericPlans {
     /// `None` if the server has no generic plans.
     pub(crate) async fn on(database: &Database) -> Option<Self> {
         if database.server == Server::Sqlite {

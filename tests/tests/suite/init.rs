@@ -41,12 +41,12 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-struct Fresh {
+struct NewBank {
     admin: TestDatabase,
     name: String,
 }
 
-impl Fresh {
+impl NewBank {
     async fn on(server: &TestServer) -> Self {
         let admin = server.empty_database().await;
         let name = format!("{}_new", admin.name);
@@ -111,7 +111,7 @@ fn migrate(url: &str) {
 }
 
 async fn a_database_and_its_user_are_created_once_and_work(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let password = if server.server == Server::Cockroach { "insecure" } else { "set" };
     for new in [true, false] {
         let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
@@ -132,7 +132,7 @@ async fn a_database_and_its_user_are_created_once_and_work(server: &TestServer) 
 }
 
 async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
     // Tables created after the grants.
@@ -146,7 +146,7 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
 }
 
 async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), Some("it's \\ s3cret"), &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let sql = format!(
@@ -158,7 +158,7 @@ async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
 }
 
 async fn a_missing_right_is_reported(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let user = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     let other = format!("{}_other", fresh.name);
     let ended = fresh.init(user.url(), None, &["--no-password", "--database", &other]);
@@ -168,7 +168,7 @@ async fn a_missing_right_is_reported(server: &TestServer) {
 }
 
 async fn without_a_password_or_a_valid_name_nothing_is_created(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     for (more, word) in [
         (&[][..], "BANK_PASSWORD"),
         (&["--database", "Bank"], "--database"),
@@ -207,7 +207,7 @@ async fn sql_keywords_are_valid_names(server: &TestServer) {
 }
 
 async fn reserved_names_are_refused_before_anything_is_created(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     for more in [
         ["--user", "public"],
         ["--user", "pg_monitor"],
@@ -224,7 +224,7 @@ async fn reserved_names_are_refused_before_anything_is_created(server: &TestServ
 }
 
 async fn three_concurrent_inits_succeed(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let running: Vec<_> = (0..3)
         .map(|_| {
             let mut init = command("seabank");

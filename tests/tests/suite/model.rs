@@ -38,7 +38,7 @@ const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)]
 
 /// An omitted field is drawn, and matches any recorded transfer.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Requested {
     id: u128,
     source: i64,
     target: i64,
@@ -52,7 +52,7 @@ struct Asked {
 
 #[derive(Clone, Debug)]
 struct Case {
-    asked: Vec<Asked>,
+    asked: Vec<Requested>,
     losses: Vec<Loss>,
     at_once: bool,
 }
@@ -61,14 +61,14 @@ struct Case {
 type Record = (i64, i64, i64);
 type Outcome = Result<(Record, By), Refusal>;
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = Requested> {
     let account = || prop_oneof![9 => 1..=4_i64, 1 => Just(9)];
     let amount = prop_oneof![3 => Just(None), 5 => (1..=60_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
     let style = prop_oneof![Just(Style::Builder), Just(Style::Orm), Just(Style::Single)];
     // Few ids, so that some repeat.
     let fields =
         (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style, any::<bool>());
-    fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Asked {
+    fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Requested {
         id,
         source,
         target,
@@ -104,7 +104,7 @@ fn config(server: &TestServer, few: u32) -> Config {
 async fn a_chunk_agrees_with_the_model(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
-        let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+        let orders: Vec<Order> = asked.iter().map(Requested::order).collect();
         let decided = decide(&orders, &HashMap::new(), &HashMap::from(OPENING));
         let outcome = |decision: &Decision| match decision {
             Ok(receipt) => Ok((record(receipt), receipt.by)),
@@ -172,7 +172,7 @@ impl Case {
     fn transactions(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
-        let range = |asked: &[Asked]| {
+        let range = |asked: &[Requested]| {
             let range = start..start + asked.len();
             start = range.end;
             range
@@ -191,7 +191,7 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
         let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
         let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
         tasks.spawn(async move {
-            let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+            let orders: Vec<Order> = asked.iter().map(Requested::order).collect();
             let outcomes = if asked[0].paid {
                 bank.pay(&orders).await
             } else {
@@ -279,7 +279,7 @@ impl Books {
         books
     }
 
-    fn outcome(&self, asked: &Asked) -> Outcome {
+    fn outcome(&self, asked: &Requested) -> Outcome {
         let id = Uuid::from_u128(asked.id);
         let (source, target) = (AccountId(asked.source), AccountId(asked.target));
         if let Some(&recorded) = self.recorded.get(&asked.id) {
@@ -314,7 +314,7 @@ impl Books {
     }
 }
 
-impl Asked {
+impl Requested {
     fn order(&self) -> Order {
         let (source, target) = (AccountId(self.source), AccountId(self.target));
         let request = TransferRequest {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tests::{Kind, Played, Proxy, Request, Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::{execute, seed};
-use crate::generic::Generic;
+use crate::generic::GenericPlans;
 use crate::plans::{analyze, scans};
 
 use limits::{a_chunk_that_times_out_suggests_its_flag, a_cluster_without_a_licence_is_reported_with_advice};
@@ -169,7 +169,7 @@ async fn an_audit_beyond_the_kept_history_is_refused(server: &TestServer) {
 /// v25.2 has generic plans; here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
-    assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
+    assert!(GenericPlans::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
     let forced = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&forced);
     let (_proxy, url) = newer(&test, move |request| {
@@ -180,7 +180,7 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     .await;
     let address = Address::parse(&url).expect("a good URL");
     let database = connect(&address, &Options::default()).await.expect("it answers");
-    let mut generic = Generic::on(&database).await.expect("this one makes generic plans");
+    let mut generic = GenericPlans::on(&database).await.expect("this one makes generic plans");
     let sought = sea_orm::Statement::from_sql_and_values(
         database.connection.get_database_backend(),
         "SELECT * FROM accounts WHERE id = $1",

@@ -15,7 +15,7 @@ use tests::{Tap, Test, TestServer, tests};
 use uuid::Uuid;
 
 use crate::books::{loading, seed, tapped};
-use crate::generic::Generic;
+use crate::generic::GenericPlans;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -98,7 +98,7 @@ async fn explain_the_hot_path(database: &Database) -> usize {
     let bank = Bank::on(tapped(&tap, Policy::default()));
     everything_on_the_hot_path(&bank).await;
 
-    let mut generic = Generic::on(database).await;
+    let mut generic = GenericPlans::on(database).await;
     let mut explained = 0;
     for statement in tap.sent() {
         if ["BEGIN", "COMMIT", "ROLLBACK"].contains(&statement.sql.as_str()) {

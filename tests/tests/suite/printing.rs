@@ -21,12 +21,12 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Bad {
+enum Unwritable {
     ReaderGone,
     DiskFull,
 }
 
-impl Bad {
+impl Unwritable {
     fn stream(self) -> Stdio {
         match self {
             Self::ReaderGone => std::io::pipe().expect("a pipe can be made").1.into(),
@@ -82,8 +82,9 @@ async fn no_command_panics_on_unwritable_output(server: &TestServer) {
     folder.write("bad.csv", "id,balance\nx,1\n4,40\n");
     assert!(test.seabank().args(["seed", "--count", "100"]).output().expect("it runs").status.success());
     for (program, arguments) in COMMANDS {
-        for (stream, bad) in
-            ["stdout", "stderr"].into_iter().flat_map(|it| [(it, Bad::ReaderGone), (it, Bad::DiskFull)])
+        for (stream, bad) in ["stdout", "stderr"]
+            .into_iter()
+            .flat_map(|it| [(it, Unwritable::ReaderGone), (it, Unwritable::DiskFull)])
         {
             let mut command = test.program(program);
             command.args(arguments).current_dir(folder.path("")).env("RUST_LOG", "info");
@@ -104,7 +105,7 @@ async fn no_command_panics_on_unwritable_output(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, batches).await, 0, "chunks are whole");
 }
 
-fn code(test: &TestDatabase, stream: &str, bad: Bad, arguments: &[&str]) -> (Option<i32>, String) {
+fn code(test: &TestDatabase, stream: &str, bad: Unwritable, arguments: &[&str]) -> (Option<i32>, String) {
     let output = bad.run(stream, test.program("seabank").args(arguments));
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
@@ -116,24 +117,24 @@ async fn a_truncated_answer_is_reported(server: &TestServer) {
     let full = "error: standard output cannot be written: No space left on device";
     for arguments in [&["audit"][..], &["accounts"], &["migrate", "status"], &["completions", "zsh"]] {
         assert_eq!(
-            code(&test, "stdout", Bad::ReaderGone, arguments),
+            code(&test, "stdout", Unwritable::ReaderGone, arguments),
             (Some(0), String::new()),
             "{arguments:?}"
         );
-        let (code, said) = code(&test, "stdout", Bad::DiskFull, arguments);
+        let (code, said) = code(&test, "stdout", Unwritable::DiskFull, arguments);
         assert!(
             code == Some(1) && said.starts_with(full) && said.lines().count() == 1,
             "{arguments:?}: {said}"
         );
         // They print nothing there.
-        for bad in [Bad::ReaderGone, Bad::DiskFull] {
+        for bad in [Unwritable::ReaderGone, Unwritable::DiskFull] {
             assert_eq!(self::code(&test, "stderr", bad, arguments).0, Some(0), "{arguments:?}");
         }
     }
     // Checks and steps are printed one by one; the command stops at the first.
     for arguments in [["doctor"], ["demo"]] {
-        assert_eq!(code(&test, "stdout", Bad::ReaderGone, &arguments), (Some(141), String::new()));
-        let (code, said) = code(&test, "stdout", Bad::DiskFull, &arguments);
+        assert_eq!(code(&test, "stdout", Unwritable::ReaderGone, &arguments), (Some(141), String::new()));
+        let (code, said) = code(&test, "stdout", Unwritable::DiskFull, &arguments);
         assert!(code == Some(1) && said.contains(full) && said.matches("error: ").count() == 1, "{said}");
     }
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 10);
@@ -175,7 +176,7 @@ async fn nothing_begins_unless_its_id_is_printed(server: &TestServer) {
         &["transfer", "--count", "3"],
         &["workload", "--max-ops", "3"],
     ] {
-        for (bad, expected) in [(Bad::ReaderGone, 141), (Bad::DiskFull, 1)] {
+        for (bad, expected) in [(Unwritable::ReaderGone, 141), (Unwritable::DiskFull, 1)] {
             let arguments = [arguments, &["--format", "json"]].concat();
             let (code, answer) = code(&test, "stderr", bad, &arguments);
             let answer: Value =

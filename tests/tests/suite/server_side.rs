@@ -13,10 +13,10 @@ use tests::{Tap, Test, TestDatabase, TestServer, WebFile, scalar, tests};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::background::Background;
 use crate::books::{everything, execute, insert_account, tapped};
 use crate::crash::assert_whole;
 use crate::newer::{LOCKED, error, newer};
-use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     let cancelling = tests![alone:
@@ -195,7 +195,7 @@ async fn a_job_that_outlives_its_session_is_followed(server: &TestServer) {
         let (test, file) = (server.database().await, web(accounts(300, 3)).await);
         let database = test.connect().await;
         file.hold(time);
-        let importing = Telling::start(&test, &["import", "--server-side", &file.url("a.csv")]);
+        let importing = Background::start(&test, &["import", "--server-side", &file.url("a.csv")]);
         if time <= TO_LOOK_AT || takes_accounts(&database) {
             file.is_held().await;
             cancel_import(&database).await;
@@ -224,7 +224,7 @@ fn with_cut_descriptions(sql: &str) -> String {
 async fn a_job_with_a_cut_description_is_found(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let database = test.connect().await;
-    let (imported, url) = (Played::new(&test, with_cut_descriptions).await, file.url("a.csv"));
+    let (imported, url) = (Imitated::new(&test, with_cut_descriptions).await, file.url("a.csv"));
     file.hold(TO_LOOK_AT);
     let cancelled = async {
         file.is_held().await;
@@ -243,7 +243,7 @@ fn refusing(sql: &str) -> String {
 
 async fn an_older_server_gets_chunks(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let imported = Played::new(&test, refusing).await.import(&file.url("a.csv")).await;
+    let imported = Imitated::new(&test, refusing).await.import(&file.url("a.csv")).await;
     assert_eq!((imported.rows, imported.chunks), (300, 3), "{imported:?}");
     assert_clean(&test, &test.connect().await).await;
 }
@@ -265,12 +265,12 @@ async fn a_locked_table_gets_chunks(server: &TestServer) {
     assert_clean(&test, &test.connect().await).await;
 }
 
-struct Played {
+struct Imitated {
     bank: Bank,
     long: Bank,
 }
 
-impl Played {
+impl Imitated {
     async fn new(test: &TestDatabase, rewrite: fn(&str) -> String) -> Self {
         let bank =
             |database: &Database| Bank::on(tapped(&Tap::new(database).rewriting(rewrite), Policy::default()));
@@ -298,7 +298,7 @@ async fn an_interrupted_or_killed_import_is_whole_or_absent(server: &TestServer)
     let database = test.connect().await;
     let url = file.url("a.csv");
     file.hold(TO_LOOK_AT);
-    let importing = Telling::start(&test, &["import", "--server-side", &url]);
+    let importing = Background::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
     importing.interrupt();
     // The job is cancelled on interrupt.
@@ -318,10 +318,10 @@ async fn an_interrupted_or_killed_import_is_whole_or_absent(server: &TestServer)
 
     // Killed: the job continues, and a repeated import waits for it.
     file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
-    let importing = Telling::start(&test, &["import", "--server-side", &url]);
+    let importing = Background::start(&test, &["import", "--server-side", &url]);
     file.is_held().await;
     importing.kill();
-    let again = Telling::start(&test, &["import", "--server-side", &url]);
+    let again = Background::start(&test, &["import", "--server-side", &url]);
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     file.release();
     let told = again.end().await;

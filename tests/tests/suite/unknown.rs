@@ -10,9 +10,9 @@ use serde_json::Value;
 use tests::{Fault, OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished, follow};
 use crate::books::{balances, execute, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told, follow};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
@@ -26,25 +26,25 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Delays a COMMIT until the server has crashed.
-struct Hold {
-    lands: bool,
+struct CommitDelay {
+    applied: bool,
     set: &'static [&'static str],
     waits_for: &'static str,
     /// Reverts what survives the crash.
     undo: &'static str,
 }
 
-const HOLDS: [Hold; 2] = [
-    Hold {
+const COMMIT_DELAYS: [CommitDelay; 2] = [
+    CommitDelay {
         // Written and synced; waits for a missing standby.
-        lands: true,
+        applied: true,
         set: &["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"],
         waits_for: "SyncRep",
         undo: "ALTER SYSTEM RESET synchronous_standby_names",
     },
-    Hold {
+    CommitDelay {
         // COMMIT begins with deferred triggers.
-        lands: false,
+        applied: false,
         set: &[
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
              $$ BEGIN PERFORM pg_sleep(600); RETURN NULL; END $$",
@@ -62,11 +62,11 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    for hold in HOLDS {
+    for delay in COMMIT_DELAYS {
         let [transfer, seed] = ended_in_commit(
             &mut own,
             &test,
-            &hold,
+            &delay,
             [
                 &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"],
                 &["seed", "--count", "5", "--retry-for", "1"],
@@ -74,22 +74,22 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
         )
         .await;
         own.restart().await.expect("it recovers");
-        execute(&test.connect().await, hold.undo).await;
+        execute(&test.connect().await, delay.undo).await;
 
         let id: Uuid = transfer.answer["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
         let line = transfer.failure();
         assert_eq!((transfer.code, transfer.count("unknown")), (Some(4), 1), "{transfer:?}");
         assert!(line.contains(&format!("seabank transfer --id {id} --from 1 --to 2 --amount 7")), "{line}");
-        assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
+        assert_eq!(recorded(&test.connect().await).await.contains(&id), delay.applied);
         let before = balances(&test.connect().await).await;
         for (ask, settled) in
-            [(1, if hold.lands { "already_applied" } else { "applied" }), (2, "already_applied")]
+            [(1, if delay.applied { "already_applied" } else { "applied" }), (2, "already_applied")]
         {
             let output = follow(&test, line, "to settle it run");
             let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
             assert_eq!((output.status.code(), &answer[settled]), (Some(0), &1.into()), "{ask}: {answer}");
         }
-        let moved = if hold.lands { 0 } else { 7 };
+        let moved = if delay.applied { 0 } else { 7 };
         let after = balances(&test.connect().await).await;
         assert_eq!((before[0].1 - moved, before[1].1 + moved), (after[0].1, after[1].1));
 
@@ -98,7 +98,7 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
         let output = follow(&test, line, "to settle it run");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
         assert_eq!(
-            (output.status.code(), &answer[if hold.lands { "found" } else { "created" }]),
+            (output.status.code(), &answer[if delay.applied { "found" } else { "created" }]),
             (Some(0), &5.into())
         );
         assert_whole(&test);
@@ -111,7 +111,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
-    let [told] = ended_in_commit(&mut own, &test, &HOLDS[0], [&many]).await;
+    let [told] = ended_in_commit(&mut own, &test, &COMMIT_DELAYS[0], [&many]).await;
     own.restart().await.expect("it recovers");
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
@@ -145,7 +145,7 @@ async fn an_unanswered_commit_is_resolved_in_time(server: &TestServer) {
         let through = |command: &mut Command| {
             command.env("DATABASE_URL", url);
         };
-        let told = Telling::start_with(&test, &transfer, through).end().await;
+        let told = Background::start_with(&test, &transfer, through).end().await;
         assert_eq!((told.code, told.count("applied"), told.count("retries")), (Some(0), 1, 1), "{told:?}");
         proxy.settle().await;
     }
@@ -157,32 +157,32 @@ async fn an_unanswered_commit_is_resolved_in_time(server: &TestServer) {
 async fn ended_in_commit<const N: usize>(
     own: &mut OwnServer,
     test: &TestDatabase,
-    hold: &Hold,
+    delay: &CommitDelay,
     commands: [&[&str]; N],
-) -> [Told; N] {
+) -> [Finished; N] {
     let admin = own.admin().await;
     let database = test.connect().await;
-    for sql in hold.set {
+    for sql in delay.set {
         execute(&database, sql).await;
     }
-    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", hold.waits_for);
+    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", delay.waits_for);
     let started = Instant::now();
     let mut held = Vec::new();
     for command in commands {
-        let mut telling = Telling::start(test, command);
+        let mut telling = Background::start(test, command);
         while scalar(&admin, &waiting).await <= held.len() as i64 {
             // Reloading takes time.
             if telling.has_ended() {
-                telling = Telling::start(test, command);
+                telling = Background::start(test, command);
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", hold.waits_for);
+            assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", delay.waits_for);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         held.push(telling);
     }
-    if hold.lands {
+    if delay.applied {
         // Read by the next start only.
-        execute(&admin, hold.undo).await;
+        execute(&admin, delay.undo).await;
     }
     own.crash();
     let mut told = Vec::new();
@@ -193,7 +193,7 @@ async fn ended_in_commit<const N: usize>(
 }
 
 /// Each has a line with its id and the command that settles it.
-fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
+fn each_unknown_is_named(told: &Finished) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
     assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
     for id in &unknown {
@@ -202,7 +202,7 @@ fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
     unknown
 }
 
-fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
+fn named(told: &Finished, word: &str) -> BTreeSet<Uuid> {
     let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
     lines
         .filter_map(|line| line.split_once(": ").filter(|(_, rest)| rest.starts_with(word)))
@@ -216,8 +216,8 @@ async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &Test
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
-    let mut transferring = Telling::start(&test, &transfer);
-    transferring.has_applied(50).await;
+    let mut transferring = Background::start(&test, &transfer);
+    transferring.wait_for_applied(50).await;
     own.crash();
     let told = transferring.end().await;
     own.restart().await.expect("it recovers");

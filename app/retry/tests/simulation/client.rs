@@ -84,7 +84,7 @@ pub(crate) struct Order {
 
 /// Verified again when all late requests have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     Applied,
     Failed,
     Unknown,
@@ -98,7 +98,7 @@ pub(crate) async fn client(
     seed: u64,
     number: u64,
     count: u64,
-) -> Vec<(Order, Told)> {
+) -> Vec<(Order, Reported)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(1 + number);
     let mut told = Vec::new();
@@ -113,7 +113,7 @@ pub(crate) async fn client(
         } else {
             Some(run(runner, order).await)
         };
-        let outcome = ended.map_or(Told::Left, |ended| told_by(world, order, ended));
+        let outcome = ended.map_or(Reported::Left, |ended| reported(world, order, ended));
         check(world, order, outcome);
         told.push((order, outcome));
     }
@@ -188,7 +188,7 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal
     }
 }
 
-pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Told {
+pub(crate) fn reported(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Reported {
     let reads = matches!(order.kind, Kind::Read | Kind::Query);
     let total = OPENING * i64::try_from(ACCOUNTS).unwrap_or(0);
     let impossible = match &ended {
@@ -207,14 +207,14 @@ pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal
         world.lock().store.violations.push(format!("{order:?}: {what}"));
     }
     match ended {
-        Ok(_) => Told::Applied,
-        Err(Refusal::Ended(ended)) if ended.kind() == End::Unknown => Told::Unknown,
-        Err(_) => Told::Failed,
+        Ok(_) => Reported::Applied,
+        Err(Refusal::Ended(ended)) if ended.kind() == End::Unknown => Reported::Unknown,
+        Err(_) => Reported::Failed,
     }
 }
 
 /// Guarantees 1 and 2. The server itself detects double application.
-pub(crate) fn check(world: &World, order: Order, told: Told) {
+pub(crate) fn check(world: &World, order: Order, told: Reported) {
     let mut world = world.lock();
     let store = &mut world.store;
     let (present, by_this_run) = match order.kind {
@@ -243,12 +243,12 @@ pub(crate) fn check(world: &World, order: Order, told: Told) {
         }
     };
     match told {
-        Told::Applied if !present => {
+        Reported::Applied if !present => {
             store.violations.push(format!("{order:?} was told applied and is missing"))
         }
-        Told::Failed if by_this_run => {
+        Reported::Failed if by_this_run => {
             store.violations.push(format!("{order:?} was told failed and is applied"))
         }
-        Told::Applied | Told::Failed | Told::Unknown | Told::Left => {}
+        Reported::Applied | Reported::Failed | Reported::Unknown | Reported::Left => {}
     }
 }

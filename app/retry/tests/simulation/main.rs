@@ -38,7 +38,7 @@ use rand::{RngExt, SeedableRng};
 use sea_orm_retry::Server;
 use sea_orm_retry::{Policy, Runner, Worker};
 
-use client::{Order, Told, check, client};
+use client::{Order, Reported, check, client};
 use server::State;
 use wire::World;
 
@@ -115,7 +115,7 @@ fn simulate(seed: u64) -> Result<Tally, String> {
         let own = |worker| if keep { Worker::runner(worker).clone() } else { runner.clone() };
         let runners: Vec<Runner> = workers.iter_mut().map(own).collect();
         let clients = (0..).zip(&runners).map(|(number, runner)| client(&world, runner, seed, number, EACH));
-        let told: Vec<(Order, Told)> = join_all(clients).await.into_iter().flatten().collect();
+        let told: Vec<(Order, Reported)> = join_all(clients).await.into_iter().flatten().collect();
         drop((workers, runners));
         tokio::time::sleep(Duration::from_secs(300)).await;
         world.lock().see_standby();

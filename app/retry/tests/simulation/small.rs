@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sea_orm_retry::{Policy, Runner, Server};
 
-use crate::client::{Kind, Order, check, run, told_by};
+use crate::client::{Kind, Order, check, reported, run};
 use crate::fate::Fate;
 use crate::request::Row;
 use crate::wire::World;
@@ -67,7 +67,7 @@ fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
         let runner = Runner::on(world.clone(), policy).with_jitter_seed(7);
         let order = |run| Order { kind, id: 7, row: Row { source: 0, target: 1, amount: 10, run } };
         let one = async |number: u64| {
-            let told = told_by(&world, order(number), run(&runner, order(number)).await);
+            let told = reported(&world, order(number), run(&runner, order(number)).await);
             check(&world, order(number), told);
             (order(number), told)
         };

@@ -21,7 +21,7 @@ pub(super) struct Arena {
 }
 
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Contents {
     /// How often each statement is applied.
     pub(super) times: i64,
     second: i64,
@@ -29,7 +29,7 @@ pub(super) struct Held {
     ids: i64,
 }
 
-impl Held {
+impl Contents {
     /// Whether the transaction is applied in part, or without its id.
     pub(super) fn inconsistency(&self, without_id: bool) -> Option<String> {
         let whole = self.times == self.second && (without_id || self.ids == self.times);
@@ -74,9 +74,9 @@ impl Arena {
         }
     }
 
-    pub(super) async fn held(&self, script: &Script) -> Held {
+    pub(super) async fn contents(&self, script: &Script) -> Contents {
         let [times, second, ids] = script.questions();
-        Held {
+        Contents {
             times: tests::scalar(&self.direct, &times).await,
             second: tests::scalar(&self.direct, &second).await,
             ids: tests::scalar(&self.direct, &ids).await,

@@ -7,10 +7,10 @@ use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use tests::{TestServer, command, scalar};
 
-use super::Fresh;
+use super::NewBank;
 
 pub(super) async fn a_final_newline_is_not_part_of_a_password(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let admin = fresh.admin.connect().await;
     let sql = format!(
         "SELECT count(*) FROM pg_authid WHERE rolname = '{}' AND rolpassword IS NOT NULL",
@@ -27,7 +27,7 @@ pub(super) async fn a_final_newline_is_not_part_of_a_password(server: &TestServe
 }
 
 pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &["--echo"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(
@@ -39,7 +39,7 @@ pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
 }
 
 pub(super) async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         unlockpt(&terminal).expect("it is ours");

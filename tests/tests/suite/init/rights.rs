@@ -3,10 +3,10 @@
 use database::Server;
 use tests::{TestServer, scalar};
 
-use super::{Fresh, migrate, seabank};
+use super::{NewBank, migrate, seabank};
 use crate::books::execute;
 
-pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, String) {
+pub(super) async fn administrator(fresh: &NewBank, options: &str) -> (String, String) {
     let role = format!("{}_admin", fresh.admin.name);
     execute(&fresh.admin.connect().await, &format!("CREATE ROLE {role} LOGIN {options}")).await;
     let url =
@@ -15,7 +15,7 @@ pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, Stri
 }
 
 pub(super) async fn an_administrator_without_superuser_can_repeat_init(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB CREATEROLE").await;
     let first = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
     assert_eq!(first.code, Some(0), "{first:?}");
@@ -37,7 +37,7 @@ pub(super) async fn an_administrator_without_superuser_can_repeat_init(server: &
 }
 
 pub(super) async fn without_the_right_to_create_users_nothing_is_created(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB").await;
     let ended = fresh.init(&url, None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
@@ -57,7 +57,7 @@ pub(super) async fn without_the_right_to_create_users_nothing_is_created(server:
 }
 
 pub(super) async fn with_both_rights_both_are_created(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);

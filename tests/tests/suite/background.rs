@@ -16,22 +16,22 @@ const WAIT_MAX: Duration = Duration::from_secs(90);
 /// The log line of an applied transfer.
 const APPLIED: &str = "seabank::bank::transfer: applied id=";
 
-pub(crate) struct Telling {
+pub(crate) struct Background {
     child: Child,
     folder: TempDir,
-    /// Bytes of standard error that `news` has read.
-    heard: u64,
+    /// Bytes of standard error that `newly_applied` has read.
+    read: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) answer: Value,
     pub(crate) errors: String,
     pub(crate) applied: BTreeSet<Uuid>,
 }
 
-impl Telling {
+impl Background {
     /// Every applied transfer is logged at once.
     pub(crate) fn start(test: &TestDatabase, arguments: &[&str]) -> Self {
         Self::start_with(test, arguments, |_| {})
@@ -50,7 +50,7 @@ impl Telling {
         command.stdout(file("out")).stderr(file("errors"));
         prepare(&mut command);
         let child = command.spawn().expect("it can be started");
-        Self { child, folder, heard: 0 }
+        Self { child, folder, read: 0 }
     }
 
     pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
@@ -58,14 +58,15 @@ impl Telling {
     }
 
     /// Transfers applied since the last call.
-    pub(crate) fn news(&mut self) -> usize {
+    pub(crate) fn newly_applied(&mut self) -> usize {
         let file = File::open(self.folder.path().join("errors")).expect("it was made");
         let length = file.metadata().expect("it is there").len();
-        let mut news = vec![0; (length - self.heard) as usize];
-        file.read_exact_at(&mut news, self.heard).expect("nothing is taken from it");
-        news.truncate(news.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
-        self.heard += news.len() as u64;
-        applied_in(&String::from_utf8_lossy(&news)).len()
+        let mut new = vec![0; (length - self.read) as usize];
+        file.read_exact_at(&mut new, self.read).expect("nothing is taken from it");
+        // The rest of an incomplete line is read next time.
+        new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        self.read += new.len() as u64;
+        applied_in(&String::from_utf8_lossy(&new)).len()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -73,7 +74,7 @@ impl Telling {
     }
 
     /// Waits for this many transfers, or the end.
-    pub(crate) async fn has_applied(&mut self, count: usize) {
+    pub(crate) async fn wait_for_applied(&mut self, count: usize) {
         let started = Instant::now();
         while self.applied().len() < count && !self.has_ended() {
             assert!(started.elapsed() < WAIT_MAX, "not {count} after {WAIT_MAX:?}: {}", self.text("errors"));
@@ -100,7 +101,7 @@ impl Telling {
         assert!(status.success(), "{kill}: it has ended");
     }
 
-    pub(crate) async fn end(mut self) -> Told {
+    pub(crate) async fn end(mut self) -> Finished {
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("it can be looked at") {
@@ -111,7 +112,7 @@ impl Telling {
         };
         let (out, errors) = (self.text("out"), self.text("errors"));
         let answer = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{errors}"));
-        Told { code: status.code(), answer, applied: applied_in(&errors), errors }
+        Finished { code: status.code(), answer, applied: applied_in(&errors), errors }
     }
 
     fn text(&self, name: &str) -> String {
@@ -120,14 +121,14 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for Background {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Told {
+impl Finished {
     pub(crate) fn count(&self, key: &str) -> u64 {
         self.answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {}", self.answer))
     }
