@@ -1,16 +1,17 @@
 //! Random transfers against a model (guarantees 1, 2 and 3). Some sequential order explains all
 //! outcomes and balances, in any style or in chunks, concurrent, and with lost answers to COMMIT.
 //! Transfers of one transaction are adjacent in that order.
-//!
-//! The model checks the outcomes of docs/guarantees.md in their order.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
 )]
 
+mod books;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use books::Books;
 use database::{Database, Server};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, Test
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
 use seabank::bank::pay::{Decision, decide};
-use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, TransferRequest};
+use seabank::bank::transfer::{By, Order, Receipt, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Loss, Tap, Test, TestServer, tests};
 use tokio::task::JoinSet;
@@ -253,64 +254,6 @@ fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
             Err(Refusal::BalanceOverflow { account, .. }),
         ) if case.at_once => expected == account,
         (expected, outcome) => expected == outcome,
-    }
-}
-
-struct Books {
-    /// 128 bits hold additions in any order.
-    balances: BTreeMap<i64, i128>,
-    recorded: BTreeMap<u128, Record>,
-}
-
-impl Books {
-    /// `done`: a bit for each completed transfer.
-    fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
-        let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
-        let mut books = Self { balances, recorded: BTreeMap::new() };
-        for (number, (asked, outcome)) in case.asked.iter().zip(outcomes).enumerate() {
-            if let Ok(((source, target, amount), _)) = *outcome
-                && done & (1 << number) != 0
-                && books.recorded.insert(asked.id, (source, target, amount)).is_none()
-            {
-                *books.balances.entry(source).or_default() -= i128::from(amount);
-                *books.balances.entry(target).or_default() += i128::from(amount);
-            }
-        }
-        books
-    }
-
-    fn outcome(&self, asked: &Requested) -> Outcome {
-        let id = Uuid::from_u128(asked.id);
-        let (source, target) = (AccountId(asked.source), AccountId(asked.target));
-        if let Some(&recorded) = self.recorded.get(&asked.id) {
-            let given = [
-                (Field::Source, asked.source_given.then_some(asked.source), recorded.0),
-                (Field::Target, asked.target_given.then_some(asked.target), recorded.1),
-                (Field::Amount, asked.amount, recorded.2),
-            ];
-            return match given
-                .into_iter()
-                .find(|(_, given, recorded)| given.is_some_and(|it| it != *recorded))
-            {
-                Some((field, _, recorded)) => Err(Refusal::IdConflict { id, field, recorded }),
-                None => Ok((recorded, By::EarlierRun)),
-            };
-        }
-        if source == target {
-            return Err(Refusal::SameAccount(source));
-        }
-        let balance_of = |id: AccountId| self.balances.get(&id.0).copied().ok_or(Refusal::UnknownAccount(id));
-        let (balance, room) = (balance_of(source)?, i128::from(i64::MAX) - balance_of(target)?);
-        let half = i64::try_from(balance / 2).expect("a balance fits 64 bits");
-        let units = asked.amount.unwrap_or(half);
-        let amount = Amount::new(units).map_err(|_| Refusal::NothingToMove(source))?;
-        if balance < units.into() {
-            return Err(Refusal::InsufficientFunds { account: source, amount });
-        }
-        if room < units.into() {
-            return Err(Refusal::BalanceOverflow { account: target, amount });
-        }
-        Ok(((source.0, target.0, units), By::ThisRun))
     }
 }
 

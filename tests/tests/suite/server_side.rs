@@ -1,5 +1,7 @@
 //! CockroachDB's IMPORT: all accounts of a file or none, even if the program is killed.
 
+mod jobs;
+
 use std::num::NonZero;
 use std::process::Output;
 
@@ -13,10 +15,14 @@ use tests::{Tap, Test, TestDatabase, TestServer, WebFile, scalar, tests};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::background::Background;
-use crate::books::{everything, execute, insert_account, tapped};
+use crate::books::{everything, insert_account, tapped};
 use crate::crash::assert_whole;
 use crate::newer::{LOCKED, error, newer};
+
+use jobs::{
+    a_job_that_outlives_its_session_is_followed, a_job_with_a_cut_description_is_found,
+    an_interrupted_or_killed_import_is_whole_or_absent,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let cancelling = tests![alone:
@@ -38,9 +44,6 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
-
-/// The requests of a file before its accounts are imported.
-const TO_LOOK_AT: usize = 2;
 
 fn accounts(count: u64, columns: usize) -> String {
     let header = ["id", "balance", "opening_balance", "created_at"][..columns].join(",");
@@ -189,53 +192,6 @@ async fn a_refused_file_changes_nothing(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// The session is cancelled while the server waits for the file; its job continues.
-async fn a_job_that_outlives_its_session_is_followed(server: &TestServer) {
-    for time in 1..=TO_LOOK_AT + 1 {
-        let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-        let database = test.connect().await;
-        file.hold(time);
-        let importing = Background::start(&test, &["import", "--server-side", &file.url("a.csv")]);
-        if time <= TO_LOOK_AT || takes_accounts(&database) {
-            file.is_held().await;
-            cancel_import(&database).await;
-        }
-        file.release();
-        let told = importing.end().await;
-        assert_eq!((told.code, told.count("rows")), (Some(0), 300), "time {time}: {told:?}");
-        assert_eq!(everything(&database).await.0.len(), 300);
-        assert_clean(&test, &database).await;
-    }
-}
-
-async fn cancel_import(database: &Database) {
-    let sql = "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'";
-    execute(database, sql).await;
-}
-
-/// SHOW JOBS cuts long descriptions in the middle since v24.1.
-fn with_cut_descriptions(sql: &str) -> String {
-    let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
-        THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
-        FROM [SHOW JOBS]) AS jobs";
-    sql.replace("[SHOW JOBS]", cut)
-}
-
-async fn a_job_with_a_cut_description_is_found(server: &TestServer) {
-    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let database = test.connect().await;
-    let (imported, url) = (Imitated::new(&test, with_cut_descriptions).await, file.url("a.csv"));
-    file.hold(TO_LOOK_AT);
-    let cancelled = async {
-        file.is_held().await;
-        cancel_import(&database).await;
-        file.release();
-    };
-    let (imported, ()) = tokio::join!(imported.import(&url), cancelled);
-    assert_eq!(imported.rows, 300);
-    assert_clean(&test, &database).await;
-}
-
 /// No `row_limit`, and no IMPORT into a table with a DEFAULT.
 fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
@@ -287,48 +243,6 @@ impl Imitated {
         let imported = self.bank.import_on_server(&self.long, url, &loading, |_| ()).await;
         imported.unwrap_or_else(|(error, imported)| panic!("{error}: {imported:?}"))
     }
-}
-
-fn takes_accounts(database: &Database) -> bool {
-    !database.version.contains(" v20.1.")
-}
-
-async fn an_interrupted_or_killed_import_is_whole_or_absent(server: &TestServer) {
-    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let database = test.connect().await;
-    let url = file.url("a.csv");
-    file.hold(TO_LOOK_AT);
-    let importing = Background::start(&test, &["import", "--server-side", &url]);
-    file.is_held().await;
-    importing.interrupt();
-    // The job is cancelled on interrupt.
-    let cancelled = format!(
-        "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
-         AND status NOT IN ('running', 'pending', 'failed')",
-        test.name
-    );
-    while scalar(&database, &cancelled).await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    file.release();
-    let told = importing.end().await;
-    assert_eq!((told.code, told.count("rows")), (Some(130), 0), "{told:?}");
-    assert_eq!(everything(&database).await.0.len(), 0);
-    assert_clean(&test, &database).await;
-
-    // Killed: the job continues, and a repeated import waits for it.
-    file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
-    let importing = Background::start(&test, &["import", "--server-side", &url]);
-    file.is_held().await;
-    importing.kill();
-    let again = Background::start(&test, &["import", "--server-side", &url]);
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    file.release();
-    let told = again.end().await;
-    assert_eq!((told.code, told.count("rows") + told.count("present")), (Some(0), 300), "{told:?}");
-    assert_eq!(told.count("present"), if takes_accounts(&database) { 300 } else { 0 });
-    assert_eq!(everything(&database).await.0.len(), 300);
-    assert_whole(&test);
 }
 
 async fn other_servers_suggest_the_clients_import(server: &TestServer) {

@@ -4,12 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use ::entity::transfers;
-use database::{Address, Options, connect};
+use database::{Address, Database, Options, connect};
 use futures_util::StreamExt;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use sea_orm::EntityTrait;
 use sea_orm_retry::Policy;
 use seabank::bank::transfer::{By, Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
@@ -17,7 +15,7 @@ use tests::{Cut, Fault, Kind, Request, TestServer};
 use tokio_util::bytes::Bytes;
 use uuid::Uuid;
 
-use crate::books::execute;
+use crate::books::{everything, execute};
 
 const TRANSFERS: u64 = 10_000;
 const CONCURRENCY: usize = 16;
@@ -87,6 +85,14 @@ fn draw(rng: &mut ChaCha8Rng) -> Order {
     Order::new(id, source, target, request)
 }
 
+async fn open_accounts(direct: &Database) {
+    let accounts = format!(
+        "INSERT INTO accounts (id, balance, opening_balance) \
+         SELECT i, 1000000, 1000000 FROM generate_series(1, {ACCOUNTS}) AS g (i)"
+    );
+    execute(direct, &accounts).await;
+}
+
 /// The first COMMIT of each of 10 000 transfers loses its answer, half of them before delivery.
 /// Each transfer is reported applied by this run and recorded once.
 pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &TestServer) {
@@ -94,11 +100,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     println!("{server}: {TRANSFERS} transfers with lost answers, seed {seed}");
     let test = server.database().await;
     let direct = test.connect().await;
-    let accounts = format!(
-        "INSERT INTO accounts (id, balance, opening_balance) \
-         SELECT i, 1000000, 1000000 FROM generate_series(1, {ACCOUNTS}) AS g (i)"
-    );
-    execute(&direct, &accounts).await;
+    open_accounts(&direct).await;
     let proxy = test.proxy().await;
     let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
     let max_connections = u32::try_from(CONCURRENCY).expect("a small number");
@@ -130,13 +132,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     let seconds = started.elapsed().as_secs_f64();
     proxy.settle().await;
 
-    let recorded: Vec<Uuid> = transfers::Entity::find()
-        .all(&direct.connection)
-        .await
-        .expect("the transfers can be read")
-        .into_iter()
-        .map(|transfer| transfer.id)
-        .collect();
+    let recorded: Vec<Uuid> = everything(&direct).await.1.into_iter().map(|transfer| transfer.id).collect();
     let audit = Bank::new(&direct, Policy::default()).audit().await.expect("the audit can be had");
     let (losses, counts) = (losses.lock().unwrap_or_else(PoisonError::into_inner), bank.counts());
     let Counts { before_sending, after_applied, in_reply, of_later_attempts } = losses.counts;
