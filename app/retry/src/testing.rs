@@ -133,7 +133,10 @@ async fn swallowed_error(connection: &DatabaseConnection, runner: &Runner) -> Re
     };
     let told = runner.run("swallowed error", body).await;
     let failed = told.is_err_and(|error| Ended::of(&error).is_some_and(|ended| ended.kind() == Kind::Failed));
-    holds(failed && number(connection, COUNT).await? == 0, "swallowed error: it was told applied, or it is")
+    holds(
+        failed && number(connection, COUNT).await? == 0,
+        "swallowed error: it was reported applied, or it is",
+    )
 }
 
 /// The connection is lost during COMMIT, before or after the server receives it. A body that is not
@@ -144,7 +147,7 @@ async fn lost_commit(connection: &DatabaseConnection, runner: &Runner) -> Result
         begin_anew(connection).await?;
         let told = lossy().run("lost commit", async |tx: &Tx| insert(tx, 1).await).await;
         let unknown = told.is_err_and(|error| Ended::of(&error).is_some_and(Ended::may_be_applied));
-        holds(unknown, "lost COMMIT: `run` knew what became of it, or ran the body again")?;
+        holds(unknown, "lost COMMIT: `run` reported an outcome, or retried the body")?;
         let applied = i64::from(delivered);
         holds(number(connection, COUNT).await? == applied, "lost COMMIT: it was not sent, or sent again")?;
 

@@ -102,8 +102,8 @@ async fn written(test: &TestDatabase) -> [i64; 3] {
 }
 
 async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("the server starts"));
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let [accounts, ..] = written(&test).await;
@@ -134,7 +134,7 @@ async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     // These three transfers share two accounts.
     let [with_seed, points, transfers] = written(&test).await;
     let expected = [accounts + rows("seed"), rows("points")];
-    assert_eq!([with_seed, points], expected, "committed here, acknowledged by nobody: {told:?}");
+    assert_eq!([with_seed, points], expected, "committed here, not acknowledged: {told:?}");
     assert!((5..=7).contains(&transfers), "{transfers}");
     let told = run_all(&test, &commands, "2").await;
     assert_unknown(&commands, &told, Duration::from_secs(60));
@@ -148,9 +148,9 @@ async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
 }
 
 async fn rows_on_a_standby_are_reported_applied(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let primary = Postgres::start(&programs).await.expect("it starts");
-    let standby = primary.standby().await.expect("it starts");
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let primary = Postgres::start(&programs).await.expect("the server starts");
+    let standby = primary.standby().await.expect("the server starts");
     let mut own = OwnServer::Postgres(primary);
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
@@ -170,6 +170,6 @@ async fn rows_on_a_standby_are_reported_applied(_: &TestServer) {
     let promoted = test.moved_to(standby.url(&test.name));
     // A bare connection: the bank's pool requires SERIALIZABLE, which a standby refuses.
     crate::pools::execute(&crate::pools::open(promoted.url(), 1).await, "SELECT pg_promote()").await;
-    assert_eq!(written(&promoted).await, everything, "what was told applied outlives the primary");
+    assert_eq!(written(&promoted).await, everything, "reported transfers survive the primary");
     assert_whole(&promoted);
 }

@@ -86,7 +86,7 @@ fn append_code(folder: &Path, code: &mut String) {
         if path.is_dir() && !path.join("Cargo.toml").exists() {
             append_code(&path, code);
         } else if path.extension().is_some_and(|it| it == "rs") {
-            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let text = std::fs::read_to_string(&path).expect("readable");
             for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 code.push_str(line);
                 code.push('\n');
@@ -107,7 +107,7 @@ fn names_crate(code: &str, name: &str) -> bool {
 }
 
 async fn every_shared_dependency_is_explained_and_used(_: &TestServer) {
-    let read = |path: &Path| std::fs::read_to_string(path).expect("it can be read");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
     let manifests: String =
         packages().iter().map(|it| read(Path::new(it["manifest_path"].as_str().expect("a path")))).collect();
     let workspace = read(&root().join("Cargo.toml"));
@@ -118,7 +118,7 @@ async fn every_shared_dependency_is_explained_and_used(_: &TestServer) {
         if let Some((name, _)) = line.split_once(" = ").filter(|_| !line.starts_with([' ', '#', '}'])) {
             assert!(line.contains(" # ") || above.starts_with("# "), "Cargo.toml: what is {name} for?");
             let inherited = [format!("\n{name}.workspace = true"), format!("\n{name} = {{ workspace = true")];
-            assert!(inherited.iter().any(|it| manifests.contains(it)), "Cargo.toml: nobody uses {name}");
+            assert!(inherited.iter().any(|it| manifests.contains(it)), "Cargo.toml: {name} is unused");
         }
         above = line;
     }
@@ -139,7 +139,7 @@ async fn links_in_the_documents_have_targets(_: &TestServer) {
     let top = ["README.md", "CONTRIBUTING.md"].map(|name| root().join(name));
     let mut followed = 0;
     for document in documents.chain(top) {
-        let text = std::fs::read_to_string(&document).expect("it can be read");
+        let text = std::fs::read_to_string(&document).expect("readable");
         let folder = document.parent().expect("it is in a folder");
         for target in links(&text).into_iter().filter(|target| !target.contains("://")) {
             let file = target.split('#').next().unwrap_or_default();
@@ -148,5 +148,5 @@ async fn links_in_the_documents_have_targets(_: &TestServer) {
             followed += 1;
         }
     }
-    assert!(followed > 50, "only {followed} links were found: are they written in another way?");
+    assert!(followed > 50, "only {followed} links were found: has their format changed?");
 }

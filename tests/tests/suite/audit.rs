@@ -42,7 +42,7 @@ async fn honest(database: &Database) {
 }
 
 async fn audit(database: &Database) -> Audit {
-    Bank::new(database, Policy::default()).audit().await.expect("it can be read")
+    Bank::new(database, Policy::default()).audit().await.expect("readable")
 }
 
 fn broken(audit: &Audit) -> Vec<(Rule, &str)> {
@@ -142,8 +142,8 @@ async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
     let audit = audit(&database).await;
     assert_eq!(broken(&audit), []);
     assert_eq!(audit.balance_total, 5 * i128::from(i64::MAX));
-    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!(answer["balance_total"], "46116860184273879035");
 }
 
@@ -166,9 +166,9 @@ async fn a_broken_bank_ends_in_exit_code_3(server: &TestServer) {
     let database = test.connect().await;
     honest(&database).await;
     execute(&database, "UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
-    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(3));
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!((&answer["ok"], &answer["code"]), (&Value::Bool(false), &Value::from(3)));
     assert_eq!(answer["violations"].as_array().map(Vec::len), Some(2), "{answer}");
 }
@@ -195,13 +195,13 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         let started = Instant::now();
         // On a slow machine, until two audits have seen different totals.
         while audits < 25 || seen.len() < 2 {
-            assert!(started.elapsed() < Duration::from_secs(60), "the writers stand still");
+            assert!(started.elapsed() < Duration::from_secs(60), "the writers make no progress");
             audits += 1;
             let audit = auditor.audit().await.expect("readers are not disturbed");
             assert!(audit.ok, "{audit:?}");
             seen.insert(audit.transfers);
         }
-        assert_eq!(auditor.counts().retries, 0, "readers are not tried again");
+        assert_eq!(auditor.counts().retries, 0, "readers are not retried");
         stop.cancel();
     };
     let transfers = async {
@@ -212,7 +212,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         applied
     };
     let ((), applied) = tokio::join!(audits, transfers);
-    assert!(applied > 0, "nothing was transferred beside the audits");
+    assert!(applied > 0, "nothing was transferred during the audits");
 }
 
 async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
@@ -224,7 +224,7 @@ async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
 async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
     let test = server.database().await;
     honest(&test.connect().await).await;
-    let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("it runs");
+    let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("the command runs");
     let line = String::from_utf8_lossy(&long_ago.stderr);
     assert!(line.contains("1h ago there was no bank here: give a shorter --as-of"), "{line}");
     assert_eq!(long_ago.status.code(), Some(5), "{line}");
@@ -254,7 +254,7 @@ async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
             let auditing =
                 audit.args(command).args(["--format", "json"]).timeout(Duration::from_secs(10)).output();
             let answer: Value =
-                serde_json::from_slice(&auditing.expect("it runs").stdout).expect("one object");
+                serde_json::from_slice(&auditing.expect("the command runs").stdout).expect("a JSON object");
             assert_eq!((&answer["ok"], &answer["balance_total"]), (&Value::Bool(true), &Value::from("200")));
             Err::<(), _>(sea_orm::DbErr::Custom("nothing of it stays".to_owned()))
         })

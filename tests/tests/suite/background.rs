@@ -42,14 +42,14 @@ impl Background {
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        let folder = TempDir::with_prefix("seabank-told-").expect("a folder can be made");
-        let file = |name| File::create(folder.path().join(name)).expect("a file can be made");
+        let folder = TempDir::with_prefix("seabank-told-").expect("the folder is created");
+        let file = |name| File::create(folder.path().join(name)).expect("the file is created");
         let mut command = test.program("seabank");
         command.args(arguments).args(["--format", "json"]);
         command.env("RUST_LOG", "error,seabank::bank::transfer=info").env("NO_COLOR", "1");
         command.stdout(file("out")).stderr(file("errors"));
         prepare(&mut command);
-        let child = command.spawn().expect("it can be started");
+        let child = command.spawn().expect("the process starts");
         Self { child, folder, read: 0 }
     }
 
@@ -59,10 +59,10 @@ impl Background {
 
     /// Transfers applied since the last call.
     pub(crate) fn newly_applied(&mut self) -> usize {
-        let file = File::open(self.folder.path().join("errors")).expect("it was made");
-        let length = file.metadata().expect("it is there").len();
+        let file = File::open(self.folder.path().join("errors")).expect("the file exists");
+        let length = file.metadata().expect("the file exists").len();
         let mut new = vec![0; (length - self.read) as usize];
-        file.read_exact_at(&mut new, self.read).expect("nothing is taken from it");
+        file.read_exact_at(&mut new, self.read).expect("the file only grows");
         // The rest of an incomplete line is read next time.
         new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
         self.read += new.len() as u64;
@@ -70,7 +70,7 @@ impl Background {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("it can be looked at").is_some()
+        self.child.try_wait().expect("the process is polled").is_some()
     }
 
     /// Waits for this many transfers, or the end.
@@ -85,8 +85,8 @@ impl Background {
     /// SIGKILL. Panics unless it runs.
     pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
         assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.child.kill().expect("the command runs");
+        self.child.wait().expect("the process ends");
         self.applied()
     }
 
@@ -97,14 +97,14 @@ impl Background {
 
     pub(crate) fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
         assert!(status.success(), "{kill}: it has ended");
     }
 
     pub(crate) async fn end(mut self) -> Finished {
         let started = Instant::now();
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+            if let Some(status) = self.child.try_wait().expect("the process is polled") {
                 break status;
             }
             assert!(started.elapsed() < WAIT_MAX, "it goes on after {WAIT_MAX:?}: {}", self.text("errors"));
@@ -145,7 +145,7 @@ pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
     let command = command.unwrap_or_else(|| panic!("a command after {words} in {line}"));
     assert!(command.contains("seabank "), "{command}");
-    paste(test, command).output().expect("it runs")
+    paste(test, command).output().expect("the command runs")
 }
 
 pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {

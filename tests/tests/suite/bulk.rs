@@ -23,7 +23,8 @@ const POINTS: &str = "SELECT count(*) FROM points WHERE x >= 0 AND x < 1024 AND 
 const BATCHED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM batches";
 
 fn answer(test: &TestDatabase, arguments: &[&str]) -> Value {
-    let output = test.seabank().args(arguments).args(["--format", "json"]).output().expect("it runs");
+    let output =
+        test.seabank().args(arguments).args(["--format", "json"]).output().expect("the command runs");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
@@ -105,9 +106,12 @@ async fn a_single_row_that_is_too_large_fails(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     refuse_more_than(&database, 0, "54000").await;
-    let output =
-        test.seabank().args(["points", "--count", "4", "--format", "json"]).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let output = test
+        .seabank()
+        .args(["points", "--count", "4", "--format", "json"])
+        .output()
+        .expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!((output.status.code(), &answer["rows"]), (Some(1), &0.into()), "{answer}");
     assert!(answer["error"].as_str().is_some_and(|line| line.contains("too large")), "{answer}");
     assert_eq!(scalar(&database, POINTS).await, 0);

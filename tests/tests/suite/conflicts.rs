@@ -76,7 +76,7 @@ async fn write_skew_is_prevented(server: &TestServer) {
             }
             Ok::<_, DbErr>(here == 2)
         });
-        left.await.expect("tried until it is serial")
+        left.await.expect("retried until it succeeds")
     };
     for round in 0..40 {
         let (one, other) = tokio::join!(leave(1), leave(2));
@@ -95,8 +95,9 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
         }
         let transfer =
             ["transfer", "--count", "160", "--amount", "1", "--concurrency", "16", "--format", "json"];
-        let output = test.seabank().args(transfer).args(["--style", style]).output().expect("it runs");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let output =
+            test.seabank().args(transfer).args(["--style", style]).output().expect("the command runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
         println!("{server}: 16 workers, 2 accounts, {style}: {answer}");
         assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
         assert_whole(&test);

@@ -37,7 +37,7 @@ pub(crate) async fn open_rich_accounts(database: &Database) {
 }
 
 pub(crate) fn assert_whole(test: &TestDatabase) {
-    let audit = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
+    let audit = test.seabank().args(["audit", "--format", "json"]).output().expect("the command runs");
     assert_eq!(audit.status.code(), Some(0), "{}", String::from_utf8_lossy(&audit.stdout));
 }
 
@@ -57,7 +57,7 @@ async fn a_seed_killed_repeatedly_is_completed(server: &TestServer) {
         }
         seeding.kill();
         let after = count().await;
-        assert!(after < COUNT && after % CHUNK == 0, "whole chunks only, and not all of them: {after}");
+        assert!(after < COUNT && after % CHUNK == 0, "whole chunks, but not all of them: {after}");
         // In one snapshot: a request of the killed process may still commit.
         let difference =
             "SELECT (SELECT count(*) FROM accounts) - (SELECT CAST(sum(rows) AS BIGINT) FROM batches)";
@@ -87,11 +87,11 @@ async fn transfers_killed_repeatedly_are_completed(server: &TestServer) {
         let mut transferring = Background::start(&test, &transfer);
         transferring.wait_for_applied(kill * 40).await;
         reported.extend(transferring.kill());
-        assert!(reported.is_subset(&recorded(&database).await), "reported applied, and missing");
+        assert!(reported.is_subset(&recorded(&database).await), "reported applied, but missing");
         assert_whole(&test);
     }
     let before = recorded(&database).await.len() as u64;
-    assert!(before < COUNT, "there is something left to do");
+    assert!(before < COUNT, "the run is incomplete");
     let told = Background::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
     // A request of the killed process may have committed since; SQLite has none.
@@ -115,10 +115,10 @@ async fn batches_killed_repeatedly_are_completed(server: &TestServer) {
         let mut transferring = Background::start(&test, &transfer);
         transferring.wait_for_applied(kill * 40).await;
         reported.extend(transferring.kill());
-        assert!(reported.is_subset(&recorded(&database).await), "reported applied, and missing");
+        assert!(reported.is_subset(&recorded(&database).await), "reported applied, but missing");
         assert_whole(&test);
     }
-    assert!((recorded(&database).await.len() as u64) < COUNT, "there is something left to do");
+    assert!((recorded(&database).await.len() as u64) < COUNT, "the run is incomplete");
     let told = Background::start(&test, &transfer).end().await;
     assert_completed(&told, COUNT);
     reported.extend(told.applied);
@@ -133,7 +133,7 @@ pub(crate) fn assert_completed(told: &Finished, count: u64) {
 
 /// The server first refuses connections, then reports that it is starting up.
 async fn transfers_survive_a_server_crash(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     for style in Style::on(server.server).map(Style::name) {
@@ -145,13 +145,13 @@ async fn transfers_survive_a_server_crash(server: &TestServer) {
         own.crash();
         let reported = transferring.applied();
         tokio::time::sleep(Duration::from_millis(1000)).await;
-        own.restart().await.expect("it recovers");
-        assert!(reported.is_subset(&recorded(&test.connect().await).await), "reported applied, and missing");
+        own.restart().await.expect("the server recovers");
+        assert!(reported.is_subset(&recorded(&test.connect().await).await), "reported applied, but missing");
 
         let told = transferring.end().await;
         assert_eq!(told.code, Some(0), "{told:?}");
         assert_eq!((told.count("applied"), told.count("failed"), told.count("unknown")), (300, 0, 0));
-        assert!(reported.len() < 300 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
+        assert!(reported.len() < 300 && told.count("retries") > 0, "the crash interrupts the run: {told:?}");
         assert!(told.applied.is_subset(&recorded(&test.connect().await).await));
         assert_whole(&test);
         let again = Background::start(&test, &transfer).end().await;
@@ -160,7 +160,7 @@ async fn transfers_survive_a_server_crash(server: &TestServer) {
 }
 
 async fn payments_survive_a_server_crash(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let (test, folder) = (own.bank().await, Folder::new());
     open_rich_accounts(&test.connect().await).await;
     let row = |n: i64| {
@@ -176,11 +176,11 @@ async fn payments_survive_a_server_crash(server: &TestServer) {
     own.crash();
     let reported = paying.applied();
     tokio::time::sleep(Duration::from_millis(1000)).await;
-    own.restart().await.expect("it recovers");
-    assert!(reported.is_subset(&recorded(&test.connect().await).await), "reported applied, and missing");
+    own.restart().await.expect("the server recovers");
+    assert!(reported.is_subset(&recorded(&test.connect().await).await), "reported applied, but missing");
     let told = paying.end().await;
     assert_eq!((told.code, told.count("applied"), told.count("rejected")), (Some(0), 3000, 0), "{told:?}");
-    assert!(reported.len() < 3000 && told.count("retries") > 0, "it crashed in the middle: {told:?}");
+    assert!(reported.len() < 3000 && told.count("retries") > 0, "the crash interrupts the run: {told:?}");
     assert!(told.applied == recorded(&test.connect().await).await);
     assert_whole(&test);
 }

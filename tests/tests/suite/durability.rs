@@ -97,7 +97,7 @@ async fn a_database_default_does_not_weaken_durability(server: &TestServer) {
         let alter = format!("ALTER DATABASE {} SET synchronous_commit = {default}", test.name);
         execute(&test.connect().await, &alter).await;
         for found in settings(&test.connect().await, ["SHOW synchronous_commit"]).await {
-            assert_eq!(found, [expected], "where the database says {default}");
+            assert_eq!(found, [expected], "the database's default is {default}");
         }
     }
 }
@@ -108,7 +108,7 @@ async fn closed_bank(server: &TestServer) -> TestDatabase {
     let database = test.connect().await;
     open_rich_accounts(&database).await;
     // Closing the last connection checkpoints the log into the file.
-    database.connection.close().await.expect("it can be closed");
+    database.connection.close().await.expect("the connection closes");
     test
 }
 
@@ -142,9 +142,9 @@ async fn reported_transfers_survive_a_power_cut(server: &TestServer) {
         assert_whole(&test);
         let database = test.connect().await;
         let found = recorded(&database).await;
-        database.connection.close().await.expect("it can be closed");
-        assert!(found.len() >= 60 && found.len() < 2000, "it was cut in the middle: {}", found.len());
-        assert!(reported.is_subset(&found), "reported applied, and lost with the power");
+        database.connection.close().await.expect("the connection closes");
+        assert!(found.len() >= 60 && found.len() < 2000, "the power cut interrupts the run: {}", found.len());
+        assert!(reported.is_subset(&found), "reported applied, but lost in the power cut");
     }
 }
 

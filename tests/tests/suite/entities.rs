@@ -50,7 +50,7 @@ async fn a_difference_is_reported(server: &TestServer) {
 
 async fn generate(server: &TestServer) -> BTreeMap<String, String> {
     let test = server.database_without_foreign_keys().await;
-    let folder = TempDir::with_prefix("seabank-entities-").expect("a folder can be made");
+    let folder = TempDir::with_prefix("seabank-entities-").expect("the folder is created");
     // It formats by the rustfmt.toml above the folder.
     let format = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rustfmt.toml");
     fs::copy(format, folder.path().join("rustfmt.toml")).expect("the format can be copied");

@@ -63,8 +63,11 @@ async fn work_continues_with_fewer_connections(server: &TestServer) {
             &["seed", "--count", "100", "--chunk", "10", "--concurrency", "8"],
         ] {
             let mut command = limited.test.seabank();
-            let output =
-                command.args(arguments).env("DATABASE_URL", limited.url()).output().expect("it runs");
+            let output = command
+                .args(arguments)
+                .env("DATABASE_URL", limited.url())
+                .output()
+                .expect("the command runs");
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{limit}, {arguments:?}: {told}");
             assert_eq!(told.matches("too many connections for").count(), 1, "{limit}, {arguments:?}: {told}");
@@ -79,22 +82,22 @@ async fn a_connection_that_becomes_free_in_time_is_used(server: &TestServer) {
     let mut command = limited.test.program("seabank");
     command.args(["accounts", "--retry-for", "60"]).env("DATABASE_URL", limited.url());
     let waiting = command.stdout(std::process::Stdio::null()).spawn();
-    let mut waiting = waiting.expect("it can be started");
+    let mut waiting = waiting.expect("the process starts");
     let given_up = limited
         .test
         .seabank()
         .args(["accounts", "--retry-for", "1", "--quiet"])
         .env("DATABASE_URL", limited.url())
         .output();
-    let given_up = given_up.expect("it runs");
+    let given_up = given_up.expect("the command runs");
     let told = String::from_utf8_lossy(&given_up.stderr);
     assert!(given_up.status.code() == Some(5) && told.contains("too many connections for role"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
-    occupied.close().await.expect("it closes");
-    while waiting.try_wait().expect("it can be looked at").is_none() {
+    occupied.close().await.expect("the connection closes");
+    while waiting.try_wait().expect("the process is polled").is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(waiting.wait().expect("it has ended").success());
+    assert!(waiting.wait().expect("the process ends").success());
     limited.drop().await;
 }
 
@@ -105,7 +108,7 @@ async fn doctor_names_the_limit(server: &TestServer) {
         let limited = Limited::new(server, limit).await;
         let mut command = limited.test.seabank();
         let output = command.args(["doctor", "--format", "json"]).env("DATABASE_URL", limited.url()).output();
-        let output = output.expect("it runs");
+        let output = output.expect("the command runs");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
         let checks = answer["checks"].as_array().expect("a list");
         let pool = checks.iter().find(|check| check["check"] == "pool").expect("it is looked at");

@@ -25,7 +25,7 @@ const SQLITE: &[Server] = &[Server::Sqlite];
 
 fn beside(file: &Path) -> Vec<String> {
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-    let entries = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
+    let entries = fs::read_dir(file.parent().expect("a folder")).expect("readable");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|other| other.starts_with(&name) && *other != name).collect()
 }
@@ -38,13 +38,13 @@ async fn assert_alone(test: &TestDatabase, after: &str) {
     fs::copy(test.file(), &copy).expect("it can be copied");
     let mut audit = command("seabank");
     audit.args(["audit", "--database-url", &format!("sqlite://{}", copy.display())]);
-    let audited = audit.output().expect("it runs");
+    let audited = audit.output().expect("the command runs");
     assert!(audited.status.success(), "after {after}: {}", String::from_utf8_lossy(&audited.stderr));
     assert_eq!(beside(&copy), [""; 0], "after audit");
     let database = test.connect().await;
     let held = everything(&database).await;
     database.close().await;
-    let exported = test.seabank().args(["export", "transfers"]).output().expect("it runs").stdout;
+    let exported = test.seabank().args(["export", "transfers"]).output().expect("the command runs").stdout;
     let rows = String::from_utf8_lossy(&exported).lines().count();
     assert_eq!(rows, held.1.len() + 1, "after {after}");
 }
@@ -68,14 +68,14 @@ async fn the_file_is_complete_after_every_command(server: &TestServer) {
         ("migration", &["up", "-n", "x"], 2),
     ] {
         for time in 1..=3 {
-            let output = test.program(program).args(arguments).output().expect("it runs");
+            let output = test.program(program).args(arguments).output().expect("the command runs");
             let after = format!("{program} {arguments:?}, time {time}");
             assert_eq!(output.status.code(), Some(code), "{after}: {output:?}");
             assert_alone(&test, &after).await;
         }
     }
     for arguments in [&["down"][..], &["up"], &["refresh"], &["reset"], &["up"]] {
-        let output = test.program("migration").args(arguments).output().expect("it runs");
+        let output = test.program("migration").args(arguments).output().expect("the command runs");
         assert!(output.status.success(), "{output:?}");
         assert_eq!(beside(&test.file()), [""; 0], "after {arguments:?}");
     }
@@ -111,7 +111,8 @@ async fn reading_commands_create_no_file(_: &TestServer) {
         ("migration", &["down"], 0),
         ("migration", &["reset"], 0),
     ] {
-        let output = command(program).args(arguments).env("DATABASE_URL", &url).output().expect("it runs");
+        let output =
+            command(program).args(arguments).env("DATABASE_URL", &url).output().expect("the command runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(code != 5 || errors.contains("seabank migrate up"), "{arguments:?}: {errors}");
@@ -124,14 +125,14 @@ async fn an_unusable_file_is_reported_at_once(server: &TestServer) {
     let test = server.database().await;
     let no_database = test.file().with_extension("text");
     fs::write(&no_database, "this is a text, and longer than the header of a database; ".repeat(40))
-        .expect("written");
+        .expect("the file is written");
     let mut lock = sea_orm::sqlx::sqlite::SqliteConnectOptions::new()
         .filename(test.file())
         .connect()
         .await
         .expect("open");
     for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
-        sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
+        sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("the lock is held");
     }
     // With a log beside it.
     let other = server.database().await;
@@ -165,7 +166,7 @@ async fn an_unusable_file_is_reported_at_once(server: &TestServer) {
             disk.under(&mut command);
         }
         let started = std::time::Instant::now();
-        let output = command.output().expect("it runs");
+        let output = command.output().expect("the command runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.contains(words), "{program} {arguments}: {told}");
         assert!(!told.contains("cockroach") && told.lines().count() <= 2, "{program} {arguments}: {told}");
@@ -187,7 +188,7 @@ async fn a_bank_on_a_full_disk_is_readable(server: &TestServer) {
         let mut command = test.program("seabank");
         command.args(arguments);
         full.under(&mut command);
-        let output = command.output().expect("it runs");
+        let output = command.output().expect("the command runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.success(), reads, "{arguments:?}: {told}");
         assert!(reads || told.contains("free some space"), "{arguments:?}: {told}");

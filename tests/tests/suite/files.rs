@@ -12,7 +12,7 @@ pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self(TempDir::with_prefix("seabank-import-").expect("a folder can be made"))
+        Self(TempDir::with_prefix("seabank-import-").expect("the folder is created"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -20,7 +20,7 @@ impl Folder {
     }
 
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        fs::write(self.path(name), text).expect("it can be written");
+        fs::write(self.path(name), text).expect("the file is written");
         self.path(name)
     }
 }
@@ -41,7 +41,7 @@ fn with_file(test: &TestDatabase, command: &str, file: &Path, more: &[&str]) -> 
         .args(more)
         .args(["--format", "json"])
         .output()
-        .expect("it runs");
+        .expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }

@@ -40,7 +40,7 @@ async fn set_up_waits_for_a_busy_server(server: &TestServer) {
 
 /// Listing the tests starts no server.
 async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
-    let folder = TempDir::with_prefix("seabank-versions-").expect("a folder can be made");
+    let folder = TempDir::with_prefix("seabank-versions-").expect("the folder is created");
     let [old, new, patched] = ["v20.2.0-pre", "v22.1.0-alpha.1-3-gabcdef", "v22.1.22"]
         .map(|version| program_of_version(folder.path(), version));
     for (programs, names) in [
@@ -51,7 +51,7 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
         let programs = std::env::join_paths(programs).expect("no path has a colon");
         let mut list = Command::new(std::env::current_exe().expect("it knows its own program"));
         list.env_remove("TEST_COCKROACH_URL").env_remove("TEST_REQUIRE").env("COCKROACH_BINARY", programs);
-        let list = list.args(["--list", "seed::"]).output().expect("it runs");
+        let list = list.args(["--list", "seed::"]).output().expect("the command runs");
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         let mut found: Vec<&str> =
             list.lines().filter_map(|line| line.split_once("::")).map(|it| it.0).collect();
@@ -68,11 +68,11 @@ fn program_of_version(folder: &Path, version: &str) -> PathBuf {
     let script = format!("#!/bin/sh\necho 'Build Tag:        {version}'\n");
     let mut write = Command::new("sh");
     write.args(["-c", "printf %s \"$1\" > \"$2\" && chmod +x \"$2\"", "sh", &script]).arg(&program);
-    assert!(write.status().expect("there is a shell").success());
+    assert!(write.status().expect("the shell runs").success());
     program
 }
 
 async fn an_own_server_has_the_version_of_the_test(server: &TestServer) {
-    let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(own) = OwnServer::start(server).await.expect("the server starts") else { return };
     assert_eq!(own.admin().await.version, server.version);
 }

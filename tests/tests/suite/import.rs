@@ -77,14 +77,14 @@ async fn many_rows_are_copied_around_existing_ones(server: &TestServer) {
 async fn a_gzipped_file_is_unpacked(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv.gz");
-    let file = File::create(&path).expect("it can be made");
+    let file = File::create(&path).expect("the file is created");
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-    packed.write_all(accounts(50).as_bytes()).expect("it can be written");
-    packed.finish().expect("it can be written");
+    packed.write_all(accounts(50).as_bytes()).expect("the file is written");
+    packed.finish().expect("the file is written");
     assert_eq!(count(&import(&test, &path, &[]).1, "rows"), 50);
 
     // Truncated: complete chunks stay.
-    let bytes = fs::read(&path).expect("it is there");
+    let bytes = fs::read(&path).expect("the file exists");
     let cut = folder.write("cut.csv.gz", &bytes[..bytes.len() / 2]);
     let (output, answer) = import(&test, &cut, &[]);
     assert_eq!((output.status.code(), &answer["kind"]), (Some(1), &"unreadable".into()), "{answer}");
@@ -102,13 +102,13 @@ async fn an_import_killed_repeatedly_gives_the_same_bank(server: &TestServer) {
     for _ in 0..3 {
         let before = there().await;
         let mut importing = test.spawn("seabank", &arguments);
-        while there().await < before + 150 && importing.try_wait().expect("it can be asked").is_none() {
+        while there().await < before + 150 && importing.try_wait().expect("the process is polled").is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        importing.kill().expect("it can be killed");
-        importing.wait().expect("it ends");
+        importing.kill().expect("the process is killed");
+        importing.wait().expect("the process ends");
         let after = there().await;
-        assert!(after < COUNT && after % 50 == 0, "whole chunks, and not all of them: {after}");
+        assert!(after < COUNT && after % 50 == 0, "whole chunks, but not all of them: {after}");
     }
     let (output, answer) = import(&test, &file, &arguments[2..]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -125,9 +125,9 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     test.seabank().args(["transfer", "--count", "50", "--rng-seed", "1"]).assert().success();
     for what in ["accounts", "transfers"] {
         let file = folder.path(&format!("{what}.csv"));
-        let output = test.seabank().args(["export", what]).output().expect("it runs");
+        let output = test.seabank().args(["export", what]).output().expect("the command runs");
         assert!(output.status.success(), "{output:?}");
-        fs::write(&file, &output.stdout).expect("it can be written");
+        fs::write(&file, &output.stdout).expect("the file is written");
         let packed = folder.path(&format!("{what}.csv.gz"));
         test.seabank().args(["export", what, "--output"]).arg(&packed).assert().success();
         assert_eq!(import(&other, &packed, &["--chunk", "70"]).0.status.code(), Some(0));
@@ -139,15 +139,15 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
 
     // A link's target is replaced, a pipe is written to.
     let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
-    symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
-    let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("it can be started");
+    symlink(folder.path("accounts.csv"), &link).expect("the link is created");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("the command runs").success());
+    let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("the process starts");
     for output in [&link, &pipe] {
         test.seabank().args(["export", "accounts", "--output"]).arg(output).assert().success();
-        assert!(!fs::symlink_metadata(output).expect("it is there").is_file());
+        assert!(!fs::symlink_metadata(output).expect("the file exists").is_file());
     }
-    let read = reader.wait_with_output().expect("it ends").stdout;
-    assert!(read == fs::read(&link).expect("it is there"));
+    let read = reader.wait_with_output().expect("the process ends").stdout;
+    assert!(read == fs::read(&link).expect("the file exists"));
 }
 
 /// `| head` is not a failure.
@@ -156,8 +156,8 @@ async fn a_reader_of_an_export_may_leave(server: &TestServer) {
     test.seabank().args(["seed", "--count", "5000"]).assert().success();
     let mut exporting = test.program("seabank");
     let exporting = exporting.args(["export", "accounts"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut exporting = exporting.spawn().expect("it can be started");
+    let mut exporting = exporting.spawn().expect("the process starts");
     drop(exporting.stdout.take());
-    let output = exporting.wait_with_output().expect("it ends");
+    let output = exporting.wait_with_output().expect("the process ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

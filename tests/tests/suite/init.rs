@@ -89,7 +89,7 @@ struct Ended {
 
 impl Ended {
     fn of(command: &mut Command) -> Self {
-        let output = command.output().expect("it can be started");
+        let output = command.output().expect("the process starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (told, errors) = (text(&output.stdout), text(&output.stderr));
         let answer = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
@@ -107,7 +107,7 @@ fn seabank(url: &str, arguments: &[&str]) -> Ended {
 
 fn migrate(url: &str) {
     let status = command("migration").arg("up").env("DATABASE_URL", url).stdout(Stdio::null()).status();
-    assert!(status.expect("it can be started").success(), "{url}");
+    assert!(status.expect("the process starts").success(), "{url}");
 }
 
 async fn a_database_and_its_user_are_created_once_and_work(server: &TestServer) {
@@ -190,7 +190,7 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
 
 /// Names that need quotes. They are not unique, so they need their own server.
 async fn sql_keywords_are_valid_names(server: &TestServer) {
-    let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let admin = own.bank().await;
     for (database, user) in [("order", "user"), ("table", "select"), ("default", "grant")] {
         for again in [false, true] {
@@ -231,11 +231,11 @@ async fn three_concurrent_inits_succeed(server: &TestServer) {
             init.args(["init", "--database", &fresh.name, "--user", &fresh.name])
                 .env("BANK_PASSWORD", "s3cret");
             init.env("DATABASE_URL", fresh.admin.url()).stdout(Stdio::null()).stderr(Stdio::piped());
-            init.spawn().expect("it can be started")
+            init.spawn().expect("the process starts")
         })
         .collect();
     for child in running {
-        let output = child.wait_with_output().expect("it ends");
+        let output = child.wait_with_output().expect("the process ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     fresh.drop().await;

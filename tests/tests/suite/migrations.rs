@@ -42,7 +42,7 @@ pub(crate) fn tests() -> Vec<Test> {
 const TABLES: [&str; 4] = ["accounts", "transfers", "points", "batches"];
 
 fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
-    let output = test.migration().args(arguments).output().expect("it runs");
+    let output = test.migration().args(arguments).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -50,7 +50,7 @@ fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
 
 fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
     let started = Instant::now();
-    let output = test.migration().args(arguments).output().expect("it runs");
+    let output = test.migration().args(arguments).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
     assert!(started.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", started.elapsed());
@@ -81,7 +81,7 @@ async fn tables(test: &TestDatabase) -> Vec<&'static str> {
 async fn is_complete(test: &TestDatabase) {
     assert_eq!(tables(test).await, TABLES);
     let database = test.connect_for_analysis().await;
-    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+    assert_eq!(migration::pending(&database).await.expect("readable"), [""; 0]);
     let recorded = tests::scalar(&database, "SELECT count(*) FROM seaql_migrations").await;
     assert_eq!(usize::try_from(recorded), Ok(migration::total()));
     for id in [1, 2] {
@@ -143,7 +143,8 @@ async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     assert_eq!(tables(&test).await, TABLES[..2]);
     migrate(&test, &["down", "-n", "1", "-v"]);
     assert_eq!(tables(&test).await, TABLES[..1]);
-    let output = tests::command("migration").args(["up", "-u", test.url()]).output().expect("it runs");
+    let output =
+        tests::command("migration").args(["up", "-u", test.url()]).output().expect("the command runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(migrate(&test, &["status", "-v"]).contains("Applied"));
     is_complete(&test).await;
@@ -173,11 +174,11 @@ fn all_end_well(test: &TestDatabase, commands: &[&[&str]]) {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it can be started")
+            .expect("the process starts")
     };
     let running: Vec<_> = commands.iter().map(start).collect();
     for (process, arguments) in running.into_iter().zip(commands) {
-        let output = process.wait_with_output().expect("it ends");
+        let output = process.wait_with_output().expect("the process ends");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -189,7 +190,7 @@ async fn a_killed_migrator_is_taken_over(server: &TestServer) {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         // It may have finished.
         let _ = killed.kill();
-        killed.wait().expect("it ends");
+        killed.wait().expect("the process ends");
         migrate(&test, &["up"]);
         is_complete(&test).await;
     }
@@ -245,7 +246,7 @@ async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
     let database = test.connect_for_analysis().await;
     migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
     insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
-    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+    assert_eq!(migration::pending(&database).await.expect("readable"), [""; 0]);
 }
 
 /// The driver would log a warning.
@@ -257,16 +258,19 @@ async fn a_slow_statement_is_not_logged(server: &TestServer) {
     let migrating = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut up = test.program("migration");
-        tokio::task::spawn_blocking(move || up.arg("up").output()).await.expect("no panic").expect("it runs")
+        tokio::task::spawn_blocking(move || up.arg("up").output())
+            .await
+            .expect("no panic")
+            .expect("the command runs")
     };
     let (held, output) = tokio::join!(holding, migrating);
-    held.expect("it is held");
+    held.expect("the lock is held");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 async fn lines_in_a_pipe_have_no_colours(server: &TestServer) {
     let test = server.empty_database().await;
-    let output = test.migration().args(["--verbose", "up"]).output().expect("it runs");
+    let output = test.migration().args(["--verbose", "up"]).output().expect("the command runs");
     let told = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && told.len() > 1000 && !told.contains(&0x1b), "{told:?}");
 }

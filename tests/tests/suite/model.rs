@@ -163,7 +163,7 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let expected = Books::after(case, &outcomes, (1 << outcomes.len()) - 1);
     prop_assert_eq!(recorded, expected.recorded);
     prop_assert_eq!(balances, expected.balances);
-    let audit = Bank::new(database, Policy::default()).audit().await.expect("a reading");
+    let audit = Bank::new(database, Policy::default()).audit().await.expect("readable");
     prop_assert!(audit.ok, "{audit:?}");
     Ok(())
 }

@@ -91,7 +91,7 @@ pub(crate) fn error(code: &'static str, message: &'static str) -> Option<Played>
 fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value) {
     let mut seabank = test.seabank();
     let output = seabank.args(arguments).args(["--format", "json", "--database-url", url]).output();
-    let output = output.expect("it runs");
+    let output = output.expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }
@@ -105,7 +105,7 @@ fn line(output: &Output, code: i32) -> String {
 }
 
 fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
-    test.migration().args(arguments).args(["--database-url", url]).output().expect("it runs")
+    test.migration().args(arguments).args(["--database-url", url]).output().expect("the command runs")
 }
 
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
@@ -133,7 +133,8 @@ async fn closed_internals_are_opened(server: &TestServer) {
         assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
     }
     let options = Options { internals: true, ..Options::default() };
-    let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
+    let database =
+        connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("the server answers");
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
@@ -169,7 +170,7 @@ async fn an_audit_beyond_the_kept_history_is_refused(server: &TestServer) {
 /// v25.2 has generic plans; here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
-    assert!(GenericPlans::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
+    assert!(GenericPlans::on(&test.connect().await).await.is_none(), "no tested server has generic plans");
     let forced = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&forced);
     let (_proxy, url) = newer(&test, move |request| {
@@ -179,8 +180,8 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     })
     .await;
     let address = Address::parse(&url).expect("a good URL");
-    let database = connect(&address, &Options::default()).await.expect("it answers");
-    let mut generic = GenericPlans::on(&database).await.expect("this one makes generic plans");
+    let database = connect(&address, &Options::default()).await.expect("the server answers");
+    let mut generic = GenericPlans::on(&database).await.expect("this server has generic plans");
     let sought = sea_orm::Statement::from_sql_and_values(
         database.connection.get_database_backend(),
         "SELECT * FROM accounts WHERE id = $1",
@@ -205,7 +206,7 @@ async fn statistics_wait_for_automatic_ones(server: &TestServer) {
     })
     .await;
     let address = Address::parse(&url).expect("a good URL");
-    let database = connect(&address, &Options::default()).await.expect("it answers");
+    let database = connect(&address, &Options::default()).await.expect("the server answers");
     analyze(&database, &["accounts"]).await;
     assert_eq!(sent.load(Ordering::Relaxed), 4);
     seed(&Bank::new(&database, Policy::default()), 10, 10).await.expect("seeded");
@@ -227,7 +228,7 @@ async fn a_refused_setting_is_tried_once(server: &TestServer) {
     });
     let options = Options { internals: true, max_connections: 4, ..Options::default() };
     let address = Address::parse(&proxy.url(test.url())).expect("a good URL");
-    let database = connect(&address, &options).await.expect("it answers");
+    let database = connect(&address, &options).await.expect("the server answers");
     let pool = database.connection.get_postgres_connection_pool();
     let mut sessions = Vec::new();
     for _ in 0..4 {

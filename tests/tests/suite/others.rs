@@ -39,7 +39,7 @@ fn one_line(output: &Output) -> (Option<i32>, String) {
 }
 
 fn run(mut command: Command, arguments: &[&str]) -> Output {
-    command.args(arguments).output().expect("it runs")
+    command.args(arguments).output().expect("the command runs")
 }
 
 fn migration(test: &TestDatabase, arguments: &[&str]) -> Output {
@@ -80,13 +80,13 @@ async fn theirs(test: &TestDatabase) -> Database {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
         let created = sea_orm::Database::connect(url).await.expect("a file");
         created.execute_unprepared("CREATE TABLE theirs (id INT)").await.expect("a table");
-        created.close().await.expect("it closes");
+        created.close().await.expect("the connection closes");
     }
     test.connect_for_analysis().await
 }
 
 fn whole_file(test: &TestDatabase) -> Vec<u8> {
-    if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
+    if test.server == Server::Sqlite { fs::read(test.file()).expect("the file exists") } else { Vec::new() }
 }
 
 async fn a_table_of_another_program_is_refused(server: &TestServer) {
@@ -121,7 +121,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         let named = format!("\"{table}\" belongs to another program");
         is_refused(&test, &["up"], &[&named, words, "database of its own"]);
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
-        assert_eq!(tables(&database).await, [table], "nothing else was made");
+        assert_eq!(tables(&database).await, [table], "nothing else was created");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
             assert_eq!(
                 migration(&test, arguments).status.success(),
@@ -132,7 +132,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(count(&database, table).await, rows);
         let (code, line) = one_line(&run(test.program("seabank"), &["demo", "--quiet"]));
         assert!(code == Some(1) && line.contains(&named), "{line}");
-        assert!(whole_file(&test) == before, "not a byte is changed");
+        assert!(whole_file(&test) == before, "the file is unchanged");
     }
     for view in ["accounts", "points"] {
         let test = server.empty_database().await;

@@ -57,10 +57,10 @@ fn skip(rejects: &Path) -> [&str; 4] {
 
 /// Line, reason and content.
 fn rejected(path: &Path) -> Vec<(u64, String, String)> {
-    let mut rows = csv::Reader::from_path(path).expect("it is there");
+    let mut rows = csv::Reader::from_path(path).expect("the file exists");
     let row =
         |row: csv::StringRecord| (row[0].parse().expect("a line"), row[1].to_owned(), row[2].to_owned());
-    rows.records().map(|it| row(it.expect("it is CSV"))).collect()
+    rows.records().map(|it| row(it.expect("valid CSV"))).collect()
 }
 
 /// Money that one line brings can leave by the next, whatever the chunk size.
@@ -91,7 +91,7 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
     let error = answer["error"].as_str().expect("a line");
     assert_eq!((output.status.code(), &answer["kind"]), (Some(1), &"rejected".into()), "{answer}");
     assert!(error.contains("line 5: account 1 has less than 500") && error.contains("--run"), "{error}");
-    assert_eq!(counts(&answer), [2, 0, 1, 1], "the chunk before stays, its own is rolled back: {answer}");
+    assert_eq!(counts(&answer), [2, 0, 1, 1], "the previous chunk stays, this one is rolled back: {answer}");
     assert_eq!(balances(&database).await, [(1, 80), (2, 20)]);
     assert_eq!(scalar(&database, "SELECT count(*) FROM batches").await, 1);
 
@@ -159,7 +159,7 @@ async fn every_outcome_is_reported_and_repeated(server: &TestServer) {
     told.sort();
     for ((line, reason, row), (expected, words)) in told.iter().zip(words) {
         assert!(*line == expected && reason.contains(words), "{line}: {reason}");
-        assert_eq!(row, lines[*line as usize - 2].trim_end(), "as it was given");
+        assert_eq!(row, lines[*line as usize - 2].trim_end(), "the original row");
     }
     let books = everything(&database).await;
     assert_eq!(balances(&database).await, [(1, 90), (2, 0), (3, i64::MAX)]);
@@ -189,7 +189,7 @@ async fn exported_transfers_are_paid_into_another_bank(server: &TestServer) {
     let accounts = folder.path("accounts.csv");
     test.seabank().args(["export", "accounts", "--output"]).arg(&accounts).assert().success();
     test.seabank().args(["transfer", "--count", "60", "--amount", "3", "--rng-seed", "1"]).assert().success();
-    let exported = test.seabank().args(["export", "transfers"]).output().expect("it runs").stdout;
+    let exported = test.seabank().args(["export", "transfers"]).output().expect("the command runs").stdout;
     let packed = folder.path("transfers.csv.gz");
     test.seabank().args(["export", "transfers", "--output"]).arg(&packed).assert().success();
     let turned: String = String::from_utf8(exported.clone())
@@ -221,8 +221,8 @@ async fn exported_transfers_are_paid_into_another_bank(server: &TestServer) {
 async fn invalid_files_of_transfers_are_refused(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0)]).await;
     let folder = Folder::new();
-    let mut file = File::create(folder.path("plain.csv.gz")).expect("it can be made");
-    file.write_all(HEADER.as_bytes()).expect("written");
+    let mut file = File::create(folder.path("plain.csv.gz")).expect("the file is created");
+    file.write_all(HEADER.as_bytes()).expect("the file is written");
     for (name, text, words) in [
         ("empty.csv", "", "it is empty: the first line has to be a header"),
         ("accounts.csv", "id,balance\n1,5\n", "its column `balance` is not known"),

@@ -65,7 +65,7 @@ async fn bank(server: &TestServer) -> (tests::TestDatabase, Database) {
 }
 
 async fn assert_whole(database: &Database) {
-    let audit = Bank::new(database, Policy::default()).audit().await.expect("a reading");
+    let audit = Bank::new(database, Policy::default()).audit().await.expect("readable");
     assert!(audit.ok, "{audit:?}");
 }
 
@@ -152,7 +152,7 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
 async fn a_batch_draws_as_single_transfers_do_in_one_statement(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     for source in [None, Some(AccountId(1)), Some(AccountId(10))] {
         let request = TransferRequest { source, ..TransferRequest::default() };
         let many = |batch| Many {
@@ -177,7 +177,7 @@ async fn a_batch_draws_as_single_transfers_do_in_one_statement(server: &TestServ
             let tap = Tap::new(&database);
             let many = many(batch);
             let tapped = Bank::on(tapped(&tap, Policy::default()));
-            let mut ended = tapped.transfer_many(many, CancellationToken::new()).await.expect("a reading");
+            let mut ended = tapped.transfer_many(many, CancellationToken::new()).await.expect("readable");
             let mut drawn = BTreeMap::new();
             while let Some(it) = ended.recv().await {
                 let order = it.order.expect("it was drawn");

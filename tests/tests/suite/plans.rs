@@ -41,7 +41,7 @@ async fn fill(database: &Database) {
     let bank = Bank::new(database, Policy::default());
     seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
     // CockroachDB v20.1 may scan an empty table.
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..TRANSFERS {
         let order = bank.order(Uuid::new_v4(), TransferRequest::default(), range.as_ref(), &mut rng).await;
@@ -117,7 +117,7 @@ async fn explain_the_hot_path(database: &Database) -> usize {
 
 async fn new_transfers(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     for style in Style::on(bank.server()) {
         for amount in [None, Some(Amount::new(1).expect("positive"))] {
             let request = TransferRequest { amount, ..TransferRequest::default() };
@@ -130,7 +130,7 @@ async fn new_transfers(bank: &Bank) {
 /// With every outcome.
 async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     let nobody = AccountId(-1);
     for style in Style::on(bank.server()) {
         let id = Uuid::new_v4();
@@ -138,7 +138,7 @@ async fn everything_on_the_hot_path(bank: &Bank) {
             bank.order(id, TransferRequest::default(), range.as_ref(), &mut rng).await.expect("two accounts");
         bank.transfer(drawn, style).await.expect("applied");
         bank.transfer(drawn, style).await.expect("applied already");
-        assert!(bank.transfer_by_id(id).await.expect("a reading").is_some());
+        assert!(bank.transfer_by_id(id).await.expect("readable").is_some());
         let exactly = |units| TransferRequest {
             amount: Some(Amount::new(units).expect("positive")),
             ..TransferRequest::default()

@@ -21,7 +21,8 @@ pub(crate) fn tests() -> Vec<Test> {
 const POSTGRES: &[Server] = &[Server::Postgres];
 
 fn run(program: &str, arguments: &[&str], url: &str) -> (Option<i32>, Output) {
-    let output = command(program).args(arguments).env("DATABASE_URL", url).output().expect("it runs");
+    let output =
+        command(program).args(arguments).env("DATABASE_URL", url).output().expect("the command runs");
     (output.status.code(), output)
 }
 
@@ -73,7 +74,7 @@ async fn a_pooler_in_transaction_or_statement_mode_is_refused(server: &TestServe
         ];
         let pooler = PgBouncer::start(&program, test.url(), &settings_of.each_ref().map(String::as_str))
             .await
-            .expect("it starts");
+            .expect("PgBouncer starts");
         let url = pooler.url(test.url());
         for (name, arguments) in [
             ("seabank", &["transfer", "--count", "20", "--concurrency", "4"][..]),
@@ -91,7 +92,7 @@ async fn a_pooler_in_transaction_or_statement_mode_is_refused(server: &TestServe
             }
             assert!(!told.contains("password"), "{told}");
         }
-        assert_eq!(settings(&url).await, [""; 0], "{mode}: nothing is left for others");
+        assert_eq!(settings(&url).await, [""; 0], "{mode}: no settings stay");
     }
     assert!(everything(&test.connect().await).await == before);
 }
@@ -103,7 +104,7 @@ async fn a_pooler_in_session_mode_changes_nothing(server: &TestServer) {
         let ignored = format!("ignore_startup_parameters = {ignored}");
         let pooler = PgBouncer::start(&program, test.url(), &["pool_mode = session", &ignored])
             .await
-            .expect("it starts");
+            .expect("PgBouncer starts");
         let url = pooler.url(test.url());
         for (name, arguments) in [
             ("migration", &["status"][..]),
@@ -126,7 +127,8 @@ async fn a_pooler_in_session_mode_changes_nothing(server: &TestServer) {
 async fn a_parameter_unknown_to_the_pooler_is_named(server: &TestServer) {
     let Some(program) = PgBouncer::find() else { return };
     let test = bank(server).await;
-    let pooler = PgBouncer::start(&program, test.url(), &["pool_mode = session"]).await.expect("it starts");
+    let pooler =
+        PgBouncer::start(&program, test.url(), &["pool_mode = session"]).await.expect("PgBouncer starts");
     let url = pooler.url(test.url()) + "&options=-c%20search_path%3Dpublic";
     let (code, output) = run("seabank", &["accounts"], &url);
     let told = errors(&output);
@@ -136,7 +138,7 @@ async fn a_parameter_unknown_to_the_pooler_is_named(server: &TestServer) {
     );
     // This pooler is configured to drop the options silently.
     let settings = ["pool_mode = session", "ignore_startup_parameters = options"];
-    let pooler = PgBouncer::start(&program, test.url(), &settings).await.expect("it starts");
+    let pooler = PgBouncer::start(&program, test.url(), &settings).await.expect("PgBouncer starts");
     let url = pooler.url(test.url()) + "&options=-c%20search_path%3Dpublic";
     let (code, output) = run("seabank", &["accounts"], &url);
     let told = errors(&output);

@@ -153,7 +153,7 @@ async fn write_skew_is_retried(server: &TestServer) {
             }
             insert(tx, id).await.map(|()| count)
         };
-        log.runner.run("skew", body).await.expect("tried until it is serial")
+        log.runner.run("skew", body).await.expect("retried until it succeeds")
     };
     let (a, b) = tokio::join!(insert_count(1), insert_count(2));
     assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");
@@ -236,7 +236,7 @@ async fn a_read_cannot_write(server: &TestServer) {
     let started = std::time::Instant::now();
     assert!(log.runner.read("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
     assert!(read_only.run("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
-    assert!(started.elapsed().as_secs() < 5, "25006 of the runner's own making fails at once");
+    assert!(started.elapsed().as_secs() < 5, "25006 caused by the runner fails at once");
     insert(&log.db, 2).await.expect("the connection can write again");
     let see = async |tx: &Tx| scalar(tx, "SELECT count(*) FROM log").await;
     assert_eq!(log.runner.read("see", see).await, Ok(1));

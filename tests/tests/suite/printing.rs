@@ -29,8 +29,8 @@ enum Unwritable {
 impl Unwritable {
     fn stream(self) -> Stdio {
         match self {
-            Self::ReaderGone => std::io::pipe().expect("a pipe can be made").1.into(),
-            Self::DiskFull => File::options().write(true).open("/dev/full").expect("it is there").into(),
+            Self::ReaderGone => std::io::pipe().expect("the pipe is created").1.into(),
+            Self::DiskFull => File::options().write(true).open("/dev/full").expect("the file exists").into(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Unwritable {
             "stdout" => command.stdout(self.stream()),
             _ => command.stderr(self.stream()),
         };
-        command.spawn().expect("it can be started").wait_with_output().expect("it ends")
+        command.spawn().expect("the process starts").wait_with_output().expect("the process ends")
     }
 }
 
@@ -80,7 +80,9 @@ async fn no_command_panics_on_unwritable_output(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     folder.write("accounts.csv", accounts(3));
     folder.write("bad.csv", "id,balance\nx,1\n4,40\n");
-    assert!(test.seabank().args(["seed", "--count", "100"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "100"]).output().expect("the command runs").status.success()
+    );
     for (program, arguments) in COMMANDS {
         for (stream, bad) in ["stdout", "stderr"]
             .into_iter()
@@ -99,7 +101,7 @@ async fn no_command_panics_on_unwritable_output(server: &TestServer) {
             assert!(!said.contains("panicked") && !said.contains("backtrace"), "{context}");
         }
     }
-    let audit = test.seabank().args(["audit"]).output().expect("it runs");
+    let audit = test.seabank().args(["audit"]).output().expect("the command runs");
     assert!(audit.status.success(), "{audit:?}");
     let batches = "SELECT count(*) FROM batches WHERE rows NOT IN (1, 3, 10, 100)";
     assert_eq!(scalar(&test.connect().await, batches).await, 0, "chunks are whole");
@@ -113,7 +115,9 @@ fn code(test: &TestDatabase, stream: &str, bad: Unwritable, arguments: &[&str]) 
 /// A closed pipe is not a failure, a full disk is.
 async fn a_truncated_answer_is_reported(server: &TestServer) {
     let test = server.database().await;
-    assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "10"]).output().expect("the command runs").status.success()
+    );
     let full = "error: standard output cannot be written: No space left on device";
     for arguments in [&["audit"][..], &["accounts"], &["migrate", "status"], &["completions", "zsh"]] {
         assert_eq!(
@@ -145,15 +149,15 @@ async fn a_load_without_a_reader_ends_with_whole_chunks(server: &TestServer) {
     let mut seeding = test.program("seabank");
     seeding.args(["seed", "--count", "20000", "--chunk", "10", "--rng-seed", "1", "--echo"]);
     let mut seeding =
-        seeding.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        seeding.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the process starts");
     let mut errors = BufReader::new(seeding.stderr.take().expect("it is piped"));
     let mut line = String::new();
     while !(line.contains("INSERT INTO") && line.contains("accounts")) {
         line.clear();
-        assert!(errors.read_line(&mut line).expect("it can be read") > 0, "it goes on");
+        assert!(errors.read_line(&mut line).expect("readable") > 0, "the process continues");
     }
     drop(errors);
-    let output = seeding.wait_with_output().expect("it ends");
+    let output = seeding.wait_with_output().expect("the process ends");
     assert_eq!(output.status.code(), Some(141), "{output:?}");
     let database = test.connect().await;
     let accounts = scalar(&database, "SELECT count(*) FROM accounts").await;
@@ -165,7 +169,9 @@ async fn nothing_begins_unless_its_id_is_printed(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let file = folder.write("accounts.csv", accounts(3));
     let file = file.to_str().expect("a path");
-    assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "10"]).output().expect("the command runs").status.success()
+    );
     let database = test.connect().await;
     let before = everything(&database).await;
     for arguments in [

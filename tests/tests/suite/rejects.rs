@@ -90,8 +90,8 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     let balances = crate::books::balances(&test.connect().await).await;
     assert_eq!(balances, [(1, 10), (2, 20), (3, 30), (4, 40)]);
 
-    let mut rows = csv::Reader::from_path(&rejects).expect("it is there");
-    let rows: Vec<_> = rows.byte_records().map(|row| row.expect("it is CSV")).collect();
+    let mut rows = csv::Reader::from_path(&rejects).expect("the file exists");
+    let rows: Vec<_> = rows.byte_records().map(|row| row.expect("valid CSV")).collect();
     assert_eq!(rows.len(), BAD.len());
     for (n, (row, (line, words))) in rows.iter().zip(BAD).enumerate() {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
@@ -99,10 +99,10 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     }
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
-    let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
+    let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("the file exists"));
     let over = ["--run", &run, "--on-error", "skip", "--rejects", file.to_str().expect("a path")];
     assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
-    assert!(fs::read(&file).expect("it is there") == before);
+    assert!(fs::read(&file).expect("the file exists") == before);
 
     let none = folder.path("none.csv");
     let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
@@ -127,7 +127,7 @@ async fn repeated_rows_are_found_across_chunks(server: &TestServer) {
     let (_, answer) = import(&test, &file, &skip);
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!(counts, [0, 3, 31], "{answer}");
-    let lines = fs::read_to_string(rejects).expect("it is there");
+    let lines = fs::read_to_string(rejects).expect("the file exists");
     for line in ["32,account 3", "34,account 4", "35,account 3"] {
         assert!(lines.contains(line), "{lines}");
     }
@@ -152,7 +152,7 @@ async fn an_account_with_another_opening_balance_is_a_conflict(server: &TestServ
         let (_, answer) = import(&test, &file, &skip);
         let counts = ["rows", "found", "rejected", "present"].map(|key| count(&answer, key));
         assert_eq!(counts, [rows, found, 1, 0], "{answer}");
-        assert!(fs::read_to_string(&rejects).expect("it is there").contains("3,"));
+        assert!(fs::read_to_string(&rejects).expect("the file exists").contains("3,"));
     }
     assert_eq!(crate::books::balances(&database).await, [(1, 10), (2, 99), (3, 30)]);
 }
@@ -209,17 +209,17 @@ async fn invalid_files_are_refused(server: &TestServer) {
 async fn a_huge_line_is_rejected(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv");
-    let mut file = File::create(&path).expect("it can be made");
-    file.write_all(b"id,balance\n1,10\n").expect("written");
+    let mut file = File::create(&path).expect("the file is created");
+    file.write_all(b"id,balance\n1,10\n").expect("the file is written");
     for _ in 0..100 {
-        file.write_all(&[b'7'; 1 << 20]).expect("written");
+        file.write_all(&[b'7'; 1 << 20]).expect("the file is written");
     }
-    file.write_all(b"\n2,20\n").expect("written");
+    file.write_all(b"\n2,20\n").expect("the file is written");
     let rejects = folder.path("rejects.csv");
     let skip = ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
     let (_, answer) = import(&test, &path, &skip);
     assert_eq!((count(&answer, "rows"), count(&answer, "rejected")), (2, 1), "{answer}");
-    let text = fs::read_to_string(rejects).expect("it is there");
+    let text = fs::read_to_string(rejects).expect("the file exists");
     assert!(text.contains("3,\"the line has 104857601 bytes") && text.len() < 10_000, "{text:.200}");
 }
 
@@ -232,8 +232,8 @@ async fn a_rejected_row_is_kept_verbatim(server: &TestServer) {
     let skip = ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
     let (output, answer) = import(&test, &file, &skip);
     assert!(output.status.success() && count(&answer, "rejected") == rows.len() as u64, "{answer}");
-    let mut written = csv::Reader::from_path(&rejects).expect("it is there");
-    let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
+    let mut written = csv::Reader::from_path(&rejects).expect("the file exists");
+    let written: Vec<_> = written.records().map(|row| row.expect("valid CSV")[2].to_owned()).collect();
     assert_eq!(written, rows);
     let device = ["--on-error", "skip", "--rejects", "/dev/null"];
     assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());

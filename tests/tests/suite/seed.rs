@@ -44,7 +44,7 @@ fn on(database: &database::Database) -> Bank {
 }
 
 async fn all(bank: &Bank, loading: &Loading) -> Loaded<Collisions> {
-    bank.seed(COUNT, RNG_SEED, loading, |_| ()).await.expect("it can be seeded")
+    bank.seed(COUNT, RNG_SEED, loading, |_| ()).await.expect("seeded")
 }
 
 async fn batch_rows(database: &database::Database) -> Vec<i64> {
@@ -86,7 +86,7 @@ async fn a_seeded_run_is_repeatable(server: &TestServer) {
     for (number, rng_seed) in [(1, 42), (2, 42), (3, 43)] {
         let test = server.database().await;
         let database = test.connect().await;
-        on(&database).seed(COUNT, rng_seed, &run(number), |_| ()).await.expect("it can be seeded");
+        on(&database).seed(COUNT, rng_seed, &run(number), |_| ()).await.expect("seeded");
         let (accounts, _) = everything(&database).await;
         drawn
             .push(accounts.into_iter().map(|account| (account.id, account.balance)).collect::<BTreeSet<_>>());
@@ -135,13 +135,13 @@ async fn a_killed_run_is_completed(server: &TestServer) {
         assert!(started.elapsed() < Duration::from_secs(60), "nothing was seeded");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    killed.kill().expect("it runs");
-    killed.wait().expect("it ends");
+    killed.kill().expect("the command runs");
+    killed.wait().expect("the process ends");
     let before = everything_count(&database).await;
-    assert!(before < COUNT && before % 100 == 0, "whole chunks only, and not all of them: {before}");
+    assert!(before < COUNT && before % 100 == 0, "whole chunks, but not all of them: {before}");
 
-    let output = test.seabank().args(arguments).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let output = test.seabank().args(arguments).output().expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     // A request of the killed process may have committed since.
     assert_eq!(answer["created"].as_u64().unwrap_or(0) + answer["found"].as_u64().unwrap_or(0), COUNT as u64);
     assert!(answer["found"].as_u64() >= Some(before as u64), "{answer}");
@@ -189,7 +189,9 @@ async fn concurrent_seeds_both_add_their_accounts(server: &TestServer) {
     let test = server.database().await;
     let seed = |test: &TestDatabase| test.spawn("seabank", &["seed", "--count", "500", "--chunk", "10"]);
     let (mut one, mut other) = (seed(&test), seed(&test));
-    assert!(one.wait().expect("it ends").success() && other.wait().expect("it ends").success());
+    assert!(
+        one.wait().expect("the process ends").success() && other.wait().expect("the process ends").success()
+    );
     assert_eq!(everything_count(&test.connect().await).await, 1000);
 }
 

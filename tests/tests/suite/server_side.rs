@@ -60,7 +60,7 @@ async fn web(text: impl Into<Vec<u8>>) -> WebFile {
 
 fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
     let arguments = ["import", "--server-side", url, "--format", "json"];
-    let output = test.seabank().args(arguments).args(more).output().expect("it runs");
+    let output = test.seabank().args(arguments).args(more).output().expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }
@@ -98,7 +98,7 @@ async fn the_server_reads_a_file(server: &TestServer) {
 async fn an_exported_bank_is_read_by_the_server(server: &TestServer) {
     let (from, to) = (server.database().await, server.database().await);
     from.seabank().args(["seed", "--count", "500"]).assert().success();
-    let exported = from.seabank().args(["export", "accounts"]).output().expect("it runs");
+    let exported = from.seabank().args(["export", "accounts"]).output().expect("the command runs");
     let file = web(exported.stdout).await;
     let (output, _) = import(&to, &file.url("accounts.csv"), &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

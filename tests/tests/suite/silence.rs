@@ -90,14 +90,14 @@ impl Silenced {
             command.args(["--retry-for", "5"]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("it can be started");
+        let child = command.spawn().expect("the process starts");
         let what = format!("{program} {arguments:?} after {after}");
         Self { what, child, started: Instant::now(), asked, after, _proxy: proxy, _test: own }
     }
 
     async fn end(&mut self, from: Instant, max: Duration) -> ExitStatus {
         loop {
-            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+            if let Some(status) = self.child.try_wait().expect("the process is polled") {
                 return status;
             }
             assert!(from.elapsed() < max, "{} goes on after {max:?}", self.what);
@@ -108,14 +108,14 @@ impl Silenced {
     /// Whether it waits for a lost answer.
     async fn hangs(&mut self) -> bool {
         while self.asked.load(Ordering::Relaxed) <= self.after {
-            if self.child.try_wait().expect("it can be looked at").is_some() {
+            if self.child.try_wait().expect("the process is polled").is_some() {
                 return false;
             }
             assert!(self.started.elapsed() < END_MAX, "{}", self.what);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        self.child.try_wait().expect("it can be looked at").is_none()
+        self.child.try_wait().expect("the process is polled").is_none()
     }
 }
 
@@ -152,7 +152,7 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
                 continue;
             }
             let kill = format!("kill -INT {}", silenced.child.id());
-            Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+            Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
             let status = silenced.end(Instant::now(), INTERRUPT_MAX).await;
             // A completed migration does not wait for its session to close.
             let is_done = program == "migration" && status.success();
@@ -169,20 +169,20 @@ async fn a_silent_audit_does_not_delay_a_workload(server: &TestServer) {
         let mut command = command("seabank");
         command.args(["workload", "--duration", "3s", "--retry-for", "5", "--format", "json"]);
         command.env("DATABASE_URL", proxy.url(test.url())).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("it can be started");
+        let mut child = command.spawn().expect("the process starts");
         let started = Instant::now();
         if interrupted {
             tokio::time::sleep(Duration::from_millis(4500)).await;
             let kill = format!("kill -INT {}", child.id());
-            Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+            Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
         }
         let from = Instant::now();
         let max = if interrupted { INTERRUPT_MAX } else { END_MAX };
-        while child.try_wait().expect("it can be looked at").is_none() {
+        while child.try_wait().expect("the process is polled").is_none() {
             assert!(from.elapsed() < max, "{interrupted}: it goes on after {:?}", started.elapsed());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let output = child.wait_with_output().expect("it has ended");
+        let output = child.wait_with_output().expect("the process ends");
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the totals are told");
         assert!(answer["transfers"].as_u64().expect("a count") > 0, "{answer}");
         assert!(answer["audit"].is_null(), "{answer}");
@@ -200,12 +200,12 @@ async fn a_long_statement_is_waited_for(server: &TestServer) {
         crate::books::execute(&database, "SELECT pg_sleep(25)").await;
         Ok::<_, sea_orm::DbErr>(())
     };
-    database.watch(&watched, work).await.expect("it goes on").expect("it is done");
+    database.watch(&watched, work).await.expect("the statement continues").expect("the statement ends");
     let started = Instant::now();
     let silent = async {
         watched.note(&database.connection, database.server).await.expect("readable");
         std::future::pending::<()>().await;
     };
-    database.watch(&watched, silent).await.expect_err("it is given up");
+    database.watch(&watched, silent).await.expect_err("given up");
     assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }

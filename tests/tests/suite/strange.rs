@@ -30,7 +30,8 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 fn seabank(test: &TestDatabase, arguments: &[&str], code: i32) -> Value {
-    let output = test.seabank().args(arguments).args(["--format", "json"]).output().expect("it runs");
+    let output =
+        test.seabank().args(arguments).args(["--format", "json"]).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
     assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
@@ -166,7 +167,7 @@ async fn an_unreadable_time_fails_only_commands_that_show_it(server: &TestServer
     let file = folder.write("again.csv", format!("id,source_id,target_id,amount\n{},1,2,1\n", id(1)));
     assert_eq!(count(&import(&test, &file, &[]).1, "present"), 1);
     for arguments in [&["history", "3"][..], &["export", "accounts"], &["export", "transfers"]] {
-        let output = test.seabank().args(arguments).output().expect("it runs");
+        let output = test.seabank().args(arguments).output().expect("the command runs");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
         let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -196,7 +197,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
         let given = given.map(str::to_owned);
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
         assert_eq!(seabank(&test, &given, 0)["applied"], 1);
-        assert_eq!(seabank(&test, &given, 0)["already_applied"], 1, "the command that settles it");
+        assert_eq!(seabank(&test, &given, 0)["already_applied"], 1, "the suggested command settles it");
         assert_eq!(seabank(&test, &["history", &from], 0)["id"], pair[0]);
     }
     seabank(&test, &["transfer", "--count", "50", "--amount", "1"], 0);
@@ -204,7 +205,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
         let load = seabank(&test, &[&["workload", "--max-ops", "100", "--amount", "1"], more].concat(), 0);
         assert_eq!(load["transfers"], 100, "{load}");
     }
-    let exported = test.seabank().args(["export", "accounts"]).output().expect("it runs");
+    let exported = test.seabank().args(["export", "accounts"]).output().expect("the command runs");
     assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 9);
     assert_whole(&test);
 }
@@ -230,7 +231,7 @@ async fn a_panicking_task_is_reported_with_the_totals(server: &TestServer) {
         rng_seed: 1,
     };
     let mut endings =
-        panicking("UPDATE").transfer_many(many, CancellationToken::new()).await.expect("a reading");
+        panicking("UPDATE").transfer_many(many, CancellationToken::new()).await.expect("readable");
     let mut told = 0;
     while let Some(ended) = endings.recv().await {
         let unknown = matches!(&ended.outcome, Err(Unsuccessful::Transfer(error)) if error.may_be_applied());

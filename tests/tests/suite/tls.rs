@@ -43,7 +43,7 @@ impl Bank {
         ] {
             let mut command = command(program);
             command.args(arguments).stdin(Stdio::null()).env("BANK_PASSWORD", "s3cret");
-            let output = command.env("DATABASE_URL", url).output().expect("it can be started");
+            let output = command.env("DATABASE_URL", url).output().expect("the process starts");
             assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         }
         bank
@@ -75,7 +75,8 @@ impl Bank {
 
     fn works(&self, short: &str) {
         let mut audit = command("seabank");
-        let output = audit.args(["audit", "--database-url", &self.url(short)]).output().expect("it runs");
+        let output =
+            audit.args(["audit", "--database-url", &self.url(short)]).output().expect("the command runs");
         assert!(output.status.success(), "{short}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -187,7 +188,7 @@ async fn an_unusable_file_exits_with_2(run: &TestServer) {
         bank.folder.join("noise.crt"),
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     )
-    .expect("it can be written");
+    .expect("the file is written");
     for (query, line) in [
         ("sslrootcert={nothing.crt}", "sslrootcert={nothing.crt} cannot be read (No such file"),
         ("sslrootcert={nothing.crt}", "(os error 2)): name a file in PEM format"),

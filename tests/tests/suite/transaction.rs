@@ -62,7 +62,7 @@ impl Log {
         let bank = server.empty_database().await;
         let database = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
         let create = "CREATE TABLE log (id BIGINT PRIMARY KEY, note BIGINT NOT NULL DEFAULT 0)";
-        database.connection.execute_unprepared(create).await.expect("the table can be made");
+        database.connection.execute_unprepared(create).await.expect("the table is created");
         let runner = Runner::new(&database, policy);
         Self { _bank: bank, database, runner }
     }
@@ -255,7 +255,7 @@ async fn write_skew_is_retried(server: &TestServer) {
                 insert(tx, id).await.map(|()| count)
             })
             .await
-            .expect("tried until it is serial")
+            .expect("retried until it succeeds")
     };
     let (a, b) = tokio::join!(insert_count(1), insert_count(2));
     assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");

@@ -59,7 +59,7 @@ const COMMIT_DELAYS: [CommitDelay; 2] = [
 ];
 
 async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     for delay in COMMIT_DELAYS {
@@ -73,7 +73,7 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
             ],
         )
         .await;
-        own.restart().await.expect("it recovers");
+        own.restart().await.expect("the server recovers");
         execute(&test.connect().await, delay.undo).await;
 
         let id: Uuid = transfer.answer["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
@@ -86,7 +86,7 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
             [(1, if delay.applied { "already_applied" } else { "applied" }), (2, "already_applied")]
         {
             let output = follow(&test, line, "to settle it run");
-            let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+            let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
             assert_eq!((output.status.code(), &answer[settled]), (Some(0), &1.into()), "{ask}: {answer}");
         }
         let moved = if delay.applied { 0 } else { 7 };
@@ -96,7 +96,7 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
         let line = seed.failure();
         assert_eq!(seed.code, Some(4), "{seed:?}");
         let output = follow(&test, line, "to settle it run");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
         assert_eq!(
             (output.status.code(), &answer[if delay.applied { "found" } else { "created" }]),
             (Some(0), &5.into())
@@ -107,12 +107,12 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
 }
 
 async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
     let [told] = ended_in_commit(&mut own, &test, &COMMIT_DELAYS[0], [&many]).await;
-    own.restart().await.expect("it recovers");
+    own.restart().await.expect("the server recovers");
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
     let unknown = each_unknown_is_named(&told);
@@ -120,10 +120,10 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     let recorded = recorded(&test.connect().await).await;
     assert!(unknown.intersection(&recorded).next().is_some(), "{unknown:?}");
     let output = follow(&test, told.failure(), "to complete the run");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     let applied = (answer["already_applied"].as_u64(), answer["applied"].as_u64());
     let landed = recorded.len() as u64;
-    assert!(landed <= unknown.len() as u64 + told.count("applied"), "nothing landed that was not told");
+    assert!(landed <= unknown.len() as u64 + told.count("applied"), "only reported transfers may be applied");
     assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
     assert_whole(&test);
 }
@@ -195,7 +195,7 @@ async fn ended_in_commit<const N: usize>(
 /// Each has a line with its id and the command that settles it.
 fn each_unknown_is_named(told: &Finished) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
-    assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
+    assert_eq!(unknown.len() as u64, told.count("unknown"), "every unknown transfer is named: {told:?}");
     for id in &unknown {
         assert!(told.errors.contains(&format!("seabank transfer --id {id} --from ")), "{told:?}");
     }
@@ -212,7 +212,7 @@ fn named(told: &Finished, word: &str) -> BTreeSet<Uuid> {
 
 async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &TestServer) {
     const COUNT: u64 = 300;
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
@@ -220,23 +220,23 @@ async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &Test
     transferring.wait_for_applied(50).await;
     own.crash();
     let told = transferring.end().await;
-    own.restart().await.expect("it recovers");
+    own.restart().await.expect("the server recovers");
     let recorded_then = recorded(&test.connect().await).await;
 
     let ended: u64 = ["applied", "already_applied", "skipped", "failed", "unknown"]
         .iter()
         .map(|key| told.count(key))
         .sum();
-    assert!(ended < COUNT && told.failure().contains("were not begun"), "it goes on in vain: {told:?}");
+    assert!(ended < COUNT && told.failure().contains("were not begun"), "the run does not stop: {told:?}");
     assert_eq!(told.applied.len() as u64, told.count("applied"));
-    assert!(told.applied.is_subset(&recorded_then), "reported applied, and missing");
+    assert!(told.applied.is_subset(&recorded_then), "reported applied, but missing");
 
     let (unknown, failed) = (each_unknown_is_named(&told), named(&told, "given up"));
-    assert!(failed.is_disjoint(&recorded_then), "reported failed, and there");
+    assert!(failed.is_disjoint(&recorded_then), "reported failed, but applied");
     assert_eq!(told.code, Some(if unknown.is_empty() { 1 } else { 4 }), "{told:?}");
 
     let output = follow(&test, told.failure(), "to complete the run");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!(output.status.code(), Some(0), "{answer}");
     assert_eq!(answer["already_applied"].as_u64(), Some(recorded_then.len() as u64), "{answer}");
     let recorded_now = recorded(&test.connect().await).await;

@@ -26,7 +26,7 @@ const POSTGRES: &[Server] = &[Server::Postgres];
 const READING: [(&str, &str); 2] = [("seabank", "accounts"), ("migration", "status")];
 
 fn run(program: &str, argument: &str, url: &str) -> (Option<i32>, String) {
-    let output = command(program).arg(argument).env("DATABASE_URL", url).output().expect("it runs");
+    let output = command(program).arg(argument).env("DATABASE_URL", url).output().expect("the command runs");
     (output.status.code(), all(&output))
 }
 
@@ -125,15 +125,15 @@ async fn a_search_path_is_given_by_options(server: &TestServer) {
 
 async fn a_password_file_readable_by_others_is_reported(server: &TestServer) {
     let test = server.database().await;
-    let folder = tempfile::TempDir::new().expect("a folder can be made");
+    let folder = tempfile::TempDir::new().expect("the folder is created");
     let file = folder.path().join("pgpass");
-    fs::write(&file, "*:*:*:*:s3cret\n").expect("it can be written");
+    fs::write(&file, "*:*:*:*:s3cret\n").expect("the file is written");
     for (mode, is_told) in [(0o644, true), (0o640, true), (0o600, false)] {
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("owned by this user");
         for (program, argument) in READING {
             let mut command = command(program);
             command.arg(argument).env("DATABASE_URL", test.url()).env("PGPASSFILE", &file);
-            let output = command.output().expect("it runs");
+            let output = command.output().expect("the command runs");
             let told = all(&output);
             assert!(output.status.success(), "{told}");
             assert_eq!(told.contains("others may read it"), is_told, "{mode:o}: {told}");
@@ -146,9 +146,9 @@ async fn an_ipv6_address_connects(_: &TestServer) {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return;
     }
-    let programs = Postgres::find().expect("this server was started by them");
-    let mut server = Postgres::start(&programs).await.expect("it starts");
-    server.restart_with(vec!["listen_addresses=127.0.0.1,::1".to_owned()]).await.expect("it starts");
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let mut server = Postgres::start(&programs).await.expect("the server starts");
+    server.restart_with(vec!["listen_addresses=127.0.0.1,::1".to_owned()]).await.expect("the server starts");
     let own = OwnServer::Postgres(server);
     let bank = own.bank().await;
     let url = bank.url().replace("127.0.0.1", "[::1]");
@@ -176,7 +176,7 @@ async fn sessions_are_named_after_their_command(server: &TestServer) {
             assert!(started.elapsed().as_secs() < 60, "{name}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        working.kill().expect("it runs");
-        working.wait().expect("it ends");
+        working.kill().expect("the command runs");
+        working.wait().expect("the process ends");
     }
 }

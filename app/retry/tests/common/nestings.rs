@@ -108,5 +108,5 @@ pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection
     assert_eq!(applied, !failed, "{steps:?}");
     let expected: Vec<i64> = if failed { Vec::new() } else { expected.into_iter().collect() };
     assert_eq!(ids(db).await, Ok(expected), "{steps:?}");
-    db.execute_unprepared("DELETE FROM log").await.expect("nothing is open");
+    db.execute_unprepared("DELETE FROM log").await.expect("no transaction is open");
 }

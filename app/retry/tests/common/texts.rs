@@ -66,13 +66,13 @@ pub(crate) async fn escapes_no_transaction(
         let applied = runner.run("text", body).await.is_ok();
         let seen = ids(other).await.expect("readable");
         assert_eq!(seen.contains(&1), applied, "{sql:?} ended the transaction, which commits: {commits}");
-        db.execute_unprepared(clear).await.expect("nothing is open");
-        insert(db, 2).await.expect("nothing is open");
+        db.execute_unprepared(clear).await.expect("no transaction is open");
+        insert(db, 2).await.expect("no transaction is open");
         assert_eq!(
             ids(other).await,
             Ok(vec![2]),
             "{sql:?} left a transaction open, which commits: {commits}"
         );
-        db.execute_unprepared(clear).await.expect("nothing is open");
+        db.execute_unprepared(clear).await.expect("no transaction is open");
     }
 }

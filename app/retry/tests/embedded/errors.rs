@@ -122,7 +122,7 @@ fn outside_a_runtime_a_run_is_an_error() {
     let log = runtime.block_on(Log::new(1));
     let mut run = Box::pin(log.runner.run("nowhere", async |_: &Tx| Ok::<_, DbErr>(())));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(told) = run.as_mut().poll(&mut context) else { panic!("it waits") };
+    let std::task::Poll::Ready(told) = run.as_mut().poll(&mut context) else { panic!("the run waits") };
     assert!(told.expect_err("no runtime").to_string().contains("needs a tokio runtime"));
     drop(run);
     runtime.block_on(async { drop(log) });

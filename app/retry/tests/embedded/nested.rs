@@ -106,7 +106,7 @@ async fn a_nested_commit_after_an_error_fails_with_it_and_is_undone() {
     let body = async |tx: &Tx| {
         let nested = tx.begin().await?;
         insert(&nested, 1).await?;
-        let first = insert(&nested, 1).await.expect_err("it is taken");
+        let first = insert(&nested, 1).await.expect_err("the id is taken");
         assert_eq!(insert(&nested, 2).await, Err(first.clone()), "nothing more is sent");
         assert_eq!(nested.commit().await, Err(first));
         insert(tx, 3).await
@@ -185,7 +185,7 @@ async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
             assert_eq!(log.ids().await, [0_i64; 0], "{sql}");
         }
     }
-    insert(&log.db, 3).await.expect("the connection is well");
+    insert(&log.db, 3).await.expect("the connection is usable");
     assert_eq!(log.ids().await, [3]);
 }
 

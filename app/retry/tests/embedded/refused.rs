@@ -37,6 +37,6 @@ async fn several_statements_and_a_trigger_are_accepted() {
     send(&log, "INSERT INTO log VALUES (1); INSERT INTO log VALUES (2)").await.expect("two statements");
     let trigger = "CREATE TRIGGER more AFTER INSERT ON log WHEN NEW.id = 3 BEGIN INSERT INTO log VALUES (30); SELECT 1; END";
     send(&log, trigger).await.expect("a trigger");
-    send(&log, "INSERT INTO log VALUES (3)").await.expect("it fires");
+    send(&log, "INSERT INTO log VALUES (3)").await.expect("the trigger fires");
     assert_eq!(log.ids().await, [1, 2, 3, 30]);
 }

@@ -22,7 +22,7 @@ async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
     for _ in 0..3 {
         nothing(&mut worker).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(idle(&log), 0, "it is kept");
+        assert_eq!(idle(&log), 0, "the connection is kept");
     }
     let started = Instant::now();
     insert(&log.db, 1).await.expect("the only connection comes back");
@@ -42,7 +42,7 @@ async fn a_busy_worker_lets_others_use_its_connection() {
     };
     tokio::select! {
         () = busy => unreachable!("it never ends"),
-        other = insert(&log.db, 1) => other.expect("it has its turn"),
+        other = insert(&log.db, 1) => other.expect("the connection becomes free"),
     }
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }

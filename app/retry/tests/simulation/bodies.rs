@@ -18,7 +18,7 @@ pub(crate) async fn ask(tx: &Tx, request: Request) -> Result<Answer, DbErr> {
 
 pub(crate) async fn insert_first(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
     if ask(tx, Request::Insert { id, row, strict }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     tx.proved_not_applied();
     move_money(tx, row).await
@@ -34,7 +34,7 @@ pub(crate) async fn lock_first(tx: &Tx, id: u64, row: Row) -> Result<Answer, Ref
         return Err(Refusal::Funds);
     }
     if ask(tx, Request::Insert { id, row, strict: false }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     move_money(tx, row).await
 }
@@ -126,7 +126,7 @@ async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
 pub(crate) async fn chunk(tx: &Tx, id: u64, orders: &[(u64, Row)]) -> Result<Answer, Refusal> {
     let own = Row { amount: 0, ..orders[0].1 };
     if ask(tx, Request::Insert { id, row: own, strict: false }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     tx.proved_not_applied();
     let mut before = BTreeMap::new();

@@ -197,7 +197,7 @@ pub(crate) fn reported(world: &World, order: Order, ended: Result<Answer, Refusa
             Some("a reader's outcome is unknown".to_owned())
         }
         Err(Refusal::Ended(ended)) if ended.attempts().is_empty() => {
-            Some(format!("{ended:?} tells no attempt"))
+            Some(format!("{ended:?} lists no attempt"))
         }
         Err(Refusal::Impossible(what)) => Some((*what).to_owned()),
         Err(_) => None,
@@ -244,10 +244,10 @@ pub(crate) fn check(world: &World, order: Order, told: Reported) {
     };
     match told {
         Reported::Applied if !present => {
-            store.violations.push(format!("{order:?} was told applied and is missing"))
+            store.violations.push(format!("{order:?} was reported applied and is missing"))
         }
         Reported::Failed if by_this_run => {
-            store.violations.push(format!("{order:?} was told failed and is applied"))
+            store.violations.push(format!("{order:?} was reported failed and is applied"))
         }
         Reported::Applied | Reported::Failed | Reported::Unknown | Reported::Left => {}
     }

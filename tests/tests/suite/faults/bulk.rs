@@ -105,7 +105,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
     let max_connections = u32::try_from(CONCURRENCY).expect("a small number");
     let options = Options { max_connections, ..Options::default() };
-    let database = connect(&through, &options).await.expect("it answers");
+    let database = connect(&through, &options).await.expect("the server answers");
     let bank = Bank::new(&database, Policy::default());
 
     let losses = Arc::new(Mutex::new(Losses::new(seed)));
@@ -125,7 +125,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     let (mut applied, mut otherwise) = (HashSet::new(), Vec::new());
     while let Some((id, outcome)) = told.next().await {
         match outcome {
-            Ok(receipt) if receipt.by == By::ThisRun => assert!(applied.insert(id), "told once"),
+            Ok(receipt) if receipt.by == By::ThisRun => assert!(applied.insert(id), "reported once"),
             other => otherwise.push(format!("{id}: {other:?}")),
         }
     }
@@ -133,7 +133,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     proxy.settle().await;
 
     let recorded: Vec<Uuid> = everything(&direct).await.1.into_iter().map(|transfer| transfer.id).collect();
-    let audit = Bank::new(&direct, Policy::default()).audit().await.expect("the audit can be had");
+    let audit = Bank::new(&direct, Policy::default()).audit().await.expect("the audit runs");
     let (losses, counts) = (losses.lock().unwrap_or_else(PoisonError::into_inner), bank.counts());
     let Counts { before_sending, after_applied, in_reply, of_later_attempts } = losses.counts;
     println!(
@@ -146,10 +146,10 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
         counts.attempts,
         counts.retries,
     );
-    assert!(otherwise.is_empty(), "neither applied nor to be: {otherwise:#?}");
+    assert!(otherwise.is_empty(), "not reported applied by this run: {otherwise:#?}");
     assert_eq!(counts.unknown, 0);
     assert_eq!(losses.struck.len() as u64, TRANSFERS, "every transfer has lost an answer");
     assert_eq!(recorded.len() as u64, TRANSFERS, "an id is recorded at most once by its key");
-    assert!(recorded.iter().all(|id| applied.contains(id)), "what is recorded was told");
-    assert!(audit.ok, "the money moved as often as the transfers say: {:?}", audit.violations);
+    assert!(recorded.iter().all(|id| applied.contains(id)), "every recorded transfer was reported");
+    assert!(audit.ok, "the balances agree with the transfers: {:?}", audit.violations);
 }

@@ -20,7 +20,7 @@ pub(super) async fn wrong_usage_exits_with_2(server: &TestServer) {
     }
     let help =
         test.migration().env("DATABASE_URL", "postgres://bank:s3cret@localhost/bank").arg("--help").output();
-    assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
+    assert!(!String::from_utf8_lossy(&help.expect("the command runs").stdout).contains("s3cret"));
 }
 
 pub(super) async fn no_server_exits_with_5(server: &TestServer) {

@@ -45,12 +45,12 @@ pub(super) async fn the_migration_lock_holds_with_buffered_writes(server: &TestS
     let migrators = [(); 3].map(|()| {
         let mut migration = test.program("migration");
         migration.args(["up", "--database-url", &url]).stdout(std::process::Stdio::null());
-        migration.spawn().expect("it can be started")
+        migration.spawn().expect("the process starts")
     });
     for mut migrator in migrators {
-        assert!(migrator.wait().expect("it ends").success());
+        assert!(migrator.wait().expect("the process ends").success());
     }
-    assert!(!buffered.load(Ordering::Relaxed), "the turn was taken by a write that locks nothing");
+    assert!(!buffered.load(Ordering::Relaxed), "the migration lock was a buffered write");
 }
 
 pub(crate) const LOCKED: &str = "this schema change is disallowed because table \"accounts\" is locked and this operation cannot \
@@ -86,7 +86,7 @@ pub(super) async fn an_import_names_a_locked_table(server: &TestServer) {
     let line = line(&output, 1);
     assert!(line.contains("table \"accounts\" is locked"), "{line}");
     assert!(line.contains("ALTER TABLE … SET (schema_locked = false)"), "{line}");
-    assert!(unlocked.load(Ordering::Relaxed), "its own tables are made unlocked");
+    assert!(unlocked.load(Ordering::Relaxed), "the bank's tables are created unlocked");
 }
 
 /// v26.1: `pg_catalog` may be cached.

@@ -29,7 +29,7 @@ pub(super) async fn a_file_without_ids_is_paid_once_by_its_run(server: &TestServ
         assert_eq!(balances(&database).await, [(1, 85), (2, 15)]);
     }
     // Another run has other ids.
-    fs::remove_file(&rejects).expect("it is there");
+    fs::remove_file(&rejects).expect("the file exists");
     assert_eq!(counts(&pay(&test, &file, &skip(&rejects)).1)[..3], [3, 0, 1]);
     assert_eq!(balances(&database).await, [(1, 70), (2, 30)]);
     assert_whole(&test);
@@ -77,17 +77,17 @@ pub(super) async fn a_run_killed_repeatedly_gives_the_same_bank(server: &TestSer
     for _ in 0..3 {
         let before = there().await;
         let mut paying = test.spawn("seabank", &[&["pay", file_name], &flags[..]].concat());
-        while there().await < before + 5 && paying.try_wait().expect("it can be asked").is_none() {
+        while there().await < before + 5 && paying.try_wait().expect("the process is polled").is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        paying.kill().expect("it can be killed");
-        paying.wait().expect("it ends");
+        paying.kill().expect("the process is killed");
+        paying.wait().expect("the process ends");
         assert_whole(&test);
     }
     let (output, answer) = pay(&test, &file, &flags);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (found, applied) = (count(&answer, "found"), count(&answer, "applied"));
-    assert!(0 < found && found < applied, "it was stopped in the middle: {answer}");
+    assert!(0 < found && found < applied, "the kills interrupted the run: {answer}");
     let clean_rejects = folder.path("clean.csv");
     let (_, expected) =
         pay(&clean, &file, &[&["--chunk", "20", "--concurrency", "1"][..], &skip(&clean_rejects)].concat());

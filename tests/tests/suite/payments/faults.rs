@@ -41,7 +41,7 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
     let (test, direct) = bank(server).await;
     let proxy = test.proxy().await;
     let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
-    let database = connect(&through, &Options::default()).await.expect("it answers");
+    let database = connect(&through, &Options::default()).await.expect("the server answers");
     let bank = Bank::new(&database, Policy::default());
     let (mut number, mut applied) = (0, 0);
     for cut in [Cut::BeforeSending, Cut::AfterApplied, Cut::InReply] {

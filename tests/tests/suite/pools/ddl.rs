@@ -40,7 +40,7 @@ async fn ddl_is_refused(runner: &Runner) {
                 }
             };
             for told in [runner.run("ddl", body).await, runner.run_idempotent("ddl", body).await] {
-                let error = told.expect_err("it commits what came before");
+                let error = told.expect_err("it would commit the statements before it");
                 assert!(error.to_string().contains("refused inside a transaction"), "{error}");
             }
         }

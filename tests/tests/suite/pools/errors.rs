@@ -38,7 +38,7 @@ pub(super) async fn an_error_of_the_driver_fails_at_once(server: &TestServer) {
     let error = log.runner.run("many", body).await.expect_err("too many");
     assert!(error.to_string().contains("split it"), "{error}");
     assert_eq!(attempts.load(Ordering::Relaxed), 1);
-    pid().await.expect("the pool is well");
+    pid().await.expect("the pool is usable");
 }
 
 pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {
@@ -54,7 +54,7 @@ pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {
     };
     let error = log.runner.statement("single", body).await.expect_err("no rights");
     assert_eq!((sqlstate(&error).as_deref(), attempts.into_inner()), (Some("42501"), 1), "{error}");
-    assert!(Ended::of(&error).is_none(), "it is the body's own, and nothing is applied");
+    assert!(Ended::of(&error).is_none(), "the error is the body's, and nothing is applied");
 }
 
 pub(super) async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {

@@ -58,7 +58,7 @@ async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
         let policy = Policy { answer_deadline: Duration::from_secs(1), ..Policy::default() };
         proxy.arm(move |request| (request.text == "COMMIT").then_some(Fault::Silent { delivered }));
         let told = Runner::new(&db, policy).run("lost", async |tx: &Tx| insert(tx, 1).await).await;
-        let error = told.expect_err("nobody answered");
+        let error = told.expect_err("unanswered");
         let ended = Ended::of(&error).expect("an Ended");
         assert_eq!(
             (ended.kind(), ended.may_be_applied(), ended.attempts().len()),

@@ -30,7 +30,7 @@ async fn pooler(log: &Log, mode: &str, connections: u32) -> Option<PgBouncer> {
     let program = PgBouncer::find()?;
     let (mode, size) = (format!("pool_mode = {mode}"), format!("default_pool_size = {connections}"));
     let settings = [mode.as_str(), &size, "ignore_startup_parameters = extra_float_digits"];
-    Some(PgBouncer::start(&program, log.test.url(), &settings).await.expect("it starts"))
+    Some(PgBouncer::start(&program, log.test.url(), &settings).await.expect("PgBouncer starts"))
 }
 
 fn unnamed() -> Policy {
@@ -174,7 +174,7 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
         tx.execute_unprepared("UPDATE log SET note = note + 1 WHERE id = 1").await?;
         insert(tx, 2).await.map(|()| tx.attempt())
     };
-    assert_eq!(runner.run("lost", body).await, Ok(2), "the lock of an orphan is not waited for");
+    assert_eq!(runner.run("lost", body).await, Ok(2), "the orphan's lock is not waited for");
     assert_eq!(scalar(&log.db, "SELECT note FROM log WHERE id = 1").await, Ok(1));
     proxy.settle().await;
 }

@@ -78,7 +78,7 @@ async fn statements_lost_by_the_server_fail_no_run(server: &TestServer) {
     let body = async |tx: &Tx| {
         Ok::<_, DbErr>((tx.query_all_raw(all("SELECT * FROM log")).await?.len(), tx.attempt()))
     };
-    assert_eq!(log.runner.run("select", body).await, Ok((0, 2)), "the second attempt is well");
+    assert_eq!(log.runner.run("select", body).await, Ok((0, 2)), "the second attempt succeeds");
     assert_eq!(log.runner.run("select", body).await, Ok((0, 1)), "the connection is not poisoned");
 }
 
@@ -87,7 +87,7 @@ async fn an_error_that_persists_without_cached_plans_fails(server: &TestServer) 
     let body =
         async |tx: &Tx| tx.execute_unprepared("DO $$ BEGIN RAISE 'no' USING ERRCODE = '0A000'; END $$").await;
     let started = Instant::now();
-    let error = log.runner.run("unsupported", body).await.expect_err("it stays so");
+    let error = log.runner.run("unsupported", body).await.expect_err("the error persists");
     assert!(started.elapsed() < Duration::from_secs(5), "no endless retry: {error}");
     insert(&log.db, 1).await.expect("no transaction is open");
     assert_eq!(log.count().await, 1);

@@ -46,7 +46,7 @@ fn is_unknown(told: Result<bool, DbErr>) -> bool {
 
 async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     let Some(programs) = Postgres::find() else { return };
-    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
+    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("the server starts"));
     let bank = own.bank().await;
     let admin = open(bank.url(), 1).await;
     execute(&admin, "CREATE TABLE log (id BIGINT PRIMARY KEY)").await;
@@ -66,13 +66,13 @@ async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     let started = Instant::now();
     assert!(is_unknown(runner.run_idempotent("insert", body).await), "no standby has it");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert!(waiting(&admin).await >= 1, "who waits for a standby is not ended");
+    assert!(waiting(&admin).await >= 1, "a session that waits for a standby is not ended");
     // Cancels the wait: the row becomes visible, and no standby has it.
     execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(scalar(&admin, "SELECT count(*) FROM log").await, Ok(1));
-    assert!(is_unknown(runner.run_idempotent("found", body).await), "found, and acknowledged by nobody");
-    assert!(is_unknown(runner.statement("found", statement).await), "found, and acknowledged by nobody");
+    assert!(is_unknown(runner.run_idempotent("found", body).await), "found, but not acknowledged");
+    assert!(is_unknown(runner.statement("found", statement).await), "found, but not acknowledged");
     execute(&admin, "ALTER SYSTEM RESET synchronous_standby_names").await;
     execute(&admin, "SELECT pg_reload_conf()").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -98,9 +98,9 @@ fn is_given_up(told: Result<(), DbErr>, codes: &[&str]) {
 }
 
 async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let primary = Postgres::start(&programs).await.expect("it starts");
-    let standby = primary.standby().await.expect("it starts");
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let primary = Postgres::start(&programs).await.expect("the server starts");
+    let standby = primary.standby().await.expect("the server starts");
     let admin = open(&primary.url("postgres"), 1).await;
     execute(&admin, "CREATE TABLE log (id BIGINT PRIMARY KEY)").await;
     let db = open(&standby.url("postgres"), 2).await;

@@ -11,8 +11,8 @@ use crate::files::{Folder, accounts, count, import};
 pub(super) async fn a_truncated_file_is_not_read_as_smaller_amounts(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(accounts(3).as_bytes()).expect("written");
-    let mut packed = packed.finish().expect("written");
+    packed.write_all(accounts(3).as_bytes()).expect("the file is written");
+    let mut packed = packed.finish().expect("the file is written");
     packed.truncate(packed.len() - 9);
     for (name, text, words) in [
         ("quoted.csv", b"id,balance\n1,10\n2,\"50".to_vec(), "line 3: a quote is not closed"),
@@ -37,8 +37,8 @@ fn utf_16(text: &str) -> Vec<u8> {
 
 fn packed(text: &str) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(text.as_bytes()).expect("written");
-    packed.finish().expect("written")
+    packed.write_all(text.as_bytes()).expect("the file is written");
+    packed.finish().expect("the file is written")
 }
 
 pub(super) async fn a_file_of_another_format_is_refused_with_its_format(server: &TestServer) {
@@ -89,10 +89,11 @@ pub(super) async fn files_of_other_programs_are_read(server: &TestServer) {
         let (output, answer) = import(&test, &folder.write(name, bytes), &[]);
         assert!(output.status.success() && count(&answer, "rows") == rows, "{name}: {answer}");
     }
-    let history =
-        |id: &str| test.seabank().args(["history", id, "--format", "json"]).output().expect("it runs").stdout;
+    let history = |id: &str| {
+        test.seabank().args(["history", id, "--format", "json"]).output().expect("the command runs").stdout
+    };
     for (id, at) in [("11", "2026-01-31T12:00:00Z"), ("12", "2026-01-31T12:00:00.25Z")] {
-        let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("one object");
+        let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("a JSON object");
         assert_eq!(answer["created_at"], at, "{answer}");
     }
     let text = "id,balance,opening_balance,created_at\n31,1,1,2026-01-31 12:00:00\n";

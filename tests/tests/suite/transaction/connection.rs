@@ -30,7 +30,7 @@ pub(super) async fn a_cancelled_begin_leaks_nothing(server: &TestServer) {
         };
         begun += tokio::select! { biased; _ = cancelled => 1, () = patience => 0 };
         let insert = format!("INSERT INTO log (id) VALUES ({id})");
-        log.database.connection.execute_unprepared(&insert).await.expect("the pool is well");
+        log.database.connection.execute_unprepared(&insert).await.expect("the pool is usable");
         assert_eq!(
             tests::scalar(&elsewhere, "SELECT count(*) FROM log").await,
             id + 1,
@@ -108,7 +108,7 @@ pub(super) async fn connections_that_broke_while_idle_cost_no_attempt(server: &T
     let proxy = test.proxy().await;
     let address = Address::parse(&proxy.url(test.url())).expect("a URL");
     let options = Options { max_connections: CONNECTIONS, ..Options::default() };
-    let database = connect(&address, &options).await.expect("the proxy leads there");
+    let database = connect(&address, &options).await.expect("the proxy's target answers");
     let runner = Runner::new(&database, Policy::default());
     let all_at_once = Barrier::new(CONNECTIONS as usize);
     let meet = async || {
@@ -135,9 +135,9 @@ pub(super) async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     for (loss, rows) in [(Loss::AfterCommit, 1), (Loss::BeforeCommit, 0)] {
         let log = Log::new(server).await;
         let runner = tapped(&Tap::new(&log.database).losing(&[loss]), Policy::default());
-        let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("nobody knows");
+        let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("unknown");
         assert!(matches!(error, Error::Unknown { .. }), "{loss:?}: {error}");
-        assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "it is not tried again");
+        assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "not retried");
         assert_eq!(log.count().await, rows, "{loss:?}");
     }
 }
@@ -146,5 +146,5 @@ pub(super) async fn a_read_survives_a_lost_answer(server: &TestServer) {
     let log = Log::new(server).await;
     let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
-    assert_eq!(count.expect("what was read was read"), 0);
+    assert_eq!(count.expect("the answer is known"), 0);
 }

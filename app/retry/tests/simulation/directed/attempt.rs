@@ -113,7 +113,7 @@ fn a_failed_rollback_drops_the_connection_and_the_first_error_stands() {
             run(&ended.runner, Order { kind: Kind::Once, id: 8, row: ROW }).await
         });
         assert!(again.is_ok());
-        assert_eq!(ended.world.lock().store.backends.len(), 2, "{fate:?}: it was not given back");
+        assert_eq!(ended.world.lock().store.backends.len(), 2, "{fate:?}: the connection was not returned");
     }
 }
 
@@ -125,7 +125,11 @@ fn a_commit_that_failed_and_ended_the_transaction_needs_no_rollback() {
             let ended = transfer(server, policy(), Kind::Once, [("COMMIT", refused(code))]);
             assert_eq!(ended.outcome.is_ok(), code != "23503", "{server} {code}");
             assert_eq!(ended.sent().contains(&"ROLLBACK".to_owned()), rollback, "{server} {code}");
-            assert_eq!(ended.world.lock().store.backends.len(), 1, "{server} {code}: it was given back");
+            assert_eq!(
+                ended.world.lock().store.backends.len(),
+                1,
+                "{server} {code}: the connection was returned"
+            );
         }
     }
 }

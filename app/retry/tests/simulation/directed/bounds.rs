@@ -87,7 +87,7 @@ fn attempts_and_time_bound_restarts_from_the_savepoint() {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Err::<(), _>(tx.again("on purpose"))
             };
-            runner.run("slow", slow).await.expect_err("it never ends well");
+            runner.run("slow", slow).await.expect_err("every attempt fails");
             (counter.counts().attempts, started.elapsed())
         });
         assert_eq!(attempts, 4, "{restarts:?}");

@@ -24,12 +24,12 @@ fn an_orphan_is_ended_before_the_next_attempt() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["COMMIT", "end_orphan", "acquire"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
+    assert!(ended.took < Duration::from_secs(3), "the orphan's locks were not waited for: {:?}", ended.took);
     assert_eq!(ended.rows(), 1);
     let ended = transfer(Cockroach, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["COMMIT", "acquire", "BEGIN over"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
+    assert!(ended.took < Duration::from_secs(3), "the orphan's locks were not waited for: {:?}", ended.took);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_earlier_attempt_is_reported_applied_after_an_acknowledged_commit() {
         assert_eq!((ended.rows(), ended.counts().attempts), (1, 3));
         let never = fates.iter().copied().chain([("COMMIT", fate); 2]);
         let ended = transfer(Postgres, policy(), Kind::InsertFirst, never);
-        assert_eq!(ended.end(), End::Unknown, "{fate:?}: it is there, and nobody has acknowledged it");
+        assert_eq!(ended.end(), End::Unknown, "{fate:?}: found, but not acknowledged");
     }
 }
 

@@ -112,7 +112,7 @@ impl Client {
 
     fn check_no_pause_since_failure(&mut self) {
         if self.failed_at.take().is_some_and(|at| at != Instant::now()) {
-            self.world.lock().store.violations.push("locks were held through a pause".to_owned());
+            self.world.lock().store.violations.push("locks were held during a pause".to_owned());
         }
     }
 
@@ -189,10 +189,10 @@ impl Session for Client {
         self.given_back = true;
         let mut world = self.world.lock();
         if self.broken {
-            world.store.violations.push("a broken connection was given back".to_owned());
+            world.store.violations.push("a broken connection was returned".to_owned());
         }
         if !matches!(world.store.backends[self.who].state, State::Idle | State::Ended) {
-            world.store.violations.push("a connection was given back with a transaction open".to_owned());
+            world.store.violations.push("a connection was returned with an open transaction".to_owned());
         }
         world.idle.push(self.who);
     }
