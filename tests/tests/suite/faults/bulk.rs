@@ -137,7 +137,7 @@ pub(super) async fn lost_answers_neither_repeat_nor_lose_a_transfer(server: &Tes
     let (losses, counts) = (losses.lock().unwrap_or_else(PoisonError::into_inner), bank.counts());
     let Counts { before_sending, after_applied, in_reply, of_later_attempts } = losses.counts;
     println!(
-        "{server}: {} told applied, {} recorded, {} otherwise; answers lost: {before_sending} before the COMMIT was sent, \
+        "{server}: {} reported applied, {} recorded, {} otherwise; answers lost: {before_sending} before the COMMIT was sent, \
          {after_applied} after it was applied, {in_reply} in the middle, {of_later_attempts} of them of later attempts; \
          {} attempts, {} retries; {seconds:.1} s",
         applied.len(),
