@@ -7,7 +7,7 @@ use database::Server;
 use serde_json::Value;
 use tests::{Test, TestServer, scalar, tests};
 
-use crate::told::Telling;
+use crate::background::Background;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -159,7 +159,7 @@ async fn quiet_leaves_the_answer(server: &TestServer) {
 async fn an_interrupted_demo_goes_on_from_there(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
-    let demo = Telling::start(&test, &["demo"]);
+    let demo = Background::start(&test, &["demo"]);
     let created = format!(
         "SELECT count(*) FROM information_schema.tables WHERE table_catalog = '{}' AND table_name = 'accounts'",
         test.name
