@@ -20,6 +20,7 @@ mod files;
 mod generic;
 mod harness;
 mod help;
+mod history;
 mod import;
 mod init;
 mod migrations;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
         ("accounts", accounts::tests()),
+        ("history", history::tests()),
         ("architecture", architecture::tests()),
         ("errors", errors::tests()),
         ("init", init::tests()),
