@@ -1,7 +1,7 @@
 //! `accounts`: a page of them.
 
 use serde_json::json;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 
 use super::answer::{Answer, table};
 use super::context::Context;
@@ -40,12 +40,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         .iter()
         .map(|it| json!({ "id": it.id, "balance": it.balance, "opening_balance": it.opening_balance }))
         .collect();
-    let rows =
-        listed.iter().map(|it| [it.id.to_string(), it.balance.to_string(), it.opening_balance.to_string()]);
+    let rows = listed.iter().map(|it| [it.id.to_string(), grouped(it.balance), grouped(it.opening_balance)]);
     let text = format!(
         "{}\n{} of {}{}.",
         table(["account", "balance", "opening balance"], rows),
-        listed.len(),
+        grouped(listed.len() as u64),
         counted(total, "account"),
         args.from.map(|from| format!(", from number {from} on")).unwrap_or_default(),
     );

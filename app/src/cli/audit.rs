@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::Server;
-use terminal::{Exit, Failure, counted};
+use terminal::{Exit, Failure, counted, grouped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -79,8 +79,8 @@ pub(super) fn text(audit: &Audit) -> String {
         "{}, {}; balances add up to {}, opening balances to {}.",
         counted(audit.accounts.unsigned_abs(), "account"),
         counted(audit.transfers.unsigned_abs(), "transfer"),
-        audit.balance_total,
-        audit.opening_total
+        grouped(audit.balance_total),
+        grouped(audit.opening_total)
     );
     if audit.ok {
         return text + "\nThe bank is whole: every balance is its opening balance plus credits minus debits.";

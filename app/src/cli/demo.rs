@@ -2,7 +2,7 @@
 
 use database::Options;
 use serde_json::json;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -35,7 +35,7 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
 
     let bank = context.bank_on(&database);
     let existing = context.read(bank.account_count()).await?;
-    context.step(&format!("3. Read the accounts: there are {existing}."));
+    context.step(&format!("3. Read the accounts: there are {}.", grouped(existing)));
 
     let mut keys = json!({ "server": database.version, "migrations": applied, "existing": existing });
     let mut step = |number: u32, name: &str, answer: Answer| {

@@ -1,7 +1,7 @@
 //! `history`: an account and its latest transfers, with the balance after each.
 
 use serde_json::{Value, json};
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 
 use super::answer::{Answer, table};
 use super::context::Context;
@@ -43,11 +43,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let text = format!(
         "Account {}: balance {}, opened with {} at {}; has paid {}, was paid by {}.\n{}",
         account.id,
-        account.balance,
-        account.opening_balance,
+        grouped(account.balance),
+        grouped(account.opening_balance),
         rfc3339(account.created_at),
         counted(history.payees, "account"),
-        history.payers,
+        grouped(history.payers),
         table(
             ["at", "amount", "balance", "other account", "transfer"],
             history.entries.iter().map(|entry| row(entry, account.id))
@@ -78,8 +78,8 @@ fn row(entry: &Entry, account: i64) -> [String; 5] {
     };
     [
         rfc3339(transfer.created_at),
-        format!("{sign}{}", transfer.amount),
-        balance.to_string(),
+        format!("{sign}{}", grouped(transfer.amount)),
+        grouped(*balance),
         format!("{direction} {other}"),
         transfer.id.to_string(),
     ]

@@ -5,7 +5,7 @@ mod server_side;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use terminal::{Failure, counted, counted_were};
+use terminal::{Failure, counted, counted_were, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -88,8 +88,8 @@ fn text(keys: &Keys, rows: &RowFlags) -> String {
         "Imported {} in {}: chunks: {}, retries: {}.",
         counted(keys.rows, "row"),
         pace(keys.rows, keys.seconds),
-        keys.chunks,
-        keys.retries
+        grouped(keys.chunks),
+        grouped(keys.retries)
     );
     if keys.found > 0 {
         text += &format!("\n{} there already, of this run.", counted_were(keys.found, "row"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use terminal::{Failure, counted, counted_were};
+use terminal::{Failure, counted, counted_were, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -80,11 +80,11 @@ fn text(keys: &Keys, rows: &RowFlags) -> String {
         "Applied {} in {}: chunks: {}, retries: {}.",
         counted(keys.applied, "transfer"),
         pace(keys.applied, keys.seconds),
-        keys.chunks,
-        keys.retries
+        grouped(keys.chunks),
+        grouped(keys.retries)
     );
     if keys.found > 0 {
-        text += &format!("\n{} of them were applied by an earlier call of this run.", keys.found);
+        text += &format!("\n{} of them were applied by an earlier call of this run.", grouped(keys.found));
     }
     if keys.already_applied > 0 {
         text += &format!("\n{} already applied.", counted_were(keys.already_applied, "transfer"));

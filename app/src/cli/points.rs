@@ -1,7 +1,7 @@
 //! `points`: the tutorial's second program, a bulk insert in chunks.
 
 use serde::Serialize;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -48,10 +48,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = added.await;
     let retries = bank.counts().retries;
     let text = format!(
-        "Added {} in {}: chunks: {}, retries: {retries}.{found}",
+        "Added {} in {}: chunks: {}, retries: {}.{found}",
         counted(loaded.rows, "point"),
         pace(loaded.rows, seconds),
-        loaded.chunks,
+        grouped(loaded.chunks),
+        grouped(retries),
     );
     let keys = Keys {
         rows: loaded.rows,

@@ -1,7 +1,7 @@
 //! `seed`: adding accounts.
 
 use serde::Serialize;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -84,10 +84,10 @@ fn text(keys: &Keys) -> String {
     format!(
         "Added {} to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
         counted(keys.created, "account"),
-        keys.existing,
+        grouped(keys.existing),
         pace(keys.created, keys.seconds),
-        keys.chunks,
-        keys.collisions,
-        keys.retries
+        grouped(keys.chunks),
+        grouped(keys.collisions),
+        grouped(keys.retries)
     )
 }

@@ -15,7 +15,7 @@ mod print;
 
 pub use call::{CommandLine, Program};
 pub use color::ColorFlag;
-pub use count::{counted, counted_were};
+pub use count::{counted, counted_were, grouped};
 pub use env_file::load_env;
 pub use exit::{Exit, Failure};
 pub use input::parse;

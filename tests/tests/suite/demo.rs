@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use database::Server;
 use serde_json::Value;
+use terminal::grouped;
 use tests::{Test, TestServer, scalar, tests};
 
 use crate::told::Telling;
@@ -99,7 +100,8 @@ async fn an_account_can_be_looked_at(server: &TestServer) {
         json(&test.seabank().args(["history", &source, "--format", "json"]).output().expect("it runs"));
     assert_eq!((&history["outgoing"][0]["id"], &history["payees"]), (&moved["id"], &Value::from(1)));
     let text = out(&test.seabank().args(["history", &source]).output().expect("it runs"));
-    assert!(text.contains(&format!("-{}", moved["amount"])), "{text}");
+    let amount = grouped(moved["amount"].as_i64().expect("a number"));
+    assert!(text.contains(&format!("-{amount}")), "{text}");
 }
 
 async fn a_shell_can_complete(server: &TestServer) {

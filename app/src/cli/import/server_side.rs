@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use database::Server;
-use terminal::{CommandLine, Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, grouped};
 
 use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
@@ -89,7 +89,10 @@ fn tell(counting: &mut Counting, step: &Step) {
         Step::Validating => ("validating the constraints of accounts and transfers", 1.0),
         Step::Adding { imported, of } => {
             let done = imported.rows + imported.found + imported.present;
-            return counting.at(format!("adding accounts, {done} of {of}"), done * WHOLE / of.max(1));
+            return counting.at(
+                format!("adding accounts, {} of {}", grouped(done), grouped(of)),
+                done * WHOLE / of.max(1),
+            );
         }
     };
     counting.at(what.to_owned(), (done * WHOLE as f64) as u64);

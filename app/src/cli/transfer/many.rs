@@ -5,7 +5,7 @@ use std::time::Instant;
 use sea_orm_retry::{Class, Phase};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use terminal::{CommandLine, Exit, Failure, counted};
+use terminal::{CommandLine, Exit, Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::{Args, Tally, settling};
@@ -93,14 +93,14 @@ pub(super) async fn run(
     let text = format!(
         "{} of {} in {}: {} applied, {} already applied, {} skipped (nothing to move), \
          {} failed, {} unknown; {}.",
-        tally.total(),
+        grouped(tally.total()),
         counted(many.count, "transfer"),
         pace(tally.total(), keys.seconds),
-        tally.applied,
-        tally.already_applied,
-        tally.skipped,
-        tally.failed,
-        tally.unknown,
+        grouped(tally.applied),
+        grouped(tally.already_applied),
+        grouped(tally.skipped),
+        grouped(tally.failed),
+        grouped(tally.unknown),
         retries::in_words(&counts.retries_by_sqlstate)
     );
     let failure = failures.in_one_line(&tally, many.count, &again).or_else(|| {

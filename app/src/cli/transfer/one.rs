@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, grouped};
 use uuid::Uuid;
 
 use super::{Args, Tally, settling};
@@ -85,7 +85,7 @@ pub(in crate::cli) async fn transfer_once(
         Ok(receipt) => format!(
             "{} {} from account {source} to account {target} ({}).\ntransfer {id}",
             if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
-            receipt.amount,
+            grouped(receipt.amount.units()),
             retries::in_words(&counts.retries_by_sqlstate)
         ),
         Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
