@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::Server;
-use terminal::{Exit, Failure, counted, grouped};
+use terminal::{Exit, Failure, counted, grouped, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -76,14 +76,14 @@ pub(super) fn broken() -> Failure {
 /// An audit for people.
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
-        "{}, {}; balances add up to {}, opening balances to {}.",
+        "{}, {}.\nBalances add up to {}, opening balances to {}.",
         counted(audit.accounts.unsigned_abs(), "account"),
         counted(audit.transfers.unsigned_abs(), "transfer"),
         grouped(audit.balance_total),
         grouped(audit.opening_total)
     );
     if audit.ok {
-        return text + "\nThe bank is whole: every balance is its opening balance plus credits minus debits.";
+        return text + "\nThe bank is whole: balances are opening balances plus credits minus debits.";
     }
     for violation in &audit.violations {
         let of = match (violation.rule, violation.id.as_str()) {
@@ -91,7 +91,8 @@ pub(super) fn text(audit: &Audit) -> String {
             (crate::bank::audit::Rule::TransferSound, id) => format!("transfer {id}: "),
             (_, id) => format!("account {id}: "),
         };
-        text += &format!("\nBroken: {}: {of}{}", violation.rule, violation.found);
+        let line = format!("Broken: {}: {of}{}", violation.rule, violation.found);
+        text += &format!("\n{}", wrapped(&line, 8));
     }
     text
 }

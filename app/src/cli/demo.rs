@@ -2,7 +2,7 @@
 
 use database::Options;
 use serde_json::json;
-use terminal::{Failure, counted, grouped};
+use terminal::{Failure, counted, grouped, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -23,7 +23,8 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     let max_connections = context.pool().unwrap_or(1);
     let options = Options { max_connections, create: true, ..Options::default() };
     let database = context.writable(&options).await?;
-    context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
+    let connected = format!("1. Connected to {}, {}.", context.address()?, version(&database.version));
+    context.step(&wrapped(&connected, 3));
 
     let applied = context.or_interrupted(migration::up(&database)).await?;
     context.step(&match applied {
@@ -39,7 +40,10 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
 
     let mut keys = json!({ "server": database.version, "migrations": applied, "existing": existing });
     let mut step = |number: u32, name: &str, answer: Answer| {
-        context.step(&format!("{number}. {}", answer.text()));
+        let begin = |at| if at == 0 { format!("{number}. ") } else { " ".repeat(3) };
+        let lines = answer.text().lines().enumerate();
+        let lines: Vec<_> = lines.map(|(at, line)| wrapped(&(begin(at) + line), 3)).collect();
+        context.step(&lines.join("\n"));
         keys[name] = answer.keys();
         (keys.clone(), answer.into_failure())
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use database::{Address, Options};
 use serde_json::json;
 use tempfile::TempDir;
-use terminal::{Exit, Failure, Unfinished};
+use terminal::{Exit, Failure, Unfinished, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -114,8 +114,11 @@ fn line(finding: &Finding) -> String {
         Verdict::Warn => "warn",
         Verdict::Fail => "fail",
     };
-    let what_to_do = remedy.as_ref().map(|remedy| format!("\n{:18}→ {remedy}", "")).unwrap_or_default();
-    format!("{verdict:<4}  {check:<10}  {found}{what_to_do}")
+    let found = wrapped(&format!("{verdict:<4}  {check:<10}  {found}"), 6);
+    match remedy {
+        Some(remedy) => format!("{found}\n{}", wrapped(&format!("{:6}→ {remedy}", ""), 8)),
+        None => found,
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         "incoming": incoming.into_iter().map(json_of).collect::<Vec<_>>(),
     });
     let text = format!(
-        "Account {}: balance {}, opened with {} at {}; has paid {}, was paid by {}.\n{}",
+        "Account {}: balance {}, opened with {}.\nOpened at {}; has paid {}, was paid by {}.\n{}",
         account.id,
         grouped(account.balance),
         grouped(account.opening_balance),
@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         counted(history.payees, "account"),
         grouped(history.payers),
         table(
-            ["at", "amount", "balance", "other account", "transfer"],
+            ["at\ntransfer", "other account", "amount", "balance"],
             history.entries.iter().map(|entry| row(entry, account.id))
         ),
     );
@@ -69,7 +69,7 @@ fn json_of(entry: &Entry) -> Value {
     })
 }
 
-fn row(entry: &Entry, account: i64) -> [String; 5] {
+fn row(entry: &Entry, account: i64) -> [String; 4] {
     let Entry { transfer, balance } = entry;
     let (sign, direction, other) = if transfer.source_id == account {
         ('-', "to", transfer.target_id)
@@ -77,10 +77,9 @@ fn row(entry: &Entry, account: i64) -> [String; 5] {
         ('+', "from", transfer.source_id)
     };
     [
-        rfc3339(transfer.created_at),
+        format!("{}\n{}", rfc3339(transfer.created_at), transfer.id),
+        format!("{direction} {other}"),
         format!("{sign}{}", grouped(transfer.amount)),
         grouped(*balance),
-        format!("{direction} {other}"),
-        transfer.id.to_string(),
     ]
 }

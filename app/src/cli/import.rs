@@ -85,7 +85,7 @@ fn keys(imported: Imported, retries: u64, seconds: f64, run: Uuid) -> Keys {
 
 fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Imported {} in {}: chunks: {}, retries: {}.",
+        "Imported {} in {}.\nChunks: {}, retries: {}.",
         counted(keys.rows, "row"),
         pace(keys.rows, keys.seconds),
         grouped(keys.chunks),

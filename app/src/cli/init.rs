@@ -4,7 +4,7 @@ mod password;
 
 use database::Options;
 use serde::Serialize;
-use terminal::{CommandLine, Exit, Failure, interrupted};
+use terminal::{CommandLine, Exit, Failure, interrupted, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -53,19 +53,23 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     setup::grant(&there, &wanted).await.map_err(refused)?;
 
     let url = address.shown_for(user, database);
-    let text = format!(
-        "Database {database}: {}.\nUser {user}: {}; {}.\nRights: {user} may create tables there, and read and write all of them, those to come included.\n\
-         Next, as that user: {}",
-        made(created.database_created),
-        made(created.user_created),
-        match created.password {
-            PasswordSet::Set => "the password is set".to_owned(),
-            PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
-            PasswordSet::Insecure =>
-                format!("no password, for an insecure {} takes none and lets everybody in", admin.server),
-        },
-        CommandLine::migrate("up").flag("--database-url", &url),
-    );
+    let password = match created.password {
+        PasswordSet::Set => "the password is set".to_owned(),
+        PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
+        PasswordSet::Insecure => {
+            format!("no password, for an insecure {} takes none and lets everybody in", admin.server)
+        }
+    };
+    let lines = [
+        format!("Database {database}: {}.", made(created.database_created)),
+        format!("User {user}: {}; {password}.", made(created.user_created)),
+        format!(
+            "Rights: {user} may create tables there, and read and write all of them, those to come included."
+        ),
+        "Next, as that user:".to_owned(),
+    ];
+    let next = CommandLine::migrate("up").flag("--database-url", &url);
+    let text = format!("{}\n{next}", lines.map(|line| wrapped(&line, 2)).join("\n"));
     Ok(Answer::new(Keys { database: database.to_owned(), user: user.to_owned(), created, url }, text))
 }
 

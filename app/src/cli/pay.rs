@@ -77,7 +77,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
 
 fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Applied {} in {}: chunks: {}, retries: {}.",
+        "Applied {} in {}.\nChunks: {}, retries: {}.",
         counted(keys.applied, "transfer"),
         pace(keys.applied, keys.seconds),
         grouped(keys.chunks),

@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = added.await;
     let retries = bank.counts().retries;
     let text = format!(
-        "Added {} in {}: chunks: {}, retries: {}.{found}",
+        "Added {} in {}.\nChunks: {}, retries: {}.{found}",
         counted(loaded.rows, "point"),
         pace(loaded.rows, seconds),
         grouped(loaded.chunks),

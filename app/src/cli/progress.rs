@@ -52,9 +52,9 @@ impl Progress {
     }
 }
 
-/// What is told of a run before it begins, so that it can be completed whatever becomes of it.
+/// The line with the id of a run, printed before it begins: the same command with `--run ID` completes it.
 pub(super) fn run_line(kind: &str, run: Uuid) -> String {
-    format!("{kind} run {run}: if it is stopped, the same command with --run {run} completes it")
+    format!("{kind} run {run}: to resume it, add --run ID")
 }
 
 /// How long something took, and how fast that was where it took long enough to tell.

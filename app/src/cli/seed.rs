@@ -82,10 +82,10 @@ pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<
 
 fn text(keys: &Keys) -> String {
     format!(
-        "Added {} to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
+        "Added {} in {}.\nAccounts before: {}, chunks: {}, numbers drawn again: {}, retries: {}.",
         counted(keys.created, "account"),
-        grouped(keys.existing),
         pace(keys.created, keys.seconds),
+        grouped(keys.existing),
         grouped(keys.chunks),
         grouped(keys.collisions),
         grouped(keys.retries)

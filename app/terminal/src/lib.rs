@@ -12,6 +12,7 @@ mod input;
 mod interrupt;
 mod log;
 mod print;
+mod wrap;
 
 pub use call::{CommandLine, Program};
 pub use color::ColorFlag;
@@ -22,6 +23,7 @@ pub use input::parse;
 pub use interrupt::{CLOSE_INTERRUPTED, Unfinished, interrupted, interruption};
 pub use log::{Logging, start_logging};
 pub use print::{print, prompt, say};
+pub use wrap::wrapped;
 
 /// The version of both programs, with the commit that they were built from.
 pub const VERSION: &str = env!("SEABANK_VERSION");

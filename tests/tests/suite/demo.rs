@@ -37,7 +37,7 @@ fn json(output: &Output) -> Value {
 
 async fn the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time(server: &TestServer) {
     let test = server.empty_database().await;
-    for (accounts, transfers) in [(100, "1 transfer;"), (200, "2 transfers;")] {
+    for (accounts, transfers) in [(100, "1 transfer."), (200, "2 transfers.")] {
         let output = test.seabank().arg("demo").output().expect("it runs");
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
         let text = out(&output);

@@ -51,6 +51,7 @@ mod transaction;
 mod transfer;
 mod unknown;
 mod urls;
+mod width;
 mod workload;
 mod wrong_input;
 
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         ("seed", seed::tests()),
         ("bulk", bulk::tests()),
         ("help", help::tests()),
+        ("width", width::tests()),
         ("import", import::tests()),
         ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),

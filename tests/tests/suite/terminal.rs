@@ -279,10 +279,10 @@ async fn one_is_not_told_as_many(server: &TestServer) {
         (&["import", file], "1 row was there already"),
         (&["import", bad, "--on-error", "skip", "--rejects", rejects], "1 row was left out"),
         (&["export", "accounts", "--output", output], "Exported 1 row in"),
-        (&["seed", "--count", "1"], "Added 1 account to"),
+        (&["seed", "--count", "1"], "Added 1 account in"),
         (&["points", "--count", "1"], "Added 1 point in"),
         (&["workload", "--max-ops", "1"], "1 transfer in"),
-        (&["audit"], "2 accounts, 1 transfer; "),
+        (&["audit"], "2 accounts, 1 transfer."),
         (
             &["transfer", "--count", "1", "--run", "00000000-0000-0000-0000-000000000001"],
             "1 of 1 transfer in",

@@ -91,7 +91,7 @@ pub(super) async fn run(
         rng_seed: many.rng_seed,
     };
     let text = format!(
-        "{} of {} in {}: {} applied, {} already applied, {} skipped (nothing to move), \
+        "{} of {} in {}.\n{} applied, {} already applied, {} skipped (nothing to move),\n\
          {} failed, {} unknown; {}.",
         grouped(tally.total()),
         counted(many.count, "transfer"),

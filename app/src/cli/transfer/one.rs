@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
-use terminal::{Exit, Failure, grouped};
+use terminal::{Exit, Failure, grouped, wrapped};
 use uuid::Uuid;
 
 use super::{Args, Tally, settling};
@@ -52,9 +52,7 @@ pub(in crate::cli) async fn transfer_once(
     let ordering = order(bank, given_id, request, &mut rng);
     let order = context.or_interrupted(ordering).await?;
     let id = order.id;
-    context
-        .progress()
-        .say(&format!("transfer {id}: from account {} to account {}", order.source, order.target));
+    context.progress().say(&format!("transfer {id}: account {} to {}", order.source, order.target));
     // Nobody has its id where it could not be told.
     if let Some(interrupted) = context.interruption("nothing was changed") {
         return Err(interrupted);
@@ -82,12 +80,15 @@ pub(in crate::cli) async fn transfer_once(
         amount: amount.map_or(Value::Null, |amount| amount.units().into()),
     };
     let text = match &outcome {
-        Ok(receipt) => format!(
-            "{} {} from account {source} to account {target} ({}).\ntransfer {id}",
-            if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
-            grouped(receipt.amount.units()),
-            retries::in_words(&counts.retries_by_sqlstate)
-        ),
+        Ok(receipt) => {
+            let line = format!(
+                "{} {} from account {source} to account {target} ({}).",
+                if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
+                grouped(receipt.amount.units()),
+                retries::in_words(&counts.retries_by_sqlstate)
+            );
+            format!("{}\ntransfer {id}", wrapped(&line, 0))
+        }
         Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
         Err(_) => String::new(),
     };
