@@ -1,4 +1,4 @@
-//! `accounts`: a page of them.
+//! `accounts`: lists accounts.
 
 use serde_json::json;
 use terminal::{Failure, counted, grouped};
@@ -9,7 +9,7 @@ use crate::bank::AccountId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Start at this number [default: the first there is]
+    /// First number [default: the smallest]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     from: Option<AccountId>,
 
@@ -17,8 +17,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
 
-    /// List the accounts with the largest balances instead, so many of them; the database reads all
-    /// accounts
+    /// List the N largest balances instead; the database reads all accounts
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "limit"],
         value_parser = clap::value_parser!(u64).range(1..=100_000))]
     top: Option<u64>,

@@ -1,4 +1,4 @@
-//! `audit`: whether the bank is whole.
+//! `audit`: verifies every balance.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::bank::audit::Audit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// On CockroachDB: audit what was there so long ago, as in 10s, which waits for no writer and can be answered by any copy
+    /// On CockroachDB: audit the snapshot of this age, as in 10s, without waiting for writers
     #[arg(long, value_name = "TIME", value_parser = super::values::time)]
     as_of: Option<Duration>,
 }
@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     })
 }
 
-/// Refuses to read the past where no server keeps it, and what is older than the server keeps.
+/// Refuses a past that the server does not keep.
 pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) -> Result<(), Failure> {
     let Some(ago) = ago else { return Ok(()) };
     if bank.server() != Server::Cockroach {
@@ -58,22 +58,19 @@ pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) 
     }
 }
 
-/// Audits a bank.
 pub(super) async fn audit(context: &Context, bank: &Bank) -> Result<Answer, Failure> {
     let audit = context.read(bank.audit()).await?;
     let failure = (!audit.ok).then(broken);
     let text = text(&audit);
-    Ok(Answer::new(audit, text).but(failure))
+    Ok(Answer::new(audit, text).with_failure(failure))
 }
 
-/// The failure of a bank that is not whole.
 pub(super) fn broken() -> Failure {
     let line =
         "the bank is broken: what is listed does not hold; restore it from a backup, or find who wrote it";
     Failure::new(Exit::Broken, "broken", line)
 }
 
-/// An audit for people.
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
         "{}, {}.\nBalances add up to {}, opening balances to {}.",

@@ -1,4 +1,4 @@
-//! `demo`: the tutorial's whole job, step by step.
+//! `demo`: the tutorial's steps.
 
 use database::Options;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::bank::transfer::{Style, TransferRequest};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
     steps(context).await.map_err(|failure| {
-        // What a step waits for would say that nothing was changed.
+        // A step's own line would say that nothing was changed.
         let interrupted = context.interruption(
             "the steps above are done, and the next may be done in part; run it again, it goes on from there",
         );
@@ -49,7 +49,7 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     };
     let (told, failure) = step(4, "seed", seed::seed(context, &bank, &seed::demo()).await?);
     if failure.is_some() {
-        return Ok(Answer::new(told, "").but(failure));
+        return Ok(Answer::new(told, "").with_failure(failure));
     }
     let transferred = transfer::transfer_once(
         context,
@@ -61,13 +61,13 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     );
     let (told, failure) = step(5, "transfer", transferred.await?);
     if failure.is_some() {
-        return Ok(Answer::new(told, "").but(failure));
+        return Ok(Answer::new(told, "").with_failure(failure));
     }
     let (told, failure) = step(6, "audit", audit::audit(context, &bank).await?);
-    Ok(Answer::new(told, "").but(failure))
+    Ok(Answer::new(told, "").with_failure(failure))
 }
 
-/// PostgreSQL and CockroachDB add how they were built.
+/// Without how the server was built.
 fn version(version: &str) -> &str {
     version.split([',', '(']).next().unwrap_or(version).trim()
 }

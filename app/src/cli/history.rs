@@ -1,4 +1,4 @@
-//! `history`: an account and its latest transfers, with the balance after each.
+//! `history`: an account's latest transfers, with the balance after each.
 
 use serde_json::{Value, json};
 use terminal::{Failure, counted, grouped};

@@ -1,4 +1,4 @@
-//! `init`: the database and its user, made by an administrator.
+//! `init`: an administrator creates the database and its user.
 
 mod password;
 
@@ -17,11 +17,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_database)]
     database: Name,
 
-    /// Who may work in it
+    /// The user to create
     #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_user)]
     user: Name,
 
-    /// Set no password; without this it is asked for, or taken from the variable BANK_PASSWORD
+    /// Set no password [default: ask, or take BANK_PASSWORD]
     #[arg(long)]
     no_password: bool,
 }

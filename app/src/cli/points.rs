@@ -1,4 +1,4 @@
-//! `points`: the tutorial's second program, a bulk insert in chunks.
+//! `points`: the tutorial's bulk insert, in chunks.
 
 use serde::Serialize;
 use terminal::{Failure, counted, grouped};
@@ -19,7 +19,7 @@ pub(super) struct Args {
     draw: load::DrawFlags,
 }
 
-/// What adding points came to. None is ever rejected: the key is there because every load has it.
+/// `rejected` is always 0: every load has the key.
 #[derive(Debug, Serialize)]
 struct Keys {
     rows: u64,
@@ -64,5 +64,5 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         run,
         rng_seed,
     };
-    Ok(Answer::new(keys, text).but(failure))
+    Ok(Answer::new(keys, text).with_failure(failure))
 }

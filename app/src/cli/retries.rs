@@ -1,10 +1,10 @@
-//! Retries and their causes, for people.
+//! Retries and their causes as text.
 
 use std::collections::BTreeMap;
 
 use terminal::grouped;
 
-/// The number of retries, and of each cause: `3 retries (40001: 2, connection lost: 1)`.
+/// `3 retries (40001: 2, connection lost: 1)`.
 pub(super) fn in_words(causes: &BTreeMap<String, u64>) -> String {
     let total: u64 = causes.values().sum();
     if total == 0 {

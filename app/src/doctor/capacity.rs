@@ -1,4 +1,4 @@
-//! Whether the server can do what the bank is going to ask of it at once.
+//! Whether the server has the capacity for the bank's connections.
 
 use crate::bank::Runner;
 use database::{CONNECTION_LIMITS, Server};
@@ -7,11 +7,10 @@ use sea_orm_retry::Tx;
 
 use super::{Patient, State, Unseen, ask};
 
-/// Active connections for each processor, all nodes and all programs together:
+/// Active connections per processor:
 /// <https://www.cockroachlabs.com/docs/stable/connection-pooling>.
 const CONNECTIONS_PER_CORE: u32 = 4;
 
-/// The nodes of a cluster, and whether all of them are there.
 pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unseen> {
     match runner.server() {
         Server::Sqlite => return Ok(State::ok("none: a file of this machine")),
@@ -37,7 +36,7 @@ pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unsee
     })
 }
 
-/// The pool's size against the server's processors and, on PostgreSQL, against the connections it has to give.
+/// Compares the pool's size with the server's processors and connection limits.
 pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Unseen> {
     let connections = &patient.connections;
     if runner.server() == Server::Sqlite {
@@ -76,7 +75,7 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
     for row in limits.await? {
         let (what, most, used): (String, i64, i64) =
             (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-        // Those of this examination come and go.
+        // This examination's own come and go.
         let free = most - used;
         if least.as_ref().is_none_or(|(least, _)| free < *least) {
             let raise = match what.split_once(' ') {
@@ -93,13 +92,13 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
     Ok(Some(State::warn(found, format!("give --pool {}, or raise {raise}", free.max(1)))))
 }
 
-/// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.
+/// As given, as the server says, or this machine's if the server runs on it.
 async fn cores(runner: &Runner, patient: &Patient) -> Result<Option<u32>, Unseen> {
     if patient.server_cores.is_some() {
         return Ok(patient.server_cores);
     }
-    // PostgreSQL: whoever may read the server's files. CockroachDB: how busy a node is, counted by processor and as a part
-    // of all it has; as an administrator, and from some seconds after its start.
+    // PostgreSQL: needs the right to read the server's files. CockroachDB: the ratio of two CPU
+    // metrics; needs an administrator, and some seconds after the start.
     let sql = match runner.server() {
         Server::Cockroach => {
             "SELECT CAST(round(sum(((metrics->>'sys.cpu.user.percent')::FLOAT8 + (metrics->>'sys.cpu.sys.percent')::FLOAT8) \
@@ -131,7 +130,7 @@ async fn cores(runner: &Runner, patient: &Patient) -> Result<Option<u32>, Unseen
     Ok(told.or_else(here))
 }
 
-/// A number, or the length of a list as Linux has them: `0-3,8-11` is 8.
+/// A number, or the length of a Linux CPU list: `0-3,8-11` is 8.
 fn in_list(text: &str) -> Option<u32> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {

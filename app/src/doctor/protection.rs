@@ -1,4 +1,4 @@
-//! What protects the bank's transactions: on their way, from each other, and from a power cut.
+//! Encryption, isolation, durability.
 
 use crate::bank::Runner;
 use database::{Address, ConnectError, Database, Encryption, Pooler, Server};
@@ -9,7 +9,6 @@ use crate::bank::query::fetch_one;
 
 const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 
-/// What the sessions of the pool have.
 pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     let encryption = match database::encryption(address).await {
         Ok(encryption) => encryption,
@@ -39,7 +38,6 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     })
 }
 
-/// What stands between the sessions of the pool and those of the server.
 pub(super) fn pooler(database: &Database) -> State {
     match database.pooler {
         Pooler::None if database.server == Server::Sqlite => State::ok("none: a file of this machine"),
@@ -53,7 +51,7 @@ pub(super) fn pooler(database: &Database) -> State {
     }
 }
 
-/// In a transaction like the bank's own; on a hot standby in one that reads.
+/// In a transaction like the bank's; on a hot standby in a read-only one.
 pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, Unseen> {
     if standby {
         let found: String = runner
@@ -80,7 +78,7 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
     })
 }
 
-/// The settings without which a COMMIT is answered before it is durable: statement, what is good, and what else means.
+/// Settings that COMMIT needs to be durable: name, good values, and what others mean.
 const POSTGRES: [(&str, &[&str], &str); 3] = [
     ("fsync", &["on"], "a power cut loses what was committed, and may damage the database"),
     ("full_page_writes", &["on"], "a power cut may damage the database"),
@@ -91,7 +89,6 @@ const POSTGRES: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// What is synced before a COMMIT is answered.
 pub(super) async fn durability(runner: &Runner) -> Result<State, Unseen> {
     match runner.server() {
         Server::Sqlite => sqlite(runner).await,
@@ -134,7 +131,7 @@ async fn sqlite(runner: &Runner) -> Result<State, Unseen> {
     })
 }
 
-/// The one setting whose name has changed between versions.
+/// The setting's name differs between versions.
 async fn cockroach(runner: &Runner) -> Result<State, Unseen> {
     let sql = "SELECT value FROM crdb_internal.cluster_settings WHERE variable IN \
                ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";

@@ -1,4 +1,4 @@
-//! `accounts`: pages, and the largest balances.
+//! `accounts`: the largest balances, and digits.
 
 use serde_json::Value;
 use tests::{Test, TestServer, tests};
@@ -27,7 +27,7 @@ async fn the_largest_balances_are_listed(server: &TestServer) {
     test.seabank().args(["accounts", "--top", "3", "--limit", "3"]).assert().code(2);
 }
 
-/// Not in numbers that are pasted into a command.
+/// An account's number is pasted into commands.
 async fn digits_are_grouped_for_people_only(server: &TestServer) {
     let test = server.database().await;
     insert_account(&test.connect().await, 1_234_567, 7_654_321).await;

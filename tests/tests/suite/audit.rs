@@ -1,4 +1,4 @@
-//! The audit: it sees every way in which a bank can be broken, and is right beside writers.
+//! The audit finds every violation, and is right beside writers.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Accounts 1 and 2 with 100 each, and one honest transfer of 30 from 1 to 2.
+/// Accounts 1 and 2 (100 each), and a transfer of 30 from 1 to 2.
 async fn honest(database: &Database) {
     for id in [1, 2] {
         insert_account(database, id, 100).await;
@@ -79,7 +79,7 @@ async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
     let database = test.connect().await;
     honest(&database).await;
     execute(&database, "UPDATE accounts SET balance = balance + CASE id WHEN 1 THEN -1 ELSE 1 END").await;
-    // The totals agree: only account by account does it show.
+    // The totals agree; the accounts do not.
     assert_eq!(
         broken(&audit(&database).await),
         [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
@@ -99,7 +99,7 @@ async fn a_transfer_without_money_is_seen(server: &TestServer) {
 
 async fn a_negative_balance_is_seen(server: &TestServer) {
     let test = server.database().await;
-    // SQLite's checks are switched off for one connection.
+    // For one connection.
     let database = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     honest(&database).await;
     execute(
@@ -135,7 +135,7 @@ async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
     for id in 0..5 {
         insert_account(&database, id, i64::MAX).await;
     }
-    // All that an account can hold moves, twice, through one that ends where it began.
+    // The largest amount moves twice through one account.
     insert_account(&database, 5, 0).await;
     for (source, target) in [(0, 5), (5, 0)] {
         insert_transfer(&database, source, target, i64::MAX).await.expect("two accounts");
@@ -152,7 +152,7 @@ async fn a_difference_beyond_32_bits_is_seen(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
-    // Differences whose low halves are zero, or cancel.
+    // The low halves are zero, or cancel.
     execute(&database, "UPDATE accounts SET balance = balance + 4294967296 WHERE id = 1").await;
     execute(&database, "UPDATE accounts SET opening_balance = opening_balance + 4294967296 WHERE id = 2")
         .await;
@@ -194,7 +194,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         let auditor = Bank::new(&test.connect_for_analysis().await, Policy::default());
         let (mut seen, mut audits) = (std::collections::BTreeSet::new(), 0);
         let started = Instant::now();
-        // However slow the writers are, some audits see more than others.
+        // Some audits see more than others.
         while audits < 25 || seen.len() < 2 {
             assert!(started.elapsed() < Duration::from_secs(60), "the writers stand still");
             audits += 1;
@@ -245,7 +245,7 @@ async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
     }
 }
 
-/// The honest bank is what is audited, not what the writer makes of it.
+/// Audits while a writer's transaction is open.
 async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
     let runner = seabank::bank::Runner::new(&test.connect().await, Policy::default());
     runner

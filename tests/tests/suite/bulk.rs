@@ -1,4 +1,4 @@
-//! Loads in chunks: points, and chunks that a server says are too large.
+//! Loads in chunks: points, and chunks that are too large.
 
 use database::Server;
 use sea_orm_retry::Policy;
@@ -40,7 +40,7 @@ async fn points_are_added_once(server: &TestServer) {
     assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (2500, 2500));
 }
 
-/// Points have no id of their own that would keep a second copy out.
+/// Points have no key against duplicates.
 async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -63,7 +63,7 @@ async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
     assert_eq!(scalar(&database, POINTS).await, 30_000);
 }
 
-/// Makes the server refuse more than so many points in one statement, as it refuses what it has no room for.
+/// Makes the server refuse larger statements as too large.
 async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) {
     execute(
         database,
@@ -94,7 +94,7 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
         assert_eq!((added.rows, added.chunks), (250, 10), "{code}");
         assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 
-        // The whole would be taken now, and would be there twice.
+        // The whole chunk would now be accepted, and duplicate rows.
         refuse_more_than(&database, 1000, code).await;
         let again = bank.add_points(250, 1, &run, |_| ()).await.expect("found");
         assert_eq!((again.rows, again.found, again.chunks), (0, 250, 10));

@@ -1,4 +1,4 @@
-//! The commands as a user meets them: the whole job, run again, echoed, as text and as JSON.
+//! `demo` and other commands, as text and as JSON.
 
 use std::process::Output;
 use std::time::Duration;
@@ -119,7 +119,7 @@ async fn quiet_leaves_the_answer(server: &TestServer) {
     assert!(out(&output).starts_with("Added 2 accounts"), "{}", out(&output));
 }
 
-/// There each migration is committed by itself.
+/// CockroachDB commits each migration.
 async fn an_interrupted_demo_goes_on_from_there(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;

@@ -1,4 +1,4 @@
-//! Import and export: a file is imported once, and an export reads back to the same bank.
+//! Import once; export and import restore the bank.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
@@ -49,14 +49,13 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
     assert_eq!((count(&other, "rows"), count(&other, "found"), count(&other, "present")), (0, 0, 250));
     assert!(everything(&database).await == before);
 
-    // COPY meets existing rows, and the others are added.
+    // COPY meets existing rows.
     let (_, more) = import(&test, &folder.write("more.csv", accounts(400)), &["--chunk", "100"]);
     assert_eq!((count(&more, "rows"), count(&more, "present")), (150, 250));
     assert_whole(&test);
 }
 
-/// One chunk's answer to COMMIT is lost after it was applied, another's before, and a third meets
-/// an existing row.
+/// A COMMIT's answer is lost after it was applied, another's before; a third chunk meets a row.
 async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
     let count = 3 * COPY_MIN + 10;
     let test = server.database().await;
@@ -139,7 +138,7 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     assert!(everything(&test.connect().await).await == everything(&other.connect().await).await);
     assert_whole(&other);
 
-    // A link's target is replaced, not the link. A pipe is written to, not replaced.
+    // Replaces a link's target; writes into a pipe.
     let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
     symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
@@ -152,7 +151,7 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     assert!(read == fs::read(&link).expect("it is there"));
 }
 
-/// As `head` does. That is no failure.
+/// As `head` does.
 async fn a_reader_of_an_export_may_leave(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "5000"]).assert().success();

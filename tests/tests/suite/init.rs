@@ -1,4 +1,4 @@
-//! `init`: the database, its user, the user's rights, refusals.
+//! `init`: database, user, rights, refusals.
 
 mod password;
 mod rights;
@@ -53,7 +53,6 @@ impl Fresh {
         Self { admin, name }
     }
 
-    /// Runs `init`.
     fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
         let mut init = command("seabank");
         init.args(["init", "--format", "json"]).args(more);
@@ -81,7 +80,6 @@ impl Fresh {
     }
 }
 
-/// A finished command.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -137,7 +135,7 @@ async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
     let fresh = Fresh::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Tables created after the grants, by somebody else.
+    // Tables created after the grants.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");

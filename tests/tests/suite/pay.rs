@@ -33,7 +33,7 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// The counts that are the same whenever a run is repeated.
+/// The counts that a repeated run keeps.
 fn counts(answer: &Value) -> [u64; 4] {
     ["applied", "already_applied", "rejected", "chunks"].map(|key| count(answer, key))
 }
@@ -51,7 +51,6 @@ fn skip(rejects: &Path) -> [&str; 4] {
     ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")]
 }
 
-/// The lines and the reasons of rejected rows.
 fn rejected(path: &Path) -> Vec<(u64, String, String)> {
     let mut rows = csv::Reader::from_path(path).expect("it is there");
     let row =
@@ -59,7 +58,7 @@ fn rejected(path: &Path) -> Vec<(u64, String, String)> {
     rows.records().map(|it| row(it.expect("it is CSV"))).collect()
 }
 
-/// Money that one line brings leaves by the next, whatever the chunk size.
+/// A line can spend what the line before it paid in.
 async fn transfers_are_applied_in_the_order_of_the_file(server: &TestServer) {
     for chunk in ["1", "2", "1000"] {
         let (test, database) = bank(server, &[(1, 100), (2, 0), (3, 0), (4, 0)]).await;
@@ -99,8 +98,7 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// Every outcome but those of the file itself, in checking order. Then balances move, and the run
-/// is repeated.
+/// Every outcome, in checking order; then the run is repeated on other balances.
 async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0), (3, i64::MAX - 10)]).await;
     let before = ["--from", "1", "--to", "2", "--amount", "7", "--id", &id(7).to_string()].map(str::to_owned);
@@ -157,7 +155,7 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     let books = everything(&database).await;
     assert_eq!(balances(&database).await, [(1, 90), (2, 0), (3, i64::MAX)]);
 
-    // By now a refused line could be applied, or refused for another reason.
+    // Now a refused line could have another outcome.
     execute(&database, "UPDATE accounts SET balance = 1000 WHERE id = 1").await;
     insert_account(&database, 9, 100).await;
     let (output, again) = pay(&test, &file, &run);
@@ -198,7 +196,7 @@ async fn a_file_without_ids_is_paid_once_by_its_run(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// From standard input, gzipped, and with columns in another order.
+/// From standard input, gzipped, in another column order.
 async fn what_is_exported_is_paid_into_another_bank(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     test.seabank().args(["seed", "--count", "50"]).assert().success();
@@ -241,7 +239,7 @@ async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
     let rows = |ids: std::ops::Range<u128>| HEADER.to_owned() + &ids.map(row).collect::<String>();
     let file = folder.write("t.csv", rows(0..300));
     assert_eq!(counts(&pay(&test, &file, &["--chunk", "100"]).1), [300, 0, 0, 3]);
-    // Without any money they are still already applied.
+    // Also without money.
     execute(&database, "UPDATE accounts SET balance = 0 WHERE id = 1").await;
     let (output, answer) = pay(&test, &file, &["--chunk", "60"]);
     assert_eq!((output.status.code(), counts(&answer)), (Some(0), [0, 300, 0, 5]), "{answer}");
@@ -274,7 +272,7 @@ async fn a_run_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
     let there = async || scalar(&database, "SELECT count(*) FROM batches WHERE rows > 0").await;
     let rejects = folder.path("rejects.csv");
     let file_name = file.to_str().expect("a path");
-    // In order, so that refusals are those of an uninterrupted run.
+    // In order, so that refusals repeat.
     let flags = [&["--chunk", "20", "--concurrency", "1", "--run", &run][..], &skip(&rejects)].concat();
     for _ in 0..3 {
         let before = there().await;
@@ -333,7 +331,7 @@ async fn wrong_files_of_transfers_are_refused(server: &TestServer) {
         output.status.code() == Some(1) && error.contains("line 2: the last line does not end"),
         "{error}"
     );
-    // A file of another bank: none of its accounts exists.
+    // None of its accounts exists.
     let other = folder.write("other.csv", format!("{HEADER}{},77,78,50\n", id(1)));
     let (output, answer) = pay(&test, &other, &[]);
     let error = answer["error"].as_str().expect("a line");

@@ -1,4 +1,4 @@
-//! Every statement of the hot path is explained on a large analysed table, and none scans it.
+//! No statement of the hot path scans a large, analysed table.
 
 use std::io::Cursor;
 use std::ops::RangeInclusive;
@@ -40,7 +40,7 @@ async fn large_bank(server: &TestServer) -> (tests::TestDatabase, Database) {
 async fn fill(database: &Database) {
     let bank = Bank::new(database, Policy::default());
     seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
-    // An empty table is scanned as quickly as sought: CockroachDB v20.1 then does.
+    // CockroachDB v20.1 scans an empty table.
     let range = bank.account_range().await.expect("a reading");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..TRANSFERS {
@@ -49,7 +49,7 @@ async fn fill(database: &Database) {
     }
 }
 
-/// Tried again: since CockroachDB v26.1 a table has one statistics job at a time, and the server's own may run.
+/// Retried: since CockroachDB v26.1 a table has one statistics job at a time.
 pub(crate) async fn analyze(database: &Database, tables: &[&str]) {
     let runner = Runner::new(database, Policy::default());
     for table in tables {
@@ -68,7 +68,7 @@ async fn no_statement_of_the_hot_path_scans_a_table(server: &TestServer) {
     assert!(explained >= 20, "only {explained} statements were explained");
 }
 
-/// The planner has looked at the accounts while there were none, as it does soon after a table is made.
+/// The statistics are of the empty table, as CockroachDB collects them after CREATE TABLE.
 async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -78,7 +78,7 @@ async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
     explain_the_hot_path(&database).await;
 }
 
-/// With ON CONFLICT the id is sought before it is written.
+/// ON CONFLICT would look up the id first.
 async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let tap = Tap::new(&database);
@@ -93,7 +93,7 @@ async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     }
 }
 
-/// How many statements were explained of the hot path, none of which scans a table.
+/// Returns the number of statements. None scans a table.
 async fn explain_the_hot_path(database: &Database) -> usize {
     let tap = Tap::new(database);
     let bank = Bank::on(tapped(&tap, Policy::default()));
@@ -116,7 +116,6 @@ async fn explain_the_hot_path(database: &Database) -> usize {
     explained
 }
 
-/// What transfers send that are applied, in each style.
 async fn new_transfers(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let range = bank.account_range().await.expect("a reading");
@@ -129,7 +128,7 @@ async fn new_transfers(bank: &Bank) {
     }
 }
 
-/// What a seed, a transfer in each style and a payment send, whichever way they end.
+/// A seed, transfers in each style, and payments, with every outcome.
 async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let range = bank.account_range().await.expect("a reading");
@@ -163,7 +162,7 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     payments(bank, range.as_ref()).await;
 }
 
-/// Some that are applied, some that are refused, and all of it again by its run and by its ids.
+/// Applied, refused, and repeated payments.
 async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut text = "id,source_id,target_id,amount\n".to_owned();
@@ -197,12 +196,12 @@ async fn a_full_scan_is_recognised(server: &TestServer) {
     }
 }
 
-/// The plan's lines, with the values that were sent.
+/// The lines of the plan for the values that were sent.
 pub(crate) async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
     let backend = statement.db_backend;
     let (explain, text) = match (backend, database.server) {
         (DbBackend::Sqlite, _) => ("EXPLAIN QUERY PLAN", 3),
-        // v20.x answers with a tree, a field and a description; newer versions with one text.
+        // v20.x has three columns, newer versions one.
         (_, Server::Cockroach) => ("EXPLAIN", usize::MAX),
         _ => ("EXPLAIN", 0),
     };
@@ -224,17 +223,16 @@ pub(crate) async fn plan(database: &Database, statement: &Statement) -> Vec<Stri
         .collect()
 }
 
-/// Whether a plan reads a whole table or index.
+/// Whether the plan reads a whole table or index.
 pub(crate) fn scans(server: Server, plan: &[String]) -> bool {
     plan.iter().enumerate().any(|(n, line)| match server {
-        // `SEARCH accounts USING …` is a seek. New rows, JSON, and the result of a subquery, whose own
-        // scans have lines of their own, are no tables.
+        // New rows, JSON, and a subquery's result are no tables; scans in the subquery have own lines.
         Server::Sqlite => {
             let no_table = ["CONSTANT ROW", "VALUES CLAUSE"].iter().any(|end| line.ends_with(end))
                 || line.starts_with("SCAN (subquery-");
             line.starts_with("SCAN ") && !no_table && !line.contains("VIRTUAL TABLE")
         }
-        // An index without a condition is read from end to end.
+        // Without a condition an index is read whole.
         Server::Postgres => {
             let condition = plan.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
             line.contains("Seq Scan") || (line.contains("Index") && line.contains(" on ") && !condition)

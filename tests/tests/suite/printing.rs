@@ -1,5 +1,4 @@
-//! Output that cannot be written: its reader has gone, or the disk is full. No program panics, and work that was begun
-//! ends as after an interruption.
+//! Output whose reader has gone or whose disk is full ends the program as an interruption does.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,7 +20,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// What is wrong with a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bad {
     ReaderGone,
@@ -36,7 +34,6 @@ impl Bad {
         }
     }
 
-    /// Runs a command whose answers, or whose news, cannot be written.
     fn run(self, stream: &str, command: &mut Command) -> Output {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
         match stream {
@@ -47,7 +44,7 @@ impl Bad {
     }
 }
 
-/// Every exit code that is documented.
+/// All documented exit codes.
 const CODES: [i32; 9] = [0, 1, 2, 3, 4, 5, 130, 141, 143];
 
 const COMMANDS: [(&str, &[&str]); 27] = [
@@ -90,9 +87,9 @@ async fn no_command_panics_where_it_cannot_print(server: &TestServer) {
             ["stdout", "stderr"].into_iter().flat_map(|it| [(it, Bad::ReaderGone), (it, Bad::DiskFull)])
         {
             let mut command = test.program(program);
-            // Whatever is logged cannot be written either.
+            // Logs fail too.
             command.args(arguments).current_dir(folder.path("")).env("RUST_LOG", "info");
-            // Where `generate` writes; it is this package's while Cargo runs the test.
+            // Where `generate` writes.
             command.env("CARGO_MANIFEST_DIR", folder.path(""));
             let output = bad.run(stream, &mut command);
             let said = [output.stdout, output.stderr].concat();
@@ -114,7 +111,7 @@ fn code(test: &TestDatabase, stream: &str, bad: Bad, arguments: &[&str]) -> (Opt
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-/// A reader that has enough of a whole answer is no failure, and a full disk is one.
+/// A reader that leaves is no failure, a full disk is one.
 async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
     let test = server.database().await;
     assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
@@ -130,12 +127,12 @@ async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
             code == Some(1) && said.starts_with(full) && said.lines().count() == 1,
             "{arguments:?}: {said}"
         );
-        // Nothing is told there.
+        // Nothing is written there.
         for bad in [Bad::ReaderGone, Bad::DiskFull] {
             assert_eq!(self::code(&test, "stderr", bad, arguments).0, Some(0), "{arguments:?}");
         }
     }
-    // Its checks and steps are told one by one, and the next is not begun.
+    // Steps are printed one by one; the next one does not begin.
     for arguments in [["doctor"], ["demo"]] {
         assert_eq!(code(&test, "stdout", Bad::ReaderGone, &arguments), (Some(141), String::new()));
         let (code, said) = code(&test, "stdout", Bad::DiskFull, &arguments);
@@ -164,7 +161,7 @@ async fn a_load_whose_reader_leaves_ends_with_whole_chunks(server: &TestServer) 
     assert!((10..20_000).contains(&accounts) && accounts % 10 == 0, "{accounts}");
 }
 
-/// The id of a run, or of a transfer, is told before anything is applied: without it nobody could settle what is unknown.
+/// Without the id nobody could settle an unknown outcome.
 async fn what_cannot_be_told_is_not_begun(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let file = folder.write("accounts.csv", accounts(3));
