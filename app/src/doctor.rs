@@ -127,8 +127,8 @@ fn server(address: &Address, database: &Database) -> State {
     let version = database.version.split(" (").next().unwrap_or(&database.version);
     if address.scheme() == "cockroachdb" && database.server != Server::Cockroach {
         return State::warn(
-            format!("{version}, and the URL says CockroachDB"),
-            "give the URL of a node of CockroachDB, or write postgres:// to mean this one",
+            format!("{version}, but the URL says CockroachDB"),
+            "give the URL of a CockroachDB node, or write postgres:// for this server",
         );
     }
     State::ok(version)
@@ -193,18 +193,18 @@ impl Finding {
     fn new(check: &'static str, found: Result<State, Unseen>, closed: bool) -> Self {
         let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
             Unseen { denied: true, .. } if closed => State::warn(
-                "the server keeps its internals from every session",
-                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then look again",
+                "the server hides its internals from every session",
+                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then run doctor again",
             ),
             Unseen { denied: true, .. } => {
-                State::warn("this user may not see it", "look once as an administrator")
+                State::warn("this user may not see it", "run doctor once as an administrator")
             }
             Unseen { lost: true, reason, .. } => State::fail(
-                format!("the server does not answer, and is asked for nothing more: {reason}"),
-                "check that it is up and what is between, then look again",
+                format!("the server does not answer, so the remaining checks are skipped: {reason}"),
+                "check the server and the network, then run doctor again",
             ),
             Unseen { reason, .. } => {
-                State::fail(format!("cannot be found out: {reason}"), "see what was sent with --echo")
+                State::fail(format!("cannot be checked: {reason}"), "see the statements with --echo")
             }
         });
         Self { check, verdict, found, remedy, milliseconds }

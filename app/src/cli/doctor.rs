@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use database::{Address, Options};
 use serde_json::json;
 use tempfile::TempDir;
-use terminal::{Exit, Failure, Unfinished, wrapped};
+use terminal::{Exit, Failure, Unfinished, counted, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     context.close().await;
     examined?;
     let unfit = failure(&findings);
-    Ok(answer(&findings).with_failure(unfit.or_else(|| context.interruption("not all of it was told"))))
+    Ok(answer(&findings).with_failure(unfit.or_else(|| context.interruption("not every check was made"))))
 }
 
 /// An empty database in place of a missing SQLite file: `doctor` must not create the file.
@@ -88,7 +88,7 @@ fn failure(findings: &[Finding]) -> Option<Failure> {
         let remedy = finding.remedy.as_ref().map(|remedy| format!(": {remedy}")).unwrap_or_default();
         format!("{}{remedy}", finding.check)
     });
-    let line = format!("not fit for the bank: {}", parts.collect::<Vec<_>>().join("; "));
+    let line = format!("not ready for the bank: {}", parts.collect::<Vec<_>>().join("; "));
     match failed[..] {
         [] => None,
         [Finding { check: "migrations", .. }] => Some(Failure::new(Exit::NoDatabase, "not_migrated", line)),
@@ -101,7 +101,7 @@ fn answer(findings: &[Finding]) -> Answer {
     let (ok, warn, fail) = (count(Verdict::Ok), count(Verdict::Warn), count(Verdict::Fail));
     Answer::new(
         json!({ "checks": findings, "ok": ok, "warn": warn, "fail": fail }),
-        format!("{ok} ok, {warn} to look at, {fail} failed."),
+        format!("{ok} ok, {}, {fail} failed.", counted(warn as u64, "warning")),
     )
 }
 
@@ -137,7 +137,7 @@ mod tests {
             finding("clock", Verdict::Fail, Some("set it")),
         ];
         let failure = failure(&findings).expect("some failed");
-        assert_eq!(failure.line, "not fit for the bank: tls: use verify-full; rights; clock: set it");
+        assert_eq!(failure.line, "not ready for the bank: tls: use verify-full; rights; clock: set it");
         assert!(super::failure(&findings[1..2]).is_none());
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let password = context.or_interrupted(password::ask(args.user.as_str(), args.no_password)).await?;
     let wanted = Wanted { database: args.database.clone(), user: args.user.clone(), password };
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
-    context.if_cut_off(interrupted("what was made stays; run it again, it goes on from there"));
+    context.if_cut_off(interrupted("what was created stays; run it again to continue"));
     let created = setup::create(&admin, &wanted).await.map_err(refused)?;
     let there = address.with_database(database);
     let there = context.connect_with(&there, &Options { max_connections: 1, ..Options::default() }).await?;
@@ -57,14 +57,14 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         PasswordSet::Set => "the password is set".to_owned(),
         PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
         PasswordSet::Insecure => {
-            format!("no password, for an insecure {} takes none and lets everybody in", admin.server)
+            format!("no password: an insecure {} checks none", admin.server)
         }
     };
     let lines = [
         format!("Database {database}: {}.", made(created.database_created)),
         format!("User {user}: {}; {password}.", made(created.user_created)),
         format!(
-            "Rights: {user} may create tables there, and read and write all of them, those to come included."
+            "Rights: {user} may create tables there, and read and write all tables, including future ones."
         ),
         "Next, as that user:".to_owned(),
     ];

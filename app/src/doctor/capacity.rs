@@ -18,7 +18,7 @@ pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unsee
         Server::Postgres => {
             let row = ask(runner, "SELECT count(*) FROM pg_stat_replication").await?;
             let standbys: i64 = row.try_get_by_index(0)?;
-            return Ok(State::ok(format!("one that takes writes, {standbys} that follow it")));
+            return Ok(State::ok(format!("a primary; standbys that follow it: {standbys}")));
         }
         Server::Cockroach => {}
     }
@@ -29,9 +29,9 @@ pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unsee
     Ok(match all {
         _ if live < all => State::warn(
             found,
-            "start those that are missing, or decommission them: one more may be one too many",
+            "start the missing nodes, or decommission them: losing another may lose the quorum",
         ),
-        1 | 2 => State::ok(format!("{found}: none may be lost, for that a cluster has three")),
+        1 | 2 => State::ok(format!("{found}: to survive the loss of a node a cluster needs three")),
         _ => State::ok(found),
     })
 }
@@ -49,8 +49,8 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
     }
     let Some(cores) = cores(runner, patient).await? else {
         return Ok(State::warn(
-            format!("{connections} connections, for nobody here knows how many processors"),
-            "say it with --server-cores N, of all nodes together",
+            format!("{connections} connections; the number of processors is unknown"),
+            "give --server-cores N, the processors of all nodes together",
         ));
     };
     let most = cores.saturating_mul(CONNECTIONS_PER_CORE);
@@ -59,9 +59,9 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
         State::ok(found)
     } else {
         State::warn(
-            format!("{found}, where {CONNECTIONS_PER_CORE} for each are enough"),
+            format!("{found}: {CONNECTIONS_PER_CORE} for each are enough"),
             format!(
-                "give --pool {most} and as little --concurrency: more wait in the server, not in the pool"
+                "give --pool {most}, and no larger --concurrency: more would queue in the server, not in the pool"
             ),
         )
     })
@@ -82,7 +82,7 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
                 Some((kind, _)) => format!("the {kind}'s CONNECTION LIMIT"),
                 None => "max_connections".to_owned(),
             };
-            least = Some((free, (format!("of {most} that the {what} has, {used} of them in use"), raise)));
+            least = Some((free, (format!("but the {what} has {most}, of which {used} are in use"), raise)));
         }
     }
     let Some((free, (found, raise))) = least.filter(|(free, _)| *free < i64::from(connections)) else {

@@ -32,7 +32,7 @@ pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
     } else {
         State::warn(
             found,
-            "run the program nearer to the server: a transfer takes up to six of them, a single one (--style single) one",
+            "run the program nearer to the server: a transfer takes up to six round trips, and one with --style single",
         )
     };
     Ok(state.measured(milliseconds))
@@ -58,10 +58,10 @@ pub(super) async fn clock(runner: &Runner) -> Result<State, Unseen> {
     }
     let (took, difference) = best.unwrap_or_default();
     let uncertain = took.as_secs_f64() * 1e3 / 2.0;
-    let found = format!("the server's is {difference:+.1} ms from this machine's, ± {uncertain:.1}");
+    let found = format!("{difference:+.1} ms from this machine's, ± {uncertain:.1}");
     let far = difference.abs() - uncertain > DIFFERENCE_MAX.as_secs_f64() * 1e3;
     let state = if far {
-        State::warn(found, "keep the time of both by NTP: times in answers and logs do not fit together")
+        State::warn(found, "synchronize both clocks by NTP: times in answers and logs do not match")
     } else {
         State::ok(found)
     };

@@ -20,12 +20,12 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     let found = match encryption {
         None => return Ok(State::ok("nothing leaves this machine")),
         Some(Encryption::HostVerified) => {
-            return Ok(State::ok("on; the server's certificate is checked, and its host name"));
+            return Ok(State::ok("on; the server's certificate and host name are verified"));
         }
-        Some(Encryption::AuthorityVerified) => "on, but a certificate for any host is good enough",
-        Some(Encryption::Unverified) => "on, but whoever answers is believed to be the server",
+        Some(Encryption::AuthorityVerified) => "on, but the certificate's host name is not verified",
+        Some(Encryption::Unverified) => "on, but the server's certificate is not verified",
         Some(Encryption::Off) => {
-            "off: everybody on the way can read and change what is sent, the password included"
+            "off: anybody on the network can read and change what is sent, the password included"
         }
     };
     Ok(if address.is_this_machine() {
@@ -42,7 +42,7 @@ pub(super) fn pooler(database: &Database) -> State {
     match database.pooler {
         Pooler::None if database.server == Server::Sqlite => State::ok("none: a file of this machine"),
         Pooler::None => State::ok("none: the sessions are the server's own"),
-        Pooler::Sessions => State::ok("none, or one in session mode: every session is its program's alone"),
+        Pooler::Sessions => State::ok("none, or one in session mode: no session is shared"),
         // Connecting refuses it.
         Pooler::Transactions => State::fail(
             "one in transaction or statement mode: sessions are shared with other programs",
@@ -59,7 +59,7 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
                 fetch_one(tx, "SHOW transaction_isolation").await?.try_get_by_index(0)
             })
             .await?;
-        return Ok(State::ok(format!("{found}, which is what a hot standby has for those who read")));
+        return Ok(State::ok(format!("{found}, the isolation level of reads on a hot standby")));
     }
     let (sql, name) = match runner.server() {
         Server::Sqlite => ("SELECT CAST(read_uncommitted AS TEXT) FROM pragma_read_uncommitted", "0"),
@@ -73,7 +73,7 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
     } else {
         State::fail(
             format!("{found}, read back in a transaction"),
-            "let no pooler in between change or reset the sessions' settings",
+            "keep poolers from changing or resetting session settings",
         )
     })
 }

@@ -15,7 +15,7 @@ use crate::bank::query::fetch_one;
 
 pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<State, Unseen> {
     if database.is_standby {
-        return Ok(State::ok("nothing to try again: a hot standby takes no writes"));
+        return Ok(State::ok("nothing to retry: a hot standby takes no writes"));
     }
     let before = runner.counts();
     let (how, since) = match runner.server() {
@@ -28,8 +28,8 @@ pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<Sta
         State::ok(format!("{how} ({}); run again, it was applied", codes.join(", ")))
     } else {
         State::fail(
-            "the server did not refuse what it should have refused",
-            "let nothing in between answer for the server",
+            "the server did not refuse a provoked conflict",
+            "connect to the server itself, without a pooler or proxy",
         )
     })
 }

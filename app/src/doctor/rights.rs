@@ -17,17 +17,17 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
             return Ok(State::fail(error.to_string(), "use the program of that version"));
         }
         Err(error @ migration::Error::Refused(_)) => {
-            return Ok(State::fail(error.to_string(), "then look again"));
+            return Ok(State::fail(error.to_string(), "then run doctor again"));
         }
         Err(error) => return Err(unseen(&error)),
     };
     match migration::verify(database).await {
         Ok(()) => {}
         Err(error @ migration::Error::Elsewhere { .. }) => {
-            return Ok(State::warn(error.to_string(), "have new tables go where the bank is"));
+            return Ok(State::warn(error.to_string(), "let new tables be created in the bank's schema"));
         }
         Err(error @ migration::Error::Refused(_)) => {
-            return Ok(State::fail(error.to_string(), "then migrate, and look again"));
+            return Ok(State::fail(error.to_string(), "then migrate, and run doctor again"));
         }
         Err(error) => return Err(unseen(&error)),
     }
@@ -56,8 +56,8 @@ const NEEDED: [(&str, &[&str]); 4] = [
 pub(super) async fn rights(runner: &Runner, migrated: bool, standby: bool) -> Result<State, Unseen> {
     if standby {
         return Ok(State::warn(
-            "a hot standby: the bank can be read here, and written where it is followed",
-            "give the URL of the server that takes writes to write",
+            "a hot standby: the bank can be read here, and written on its primary",
+            "to write, give the URL of the primary",
         ));
     }
     let missing = runner.run("rights", async |tx: &Tx| missing(tx, migrated).await).await;
