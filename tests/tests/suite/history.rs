@@ -9,6 +9,7 @@ use seabank::bank::history::Entry;
 use seabank::bank::transfer::{Many, Order, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use serde_json::Value;
+use terminal::grouped;
 use tests::{Tap, Test, TestDatabase, TestServer, tests};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -75,6 +76,12 @@ async fn told(bank: &Bank, account: i64, limit: u64) -> Vec<(Uuid, i128)> {
     history.expect("it is there").entries.iter().map(entry).collect()
 }
 
+/// The last cells of the rows that name another account.
+fn balances_shown(text: &str) -> Vec<String> {
+    let rows = text.lines().filter(|line| [" to ", " from "].iter().any(|word| line.contains(word)));
+    rows.map(|row| row.split_whitespace().last().expect("cells").to_owned()).collect()
+}
+
 fn output(test: &TestDatabase, arguments: &[&str]) -> String {
     let output = test.seabank().args(arguments).output().expect("it runs");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -105,6 +112,8 @@ async fn each_transfer_has_the_balance_after_it(server: &TestServer) {
         let told: BTreeMap<_, _> = entries.concat().iter().map(balance).collect();
         let newest = expected[..9].iter().map(|(id, balance)| (format!("\"{id}\""), Some(*balance)));
         assert_eq!(told, newest.collect());
+        let shown = balances_shown(&output(&test, &["history", &id, "--limit", "9"]));
+        assert_eq!(shown, expected[..9].iter().map(|(_, balance)| grouped(*balance)).collect::<Vec<_>>());
         let balance = listed["list"].as_array().expect("a list").iter().find(|it| it["id"] == account);
         let balance = &balance.expect("it is listed")["balance"];
         assert_eq!((balance, balance.as_i64().map(i128::from)), (&history["balance"], Some(expected[0].1)));
