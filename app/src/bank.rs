@@ -8,6 +8,7 @@ pub mod csv;
 pub mod export;
 pub mod file;
 mod gate;
+pub mod history;
 pub mod import;
 pub mod load;
 mod lookup;

@@ -17,31 +17,31 @@ use sea_orm::{DbErr, QueryResult};
 use sea_orm_retry::{Class, Policy, Tx};
 use serde::Serialize;
 
-/// The verdict of a check.
+/// A check's verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Ready.
     Ok,
-    /// The bank works, but something is wrong or cannot be seen.
+    /// The bank works, but something is wrong or hidden.
     Warn,
     /// The bank does not work, or a guarantee does not hold.
     Fail,
 }
 
-/// What one check found.
+/// A check's result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// The check's name, in snake_case.
+    /// The check, in snake_case.
     pub check: &'static str,
     /// The verdict.
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
-    /// What to do, unless all is well or `found` already says it.
+    /// What to do, unless `found` already says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// The time that was measured, in milliseconds.
+    /// The measured time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<f64>,
 }
@@ -51,17 +51,17 @@ pub struct Finding {
 pub struct Patient {
     /// Its address.
     pub address: Address,
-    /// Its pool, with at least two connections: with fewer there are no conflicts.
+    /// Its pool, of at least two connections: a conflict needs two.
     pub database: Database,
-    /// The connections that the bank will have.
+    /// The bank's connections.
     pub connections: u32,
-    /// The server's processors, of all nodes together, if known.
+    /// The server's processors, all nodes together.
     pub server_cores: Option<u32>,
     /// How transactions are retried.
     pub policy: Policy,
 }
 
-/// Runs all checks, each resting on those before it, and reports each finding at once.
+/// Runs all checks and reports each finding at once.
 pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let policy = &patient.policy;
     let policy = Policy {
@@ -74,13 +74,12 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Finding)) {
     let _ = checks(patient, &runner, &mut |check, found| {
         let is_lost = found.as_ref().is_err_and(|unseen| unseen.lost);
         tell(Finding::new(check, found, closed));
-        // Every further check would wait as long.
+        // Further checks would wait as long.
         if is_lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .await;
 }
 
-/// The longest wait for an answer, and for a check.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const CHECK_MAX: Duration = Duration::from_secs(20);
 
@@ -108,7 +107,7 @@ async fn checks(
     add("retry", retry::provoked(database, runner).await)
 }
 
-/// Whether CockroachDB (v26.1 and newer) refuses its internals to every session, this one included.
+/// Whether CockroachDB (since v26.1) refuses its internals to every session.
 async fn internals_are_closed(runner: &Runner) -> bool {
     if runner.server() != Server::Cockroach {
         return false;
@@ -117,7 +116,7 @@ async fn internals_are_closed(runner: &Runner) -> bool {
     setting.and_then(|row| row.try_get_by_index::<String>(0).ok()).is_some_and(|setting| setting == "off")
 }
 
-/// If no server answers, there is one finding: the reason, and what to do.
+/// The only finding if no server answers.
 #[must_use]
 pub fn no_connection(line: &str) -> Finding {
     let state = State { verdict: Verdict::Fail, ..State::ok(line) };
@@ -128,14 +127,13 @@ fn server(address: &Address, database: &Database) -> State {
     let version = database.version.split(" (").next().unwrap_or(&database.version);
     if address.scheme() == "cockroachdb" && database.server != Server::Cockroach {
         return State::warn(
-            format!("{version}, and the URL says CockroachDB"),
-            "give the URL of a node of CockroachDB, or write postgres:// to mean this one",
+            format!("{version}, but the URL says CockroachDB"),
+            "give the URL of a CockroachDB node, or write postgres:// for this server",
         );
     }
     State::ok(version)
 }
 
-/// A finding without its check's name.
 struct State {
     verdict: Verdict,
     found: String,
@@ -161,11 +159,9 @@ impl State {
     }
 }
 
-/// Why a check found nothing.
 struct Unseen {
-    /// Whether another user may see it.
     denied: bool,
-    /// Whether the connection is lost or the server silent.
+    /// The connection is lost or the server silent.
     lost: bool,
     reason: String,
 }
@@ -197,25 +193,25 @@ impl Finding {
     fn new(check: &'static str, found: Result<State, Unseen>, closed: bool) -> Self {
         let State { verdict, found, remedy, milliseconds } = found.unwrap_or_else(|unseen| match unseen {
             Unseen { denied: true, .. } if closed => State::warn(
-                "the server keeps its internals from every session",
-                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then look again",
+                "the server hides its internals from every session",
+                "have an administrator run ALTER ROLE … SET allow_unsafe_internals = on for this user, then run doctor again",
             ),
             Unseen { denied: true, .. } => {
-                State::warn("this user may not see it", "look once as an administrator")
+                State::warn("this user may not see it", "run doctor once as an administrator")
             }
             Unseen { lost: true, reason, .. } => State::fail(
-                format!("the server does not answer, and is asked for nothing more: {reason}"),
-                "check that it is up and what is between, then look again",
+                format!("the server does not answer, so the remaining checks are skipped: {reason}"),
+                "check the server and the network, then run doctor again",
             ),
             Unseen { reason, .. } => {
-                State::fail(format!("cannot be found out: {reason}"), "see what was sent with --echo")
+                State::fail(format!("cannot be checked: {reason}"), "see the statements with --echo")
             }
         });
         Self { check, verdict, found, remedy, milliseconds }
     }
 }
 
-/// The only row of a query, outside any transaction, within the policy's time.
+/// A query's only row, outside any transaction.
 async fn ask(runner: &Runner, sql: &str) -> Result<QueryResult, Error<DbErr>> {
     runner.query("doctor", async |tx: &Tx| fetch_one(tx, sql).await).await
 }

@@ -2,16 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use ::entity::accounts::{self, Column, Entity as Accounts};
-use ::entity::transfers;
+use ::entity::accounts::{Column, Entity as Accounts};
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use sea_orm_retry::Tx;
 
 use super::bulk::{self, Table};
-use super::{AccountId, Bank, Holding, ReadError, moment, row};
-use crate::relation::{Incoming, Outgoing, Payees, Payers};
+use super::{AccountId, Bank, Holding, ReadError};
 
 /// A new account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,21 +18,6 @@ pub struct NewAccount {
     pub id: AccountId,
     /// Its opening balance in minor units, at least 0.
     pub balance: i64,
-}
-
-/// An account and its transfers.
-#[derive(Clone, Debug)]
-pub struct History {
-    /// The account.
-    pub account: accounts::Model,
-    /// Outgoing transfers, newest first.
-    pub outgoing: Vec<transfers::Model>,
-    /// Incoming transfers, newest first.
-    pub incoming: Vec<transfers::Model>,
-    /// The number of accounts that it has paid.
-    pub payees: u64,
-    /// The number of accounts that have paid it.
-    pub payers: u64,
 }
 
 impl Bank {
@@ -88,32 +71,6 @@ impl Bank {
             .query("largest accounts", async |tx| {
                 let ranked = Accounts::find().order_by_desc(Column::Balance).order_by_asc(Column::Id);
                 ranked.limit(limit).into_partial_model().all(tx).await
-            })
-            .await
-    }
-
-    /// An account with its latest transfers, through [`crate::relation`]; `None` if it does not
-    /// exist.
-    ///
-    /// # Errors
-    ///
-    /// A [`ReadError`].
-    pub async fn account_history(&self, id: AccountId, limit: u64) -> Result<Option<History>, ReadError> {
-        self.runner
-            .read("history", async |tx| {
-                let found = row::accounts(tx, Accounts::find_by_id(id.0)).await?;
-                let Some(account) = found.into_iter().next() else { return Ok(None) };
-                let newest = |transfers: Select<transfers::Entity>| {
-                    let by_time = moment::by_time(transfers::Column::CreatedAt, tx.get_database_backend());
-                    let newest = transfers.order_by_desc(by_time);
-                    newest.order_by_desc(transfers::Column::CreatedAt).limit(limit)
-                };
-                let outgoing = row::transfers(tx, newest(account.find_linked(Outgoing))).await?;
-                let incoming = row::transfers(tx, newest(account.find_linked(Incoming))).await?;
-                let distinct = |others: Select<Accounts>| others.select_only().column(Column::Id).distinct();
-                let payees = distinct(account.find_linked(Payees)).count(tx).await?;
-                let payers = distinct(account.find_linked(Payers)).count(tx).await?;
-                Ok(Some(History { account, outgoing, incoming, payees, payers }))
             })
             .await
     }

@@ -182,7 +182,8 @@ impl Audit {
     }
 }
 
-fn whole(high: i64, low: i64) -> i128 {
+/// The sum of two halves.
+pub(crate) fn whole(high: i64, low: i64) -> i128 {
     (i128::from(high) << 32) + i128::from(low)
 }
 

@@ -67,20 +67,19 @@ pub(crate) async fn transfers(
     connection: &impl ConnectionTrait,
     select: Select<transfers::Entity>,
 ) -> Result<Vec<transfers::Model>, DbErr> {
+    let select = transfer_columns(select, connection);
+    let rows = select.into_model::<TransferRow>().all(connection).await?;
+    rows.into_iter().map(TransferRow::transfer).collect()
+}
+
+/// The columns of a [`TransferRow`].
+pub(crate) fn transfer_columns(
+    select: Select<transfers::Entity>,
+    connection: &impl ConnectionTrait,
+) -> Select<transfers::Entity> {
     use transfers::Column::{Amount, CreatedAt, Id, SourceId, TargetId};
     let time = moment::readable(CreatedAt, connection.get_database_backend());
-    let select = select.select_only().columns([Id, SourceId, TargetId, Amount]).expr_as(time, "created_at");
-    let rows = select.into_model::<TransferRow>().all(connection).await?;
-    let transfer = |row: TransferRow| {
-        Ok(transfers::Model {
-            id: row.id,
-            source_id: row.source_id,
-            target_id: row.target_id,
-            amount: row.amount,
-            created_at: readable(row.created_at, || format!("transfer {}", row.id))?,
-        })
-    };
-    rows.into_iter().map(transfer).collect()
+    select.select_only().columns([Id, SourceId, TargetId, Amount]).expr_as(time, "created_at")
 }
 
 #[derive(FromQueryResult)]
@@ -92,12 +91,27 @@ struct AccountRow {
 }
 
 #[derive(FromQueryResult)]
-struct TransferRow {
+pub(crate) struct TransferRow {
     id: Uuid,
     source_id: i64,
     target_id: i64,
     amount: i64,
     created_at: Option<OffsetDateTime>,
+}
+
+impl TransferRow {
+    /// # Errors
+    ///
+    /// As [`accounts`].
+    pub(crate) fn transfer(self) -> Result<transfers::Model, DbErr> {
+        Ok(transfers::Model {
+            id: self.id,
+            source_id: self.source_id,
+            target_id: self.target_id,
+            amount: self.amount,
+            created_at: readable(self.created_at, || format!("transfer {}", self.id))?,
+        })
+    }
 }
 
 fn readable(time: Option<OffsetDateTime>, whose: impl FnOnce() -> String) -> Result<OffsetDateTime, DbErr> {

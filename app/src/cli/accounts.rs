@@ -1,7 +1,7 @@
-//! `accounts`: a page of them.
+//! `accounts`: lists accounts.
 
 use serde_json::json;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 
 use super::answer::{Answer, table};
 use super::context::Context;
@@ -9,7 +9,7 @@ use crate::bank::AccountId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Start at this number [default: the first there is]
+    /// First number [default: the smallest]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     from: Option<AccountId>,
 
@@ -17,8 +17,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
 
-    /// List the accounts with the largest balances instead, so many of them; the database reads all
-    /// accounts
+    /// List the N largest balances instead; the database reads all accounts
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "limit"],
         value_parser = clap::value_parser!(u64).range(1..=100_000))]
     top: Option<u64>,
@@ -40,12 +39,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         .iter()
         .map(|it| json!({ "id": it.id, "balance": it.balance, "opening_balance": it.opening_balance }))
         .collect();
-    let rows =
-        listed.iter().map(|it| [it.id.to_string(), it.balance.to_string(), it.opening_balance.to_string()]);
+    let rows = listed.iter().map(|it| [it.id.to_string(), grouped(it.balance), grouped(it.opening_balance)]);
     let text = format!(
         "{}\n{} of {}{}.",
         table(["account", "balance", "opening balance"], rows),
-        listed.len(),
+        grouped(listed.len() as u64),
         counted(total, "account"),
         args.from.map(|from| format!(", from number {from} on")).unwrap_or_default(),
     );

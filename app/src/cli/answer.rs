@@ -1,4 +1,4 @@
-//! What a command answers, as text or as one JSON object.
+//! A command's answer, as text or as one JSON object.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use terminal::{Exit, Failure};
 
-/// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people
@@ -19,7 +18,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// As asked for by arguments that may be wrong otherwise, so that even wrong usage is answered in it.
+    /// The format in arguments that may not parse, so that wrong usage is answered in it too.
     pub(super) fn asked_for(arguments: &[OsString]) -> Self {
         let json = arguments.iter().any(|it| it == "--format=json")
             || arguments.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
@@ -27,7 +26,7 @@ impl Format {
     }
 }
 
-/// An answer: its keys for scripts, its text for people, and why it is not the whole answer, where it is not.
+/// Keys for scripts, text for people, and the failure if the answer is incomplete.
 #[derive(Debug)]
 pub(super) struct Answer {
     keys: Map<String, Value>,
@@ -36,7 +35,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// A whole answer. `keys` becomes an object.
+    /// `keys` becomes an object.
     pub(super) fn new(keys: impl Serialize, text: impl Into<String>) -> Self {
         let keys = match serde_json::to_value(keys) {
             Ok(Value::Object(keys)) => keys,
@@ -45,32 +44,27 @@ impl Answer {
         Self { keys, text: text.into(), failure: None }
     }
 
-    /// No answer but a failure.
     pub(super) fn failed(failure: Failure) -> Self {
         Self { keys: Map::new(), text: String::new(), failure: Some(failure) }
     }
 
-    /// The same answer, given although the command failed in the end.
-    pub(super) fn but(self, failure: Option<Failure>) -> Self {
+    pub(super) fn with_failure(self, failure: Option<Failure>) -> Self {
         Self { failure, ..self }
     }
 
-    /// Its text for people.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its keys for scripts.
     pub(super) fn keys(&self) -> Value {
         Value::Object(self.keys.clone())
     }
 
-    /// Why it is not the whole answer.
     pub(super) fn into_failure(self) -> Option<Failure> {
         self.failure
     }
 
-    /// Prints the answer to standard output and a failure to standard error; says how the process ends.
+    /// Prints the answer to standard output and the failure to standard error.
     pub(super) fn print(mut self, format: Format) -> Exit {
         let exit = self.failure.as_ref().map_or(Exit::Done, |failure| failure.exit);
         if let Some(failure) = &self.failure {
@@ -87,7 +81,7 @@ impl Answer {
             return exit;
         }
         match terminal::print(text.trim_end()) {
-            // A reader that has gone wants no answer, and the work is done. What has failed before is told already.
+            // The work is done if the reader has gone, and an earlier failure is printed already.
             Err(unwritten) if unwritten.exit != Exit::ReaderGone && exit == Exit::Done => {
                 unwritten.tell();
                 unwritten.exit
@@ -97,7 +91,7 @@ impl Answer {
     }
 }
 
-/// A table for people, numbers to the right.
+/// A table, aligned to the right.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let line_under_head = TableStyle::new().header_separator(LineStyle::none().fill('─'));
     let mut table = Table::new();

@@ -1,9 +1,9 @@
-//! `audit`: whether the bank is whole.
+//! `audit`: verifies every balance.
 
 use std::time::Duration;
 
 use database::Server;
-use terminal::{Exit, Failure, counted};
+use terminal::{Exit, Failure, counted, grouped, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -12,7 +12,7 @@ use crate::bank::audit::Audit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// On CockroachDB: audit what was there so long ago, as in 10s, which waits for no writer and can be answered by any copy
+    /// On CockroachDB: audit the snapshot of this age, as in 10s, without waiting for writers
     #[arg(long, value_name = "TIME", value_parser = super::values::time)]
     as_of: Option<Duration>,
 }
@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     })
 }
 
-/// Refuses to read the past where no server keeps it, and what is older than the server keeps.
+/// Refuses a past that the server does not keep.
 pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) -> Result<(), Failure> {
     let Some(ago) = ago else { return Ok(()) };
     if bank.server() != Server::Cockroach {
@@ -58,32 +58,29 @@ pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) 
     }
 }
 
-/// Audits a bank.
 pub(super) async fn audit(context: &Context, bank: &Bank) -> Result<Answer, Failure> {
     let audit = context.read(bank.audit()).await?;
     let failure = (!audit.ok).then(broken);
     let text = text(&audit);
-    Ok(Answer::new(audit, text).but(failure))
+    Ok(Answer::new(audit, text).with_failure(failure))
 }
 
-/// The failure of a bank that is not whole.
 pub(super) fn broken() -> Failure {
     let line =
         "the bank is broken: what is listed does not hold; restore it from a backup, or find who wrote it";
     Failure::new(Exit::Broken, "broken", line)
 }
 
-/// An audit for people.
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = format!(
-        "{}, {}; balances add up to {}, opening balances to {}.",
+        "{}, {}.\nBalances add up to {}, opening balances to {}.",
         counted(audit.accounts.unsigned_abs(), "account"),
         counted(audit.transfers.unsigned_abs(), "transfer"),
-        audit.balance_total,
-        audit.opening_total
+        grouped(audit.balance_total),
+        grouped(audit.opening_total)
     );
     if audit.ok {
-        return text + "\nThe bank is whole: every balance is its opening balance plus credits minus debits.";
+        return text + "\nThe bank is whole: balances are opening balances plus credits minus debits.";
     }
     for violation in &audit.violations {
         let of = match (violation.rule, violation.id.as_str()) {
@@ -91,7 +88,8 @@ pub(super) fn text(audit: &Audit) -> String {
             (crate::bank::audit::Rule::TransferSound, id) => format!("transfer {id}: "),
             (_, id) => format!("account {id}: "),
         };
-        text += &format!("\nBroken: {}: {of}{}", violation.rule, violation.found);
+        let line = format!("Broken: {}: {of}{}", violation.rule, violation.found);
+        text += &format!("\n{}", wrapped(&line, 8));
     }
     text
 }

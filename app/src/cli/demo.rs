@@ -1,8 +1,8 @@
-//! `demo`: the tutorial's whole job, step by step.
+//! `demo`: the tutorial's steps.
 
 use database::Options;
 use serde_json::json;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -11,7 +11,7 @@ use crate::bank::transfer::{Style, TransferRequest};
 
 pub(super) async fn run(context: &Context) -> Result<Answer, Failure> {
     steps(context).await.map_err(|failure| {
-        // What a step waits for would say that nothing was changed.
+        // A step's own line would say that nothing was changed.
         let interrupted = context.interruption(
             "the steps above are done, and the next may be done in part; run it again, it goes on from there",
         );
@@ -23,7 +23,8 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     let max_connections = context.pool().unwrap_or(1);
     let options = Options { max_connections, create: true, ..Options::default() };
     let database = context.writable(&options).await?;
-    context.step(&format!("1. Connected to {}, {}.", context.address()?, version(&database.version)));
+    let connected = format!("1. Connected to {}, {}.", context.address()?, version(&database.version));
+    context.step(&wrapped(&connected, 3));
 
     let applied = context.or_interrupted(migration::up(&database)).await?;
     context.step(&match applied {
@@ -35,17 +36,20 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
 
     let bank = context.bank_on(&database);
     let existing = context.read(bank.account_count()).await?;
-    context.step(&format!("3. Read the accounts: there are {existing}."));
+    context.step(&format!("3. Read the accounts: there are {}.", grouped(existing)));
 
     let mut keys = json!({ "server": database.version, "migrations": applied, "existing": existing });
     let mut step = |number: u32, name: &str, answer: Answer| {
-        context.step(&format!("{number}. {}", answer.text()));
+        let begin = |at| if at == 0 { format!("{number}. ") } else { " ".repeat(3) };
+        let lines = answer.text().lines().enumerate();
+        let lines: Vec<_> = lines.map(|(at, line)| wrapped(&(begin(at) + line), 3)).collect();
+        context.step(&lines.join("\n"));
         keys[name] = answer.keys();
         (keys.clone(), answer.into_failure())
     };
     let (told, failure) = step(4, "seed", seed::seed(context, &bank, &seed::demo()).await?);
     if failure.is_some() {
-        return Ok(Answer::new(told, "").but(failure));
+        return Ok(Answer::new(told, "").with_failure(failure));
     }
     let transferred = transfer::transfer_once(
         context,
@@ -57,13 +61,13 @@ async fn steps(context: &Context) -> Result<Answer, Failure> {
     );
     let (told, failure) = step(5, "transfer", transferred.await?);
     if failure.is_some() {
-        return Ok(Answer::new(told, "").but(failure));
+        return Ok(Answer::new(told, "").with_failure(failure));
     }
     let (told, failure) = step(6, "audit", audit::audit(context, &bank).await?);
-    Ok(Answer::new(told, "").but(failure))
+    Ok(Answer::new(told, "").with_failure(failure))
 }
 
-/// PostgreSQL and CockroachDB add how they were built.
+/// Without how the server was built.
 fn version(version: &str) -> &str {
     version.split([',', '(']).next().unwrap_or(version).trim()
 }

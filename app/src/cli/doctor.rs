@@ -1,11 +1,11 @@
-//! `doctor`: whether a database is fit for the bank, and what to do where it is not.
+//! `doctor`: checks whether a database is ready for the bank.
 
 use std::path::{Path, PathBuf};
 
 use database::{Address, Options};
 use serde_json::json;
 use tempfile::TempDir;
-use terminal::{Exit, Failure, Unfinished};
+use terminal::{Exit, Failure, Unfinished, counted, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -13,7 +13,7 @@ use crate::doctor::{self, Finding, Patient, Verdict};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many processors the server has, all nodes together; without this it is asked, as far as it answers
+    /// The server's processors, all nodes together [default: what the server says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     server_cores: Option<u32>,
 }
@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let address = context.address()?;
     let stand_in = StandIn::of(&address).transpose()?;
     let connections = context.pool().unwrap_or(Options::default().max_connections);
-    // Two at least: there is no conflict with fewer.
+    // A conflict needs two.
     let options = Options { max_connections: connections.max(2), internals: true, ..Options::default() };
     let connected = context.connect_with(stand_in.as_ref().map_or(&address, |it| &it.address), &options);
     let database = match connected.await {
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         Err(failure) if failure.exit == Exit::NoDatabase => {
             let finding = doctor::no_connection(&failure.line);
             context.step(&line(&finding));
-            return Ok(answer(&[finding]).but(Some(failure)));
+            return Ok(answer(&[finding]).with_failure(Some(failure)));
         }
         Err(failure) => return Err(failure),
     };
@@ -46,23 +46,23 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         Ok::<_, Failure>(())
     };
     let examined = context.or_interrupted(examination).await;
-    // Before its folder goes.
+    // Before the stand-in's folder is removed.
     context.close().await;
     examined?;
     let unfit = failure(&findings);
-    Ok(answer(&findings).but(unfit.or_else(|| context.interruption("not all of it was told"))))
+    Ok(answer(&findings).with_failure(unfit.or_else(|| context.interruption("not every check was made"))))
 }
 
-/// An empty database in the place of an SQLite file that is missing, which is not created by looking at it.
+/// An empty database in place of a missing SQLite file: `doctor` must not create the file.
 struct StandIn {
     address: Address,
-    /// In the folder where the file would be; removed with everything in it.
+    /// Beside the missing file; removed on drop.
     _folder: TempDir,
     _unfinished: Unfinished,
 }
 
 impl StandIn {
-    /// None is needed where there is a file, or a server.
+    /// `None` if the file exists, or on a server.
     fn of(address: &Address) -> Option<Result<Self, Failure>> {
         let path = PathBuf::from(address.database());
         if !address.is_file() || path.exists() {
@@ -81,14 +81,14 @@ impl StandIn {
     }
 }
 
-/// What failed, each with what to do about it.
+/// One line with every failed check and its remedy.
 fn failure(findings: &[Finding]) -> Option<Failure> {
     let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
     let parts = failed.iter().map(|finding| {
         let remedy = finding.remedy.as_ref().map(|remedy| format!(": {remedy}")).unwrap_or_default();
         format!("{}{remedy}", finding.check)
     });
-    let line = format!("not fit for the bank: {}", parts.collect::<Vec<_>>().join("; "));
+    let line = format!("not ready for the bank: {}", parts.collect::<Vec<_>>().join("; "));
     match failed[..] {
         [] => None,
         [Finding { check: "migrations", .. }] => Some(Failure::new(Exit::NoDatabase, "not_migrated", line)),
@@ -96,17 +96,15 @@ fn failure(findings: &[Finding]) -> Option<Failure> {
     }
 }
 
-/// The findings as they are, and how many of each.
 fn answer(findings: &[Finding]) -> Answer {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (ok, warn, fail) = (count(Verdict::Ok), count(Verdict::Warn), count(Verdict::Fail));
     Answer::new(
         json!({ "checks": findings, "ok": ok, "warn": warn, "fail": fail }),
-        format!("{ok} ok, {warn} to look at, {fail} failed."),
+        format!("{ok} ok, {}, {fail} failed.", counted(warn as u64, "warning")),
     )
 }
 
-/// One finding for people; what to do stands below it.
 fn line(finding: &Finding) -> String {
     let Finding { check, verdict, found, remedy, .. } = finding;
     let verdict = match verdict {
@@ -114,8 +112,11 @@ fn line(finding: &Finding) -> String {
         Verdict::Warn => "warn",
         Verdict::Fail => "fail",
     };
-    let what_to_do = remedy.as_ref().map(|remedy| format!("\n{:18}→ {remedy}", "")).unwrap_or_default();
-    format!("{verdict:<4}  {check:<10}  {found}{what_to_do}")
+    let found = wrapped(&format!("{verdict:<4}  {check:<10}  {found}"), 6);
+    match remedy {
+        Some(remedy) => format!("{found}\n{}", wrapped(&format!("{:6}→ {remedy}", ""), 8)),
+        None => found,
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +137,7 @@ mod tests {
             finding("clock", Verdict::Fail, Some("set it")),
         ];
         let failure = failure(&findings).expect("some failed");
-        assert_eq!(failure.line, "not fit for the bank: tls: use verify-full; rights; clock: set it");
+        assert_eq!(failure.line, "not ready for the bank: tls: use verify-full; rights; clock: set it");
         assert!(super::failure(&findings[1..2]).is_none());
     }
 }

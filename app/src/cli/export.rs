@@ -1,4 +1,4 @@
-//! `export`: the bank as CSV.
+//! `export`: writes the bank as CSV.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -24,15 +24,14 @@ pub(super) struct Args {
     #[arg(value_enum)]
     what: Rows,
 
-    /// Where to: a file, gzipped where its name ends in .gz; or - for standard output
+    /// A file, gzipped if it ends in .gz, or - for standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 }
 
-/// What says where the file goes.
 const FLAG: &str = "--output";
 
-/// The kind of a failure that is none on standard output.
+/// No failure on standard output.
 const READER_GONE: &str = "reader_gone";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,7 +56,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
                 context.progress().say(&text(rows, started));
                 Ok(Answer::new(json!({}), ""))
             }
-            // Whoever reads has read enough.
+            // As `head` does.
             Err(failure) if failure.kind == READER_GONE => Ok(Answer::new(json!({}), "")),
             Err(failure) => Err(failure),
         };

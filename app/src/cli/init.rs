@@ -1,10 +1,10 @@
-//! `init`: the database and its user, made by an administrator.
+//! `init`: an administrator creates the database and its user.
 
 mod password;
 
 use database::Options;
 use serde::Serialize;
-use terminal::{CommandLine, Exit, Failure, interrupted};
+use terminal::{CommandLine, Exit, Failure, interrupted, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
@@ -17,11 +17,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_database)]
     database: Name,
 
-    /// Who may work in it
+    /// The user to create
     #[arg(long, value_name = "NAME", default_value = "bank", value_parser = Name::parse_user)]
     user: Name,
 
-    /// Set no password; without this it is asked for, or taken from the variable BANK_PASSWORD
+    /// Set no password [default: ask, or take BANK_PASSWORD]
     #[arg(long)]
     no_password: bool,
 }
@@ -46,26 +46,30 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let password = context.or_interrupted(password::ask(args.user.as_str(), args.no_password)).await?;
     let wanted = Wanted { database: args.database.clone(), user: args.user.clone(), password };
     let (database, user) = (wanted.database.as_str(), wanted.user.as_str());
-    context.if_cut_off(interrupted("what was made stays; run it again, it goes on from there"));
+    context.if_cut_off(interrupted("what was created stays; run it again to continue"));
     let created = setup::create(&admin, &wanted).await.map_err(refused)?;
     let there = address.with_database(database);
     let there = context.connect_with(&there, &Options { max_connections: 1, ..Options::default() }).await?;
     setup::grant(&there, &wanted).await.map_err(refused)?;
 
     let url = address.shown_for(user, database);
-    let text = format!(
-        "Database {database}: {}.\nUser {user}: {}; {}.\nRights: {user} may create tables there, and read and write all of them, those to come included.\n\
-         Next, as that user: {}",
-        made(created.database_created),
-        made(created.user_created),
-        match created.password {
-            PasswordSet::Set => "the password is set".to_owned(),
-            PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
-            PasswordSet::Insecure =>
-                format!("no password, for an insecure {} takes none and lets everybody in", admin.server),
-        },
-        CommandLine::migrate("up").flag("--database-url", &url),
-    );
+    let password = match created.password {
+        PasswordSet::Set => "the password is set".to_owned(),
+        PasswordSet::NotGiven => "no password was given, so none is set or changed".to_owned(),
+        PasswordSet::Insecure => {
+            format!("no password: an insecure {} checks none", admin.server)
+        }
+    };
+    let lines = [
+        format!("Database {database}: {}.", made(created.database_created)),
+        format!("User {user}: {}; {password}.", made(created.user_created)),
+        format!(
+            "Rights: {user} may create tables there, and read and write all tables, including future ones."
+        ),
+        "Next, as that user:".to_owned(),
+    ];
+    let next = CommandLine::migrate("up").flag("--database-url", &url);
+    let text = format!("{}\n{next}", lines.map(|line| wrapped(&line, 2)).join("\n"));
     Ok(Answer::new(Keys { database: database.to_owned(), user: user.to_owned(), created, url }, text))
 }
 

@@ -1,4 +1,4 @@
-//! A file to write, which is there whole or not at all.
+//! Files that are written whole or not at all.
 
 use std::fmt::Display;
 use std::fs::{self, File, Permissions};
@@ -9,24 +9,23 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 use terminal::{Exit, Failure, Unfinished};
 
-/// What a new file may have, but for what the umask takes.
+/// A new file's mode, before the umask.
 const MODE: u32 = 0o666;
 
-/// A file on its way. What was there under its name stays until it is whole.
+/// A file being written. It replaces the old one when it is whole.
 pub(super) struct Output {
     path: PathBuf,
-    /// What has named it.
     flag: &'static str,
     file: File,
-    /// Where it is written until it is whole; a pipe or a device is written at once.
+    /// The temporary file; `None` for a pipe or a device, which is written directly.
     unfinished: Option<(TempPath, Unfinished)>,
 }
 
 impl Output {
-    /// One at `path`, which `flag` has named; wrong usage where it cannot be written.
+    /// `flag` gave the path. Wrong usage if it cannot be written.
     pub(super) fn create(path: &Path, flag: &'static str) -> Result<Self, Failure> {
         refuse_stdout(path, flag)?;
-        // What a link leads to is replaced, not the link.
+        // Replaces a link's target, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let created = match fs::metadata(&path) {
             Ok(about) if !about.is_file() => File::options().write(true).open(&path).map(|file| (file, None)),
@@ -39,12 +38,12 @@ impl Output {
         Ok(Self { path, flag, file, unfinished })
     }
 
-    /// Writes to it. Several write behind each other.
+    /// Several writers append in turn.
     pub(super) fn writer(&self) -> Result<impl Write + Send + use<>, Failure> {
         self.file.try_clone().map(BufWriter::new).map_err(|error| unwritable(&error, self.flag))
     }
 
-    /// Gives it its name.
+    /// Renames it to its path.
     pub(super) fn finish(self) -> Result<(), Failure> {
         let Some((unfinished, _noted)) = self.unfinished else { return Ok(()) };
         let named = self.file.sync_all().and_then(|()| Ok(unfinished.persist(&self.path)?));
@@ -52,7 +51,7 @@ impl Output {
     }
 }
 
-/// A file beside the one that it is to replace, with its mode, and its owner where that may be given.
+/// A temporary file beside the one that it replaces, with its mode and, if permitted, its owner.
 fn unfinished(path: &Path) -> io::Result<(File, (TempPath, Unfinished))> {
     let replaced = match File::options().write(true).open(path) {
         Ok(replaced) => Some(replaced.metadata()?),
@@ -60,7 +59,7 @@ fn unfinished(path: &Path) -> io::Result<(File, (TempPath, Unfinished))> {
         Err(error) => return Err(error),
     };
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Asked for its own error: that of a temporary file names a file that the user has not.
+    // For its error: a temporary file's names a file that the user does not know.
     fs::metadata(folder)?;
     let (file, path) = tempfile::Builder::new()
         .permissions(Permissions::from_mode(MODE))
@@ -68,7 +67,7 @@ fn unfinished(path: &Path) -> io::Result<(File, (TempPath, Unfinished))> {
         .map_err(|error| io::Error::new(error.kind(), error.kind().to_string()))?
         .into_parts();
     if let Some(replaced) = replaced {
-        // Only an administrator may give a file away.
+        // Only an administrator may change the owner.
         let _ = fchown(&file, Some(replaced.uid()), Some(replaced.gid()));
         file.set_permissions(replaced.permissions())?;
     }
@@ -76,7 +75,7 @@ fn unfinished(path: &Path) -> io::Result<(File, (TempPath, Unfinished))> {
     Ok((file, (path, noted)))
 }
 
-/// Refuses `-` where standard output is the answer's.
+/// Refuses `-`: standard output is for the answer.
 pub(super) fn refuse_stdout(path: &Path, flag: &str) -> Result<(), Failure> {
     if path == Path::new("-") {
         return Err(Failure::usage(format!(
@@ -86,7 +85,6 @@ pub(super) fn refuse_stdout(path: &Path, flag: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a disk says that takes no more.
 pub(super) fn unwritable(error: &dyn Display, flag: &str) -> Failure {
     let line = format!("it cannot be written: {error}: free some space, or give another {flag}");
     Failure::new(Exit::Failed, "unwritable", line)

@@ -1,9 +1,9 @@
-//! `pay`: applying the transfers of a file.
+//! `pay`: applies the transfers of a file.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
-use terminal::{Failure, counted, counted_were};
+use terminal::{Failure, counted, counted_were, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -13,15 +13,14 @@ use super::load::LoadFlags;
 use super::progress::pace;
 use crate::bank::pay::Paid;
 
-/// The transfers of a transaction where nothing is said.
+/// The default of `--chunk`.
 const CHUNK: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A file of CSV, gzipped where its name ends in .gz; or - for standard input. Its header has source_id, target_id and
-    /// amount, in any order, and id, unless the ids are to be made of the run and the line. created_at is ignored, so what
-    /// `export transfers` writes can be paid into another bank. Within a transaction transfers are applied in the order of the
-    /// lines; with --concurrency 1 all of them are, and with more the transactions are in no order
+    /// A CSV file, gzipped if it ends in .gz, or - for standard input. Columns: source_id, target_id,
+    /// amount, and optionally id, else derived from the run and the line; created_at is ignored. A
+    /// transaction applies its lines in order; with --concurrency 1 so does the whole file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -32,7 +31,6 @@ pub(super) struct Args {
     rows: RowFlags,
 }
 
-/// What the payment of a file came to.
 #[derive(Debug, Serialize)]
 struct Keys {
     applied: u64,
@@ -72,19 +70,19 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         run: ended.run,
     };
     let text = text(&keys, &args.rows);
-    Ok(Answer::new(keys, text).but(ended.failure))
+    Ok(Answer::new(keys, text).with_failure(ended.failure))
 }
 
 fn text(keys: &Keys, rows: &RowFlags) -> String {
     let mut text = format!(
-        "Applied {} in {}: chunks: {}, retries: {}.",
+        "Applied {} in {}.\nChunks: {}, retries: {}.",
         counted(keys.applied, "transfer"),
         pace(keys.applied, keys.seconds),
-        keys.chunks,
-        keys.retries
+        grouped(keys.chunks),
+        grouped(keys.retries)
     );
     if keys.found > 0 {
-        text += &format!("\n{} of them were applied by an earlier call of this run.", keys.found);
+        text += &format!("\n{} of them were applied by an earlier call of this run.", grouped(keys.found));
     }
     if keys.already_applied > 0 {
         text += &format!("\n{} already applied.", counted_were(keys.already_applied, "transfer"));

@@ -1,7 +1,7 @@
-//! `points`: the tutorial's second program, a bulk insert in chunks.
+//! `points`: the tutorial's bulk insert, in chunks.
 
 use serde::Serialize;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -19,7 +19,7 @@ pub(super) struct Args {
     draw: load::DrawFlags,
 }
 
-/// What adding points came to. None is ever rejected: the key is there because every load has it.
+/// `rejected` is always 0: every load has the key.
 #[derive(Debug, Serialize)]
 struct Keys {
     rows: u64,
@@ -48,10 +48,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     let load::Drawn { loaded, failure, run, rng_seed, seconds, found } = added.await;
     let retries = bank.counts().retries;
     let text = format!(
-        "Added {} in {}: chunks: {}, retries: {retries}.{found}",
+        "Added {} in {}.\nChunks: {}, retries: {}.{found}",
         counted(loaded.rows, "point"),
         pace(loaded.rows, seconds),
-        loaded.chunks,
+        grouped(loaded.chunks),
+        grouped(retries),
     );
     let keys = Keys {
         rows: loaded.rows,
@@ -63,5 +64,5 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         run,
         rng_seed,
     };
-    Ok(Answer::new(keys, text).but(failure))
+    Ok(Answer::new(keys, text).with_failure(failure))
 }

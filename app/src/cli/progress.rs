@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use terminal::{counted, say};
+use terminal::{counted, grouped, say};
 use uuid::Uuid;
 
 /// The pause between two lines where there is no terminal.
@@ -52,9 +52,9 @@ impl Progress {
     }
 }
 
-/// What is told of a run before it begins, so that it can be completed whatever becomes of it.
+/// The line with the id of a run, printed before it begins: the same command with `--run ID` completes it.
 pub(super) fn run_line(kind: &str, run: Uuid) -> String {
-    format!("{kind} run {run}: if it is stopped, the same command with --run {run} completes it")
+    format!("{kind} run {run}: to resume it, add --run ID")
 }
 
 /// How long something took, and how fast that was where it took long enough to tell.
@@ -62,8 +62,13 @@ pub(super) fn pace(count: u64, seconds: f64) -> String {
     if seconds < 0.1 {
         format!("{seconds:.3} s")
     } else {
-        format!("{seconds:.2} s ({:.0} a second)", count as f64 / seconds)
+        format!("{seconds:.2} s ({} a second)", rate(count as f64 / seconds))
     }
+}
+
+/// A rate without a fraction.
+fn rate(per_second: f64) -> String {
+    grouped(per_second.round() as u64)
 }
 
 /// A count on its way.
@@ -86,7 +91,7 @@ impl Counting {
     /// So many are done, and so far is the way.
     pub(super) fn done_at(&mut self, count: u64, position: u64) {
         let per_second = count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-        self.at(format!("{}, {per_second:.0} a second", counted(count, self.unit)), position);
+        self.at(format!("{}, {} a second", counted(count, self.unit), rate(per_second)), position);
     }
 
     /// So far is the way; `what` says what is being done.
@@ -96,7 +101,7 @@ impl Counting {
             let ahead = self.total.filter(|_| position > 0).map(|total| {
                 let left = seconds * (total.saturating_sub(position) as f64) / position as f64;
                 let percent = position.saturating_mul(100) / total.max(1);
-                format!(", {percent} %, {left:.0} s left")
+                format!(", {percent} %, {} s left", grouped(left.round() as u64))
             });
             say(&format!("{what}{}", ahead.unwrap_or_default()));
             self.last_line = Instant::now();

@@ -1,7 +1,7 @@
-//! `seed`: adding accounts.
+//! `seed`: adds accounts.
 
 use serde::Serialize;
-use terminal::{Failure, counted};
+use terminal::{Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -21,12 +21,10 @@ pub(super) struct Args {
     draw: load::DrawFlags,
 }
 
-/// As the tutorial seeds.
 pub(super) fn demo() -> Args {
     Args { count: 100, draw: load::DrawFlags::tutorial() }
 }
 
-/// What a seeding came to.
 #[derive(Debug, Serialize)]
 struct Keys {
     created: u64,
@@ -45,7 +43,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     seed(context, &bank, args).await
 }
 
-/// Seeds a bank, telling how it goes.
 pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<Answer, Failure> {
     let existing = context.read(bank.account_count()).await?;
     if existing.saturating_add(args.count) > ID_LIMIT.unsigned_abs() && args.count > 0 {
@@ -77,17 +74,17 @@ pub(super) async fn seed(context: &Context, bank: &Bank, args: &Args) -> Result<
         rng_seed,
     };
     let text = text(&keys) + &found;
-    Ok(Answer::new(keys, text).but(failure))
+    Ok(Answer::new(keys, text).with_failure(failure))
 }
 
 fn text(keys: &Keys) -> String {
     format!(
-        "Added {} to the {} there were, in {}: chunks: {}, numbers drawn again: {}, retries: {}.",
+        "Added {} in {}.\nAccounts before: {}, chunks: {}, numbers drawn again: {}, retries: {}.",
         counted(keys.created, "account"),
-        keys.existing,
         pace(keys.created, keys.seconds),
-        keys.chunks,
-        keys.collisions,
-        keys.retries
+        grouped(keys.existing),
+        grouped(keys.chunks),
+        grouped(keys.collisions),
+        grouped(keys.retries)
     )
 }

@@ -1,4 +1,4 @@
-//! `transfer`: moving money, once or many times.
+//! `transfer`: moves money, once or many times.
 
 mod many;
 mod one;
@@ -20,19 +20,19 @@ pub(super) use one::transfer_once;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The account to take from [default: a random one]
+    /// Source account [default: random]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     from: Option<AccountId>,
 
-    /// The account to give to [default: a random one]
+    /// Target account [default: random]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     to: Option<AccountId>,
 
-    /// How much, in whole minor units [default: half of what the source has]
+    /// Amount in minor units [default: half of the source's balance]
     #[arg(long, value_name = "UNITS", allow_negative_numbers = true)]
     amount: Option<Amount>,
 
-    /// The transfer's id: a repeated one answers with what is recorded [default: a new one]
+    /// The transfer's id (idempotency key): a recorded one is not applied again [default: new]
     #[arg(long, value_name = "ID", conflicts_with_all = ["count", "run"])]
     id: Option<Uuid>,
 
@@ -40,41 +40,40 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
 
-    /// How many of them at once
+    /// How many at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
 
-    /// How each is done
+    /// How each is executed
     #[arg(long, value_enum, default_value_t)]
     style: StyleName,
 
-    /// Do so many in one transaction, in the order of their numbers; 1000 is a good size
+    /// Transfers in one transaction, in order; 1000 is a good size
     #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
     batch: Option<NonZero<usize>>,
 
-    /// Draw the same accounts as a run before, from the same bank
+    /// Seed of the random draws: repeats a run's draws on the same bank
     #[arg(long, value_name = "N")]
     rng_seed: Option<u64>,
 
-    /// Complete the run with this id: its transfers that are applied already are not applied again
+    /// Resume this run: its applied transfers are not applied again
     #[arg(long, value_name = "ID")]
     run: Option<Uuid>,
 }
 
-/// The styles, as they are named on the command line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(super) enum StyleName {
-    /// Two SeaQuery statements, the arithmetic in the database
+    /// Two SeaQuery statements; the database computes
     #[default]
     Builder,
     /// Entities: read, compute, write back
     Orm,
-    /// All of it in one statement; not on SQLite
+    /// One statement; not on SQLite
     Single,
 }
 
 impl StyleName {
-    /// The style, where the server can do it.
+    /// Refuses a style that the server does not support.
     pub(super) fn on(self, server: Server) -> Result<Style, Failure> {
         let style = Style::from(self);
         if style.works_on(server) {
@@ -107,7 +106,7 @@ impl Args {
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let bank = context.bank_to_write(args.concurrency).await?;
     let style = args.style.on(bank.server())?;
-    // A run is a run of many, even where it is of one.
+    // A run is a run of many, even of one.
     if args.count == 1 && args.run.is_none() && args.batch.is_none() {
         one::run(context, &bank, args, style).await
     } else {
@@ -115,7 +114,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
     }
 }
 
-/// How transfers ended, counted. `skipped` had nothing to move.
+/// Counts of outcomes. `skipped` had nothing to move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Tally {
     applied: u64,
@@ -141,7 +140,7 @@ impl Tally {
     }
 }
 
-/// The command that settles a transfer: it answers with what is recorded, or applies what was asked.
+/// The command that settles a transfer: it finds the recorded one, or applies it.
 pub(super) fn settling(order: &Order, amount: Option<Amount>) -> String {
     let command = CommandLine::new("transfer")
         .flag("--id", order.id)

@@ -218,7 +218,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
         };
         page.write(output)
     });
-    Ok(answer.but(failure.or(unwritten)))
+    Ok(answer.with_failure(failure.or(unwritten)))
 }
 
 fn keys(ended: &Ended, load: &Workload) -> Keys {

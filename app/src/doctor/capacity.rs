@@ -1,4 +1,4 @@
-//! Whether the server can do what the bank is going to ask of it at once.
+//! Whether the server has the capacity for the bank's connections.
 
 use crate::bank::Runner;
 use database::{CONNECTION_LIMITS, Server};
@@ -7,11 +7,10 @@ use sea_orm_retry::Tx;
 
 use super::{Patient, State, Unseen, ask};
 
-/// Active connections for each processor, all nodes and all programs together:
+/// Active connections per processor:
 /// <https://www.cockroachlabs.com/docs/stable/connection-pooling>.
 const CONNECTIONS_PER_CORE: u32 = 4;
 
-/// The nodes of a cluster, and whether all of them are there.
 pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unseen> {
     match runner.server() {
         Server::Sqlite => return Ok(State::ok("none: a file of this machine")),
@@ -19,7 +18,7 @@ pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unsee
         Server::Postgres => {
             let row = ask(runner, "SELECT count(*) FROM pg_stat_replication").await?;
             let standbys: i64 = row.try_get_by_index(0)?;
-            return Ok(State::ok(format!("one that takes writes, {standbys} that follow it")));
+            return Ok(State::ok(format!("a primary; standbys that follow it: {standbys}")));
         }
         Server::Cockroach => {}
     }
@@ -30,14 +29,14 @@ pub(super) async fn nodes(runner: &Runner, standby: bool) -> Result<State, Unsee
     Ok(match all {
         _ if live < all => State::warn(
             found,
-            "start those that are missing, or decommission them: one more may be one too many",
+            "start the missing nodes, or decommission them: losing another may lose the quorum",
         ),
-        1 | 2 => State::ok(format!("{found}: none may be lost, for that a cluster has three")),
+        1 | 2 => State::ok(format!("{found}: to survive the loss of a node a cluster needs three")),
         _ => State::ok(found),
     })
 }
 
-/// The pool's size against the server's processors and, on PostgreSQL, against the connections it has to give.
+/// Compares the pool's size with the server's processors and connection limits.
 pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Unseen> {
     let connections = &patient.connections;
     if runner.server() == Server::Sqlite {
@@ -50,8 +49,8 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
     }
     let Some(cores) = cores(runner, patient).await? else {
         return Ok(State::warn(
-            format!("{connections} connections, for nobody here knows how many processors"),
-            "say it with --server-cores N, of all nodes together",
+            format!("{connections} connections; the number of processors is unknown"),
+            "give --server-cores N, the processors of all nodes together",
         ));
     };
     let most = cores.saturating_mul(CONNECTIONS_PER_CORE);
@@ -60,9 +59,9 @@ pub(super) async fn pool(runner: &Runner, patient: &Patient) -> Result<State, Un
         State::ok(found)
     } else {
         State::warn(
-            format!("{found}, where {CONNECTIONS_PER_CORE} for each are enough"),
+            format!("{found}: {CONNECTIONS_PER_CORE} for each are enough"),
             format!(
-                "give --pool {most} and as little --concurrency: more wait in the server, not in the pool"
+                "give --pool {most}, and no larger --concurrency: more would queue in the server, not in the pool"
             ),
         )
     })
@@ -76,14 +75,14 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
     for row in limits.await? {
         let (what, most, used): (String, i64, i64) =
             (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-        // Those of this examination come and go.
+        // This examination's own come and go.
         let free = most - used;
         if least.as_ref().is_none_or(|(least, _)| free < *least) {
             let raise = match what.split_once(' ') {
                 Some((kind, _)) => format!("the {kind}'s CONNECTION LIMIT"),
                 None => "max_connections".to_owned(),
             };
-            least = Some((free, (format!("of {most} that the {what} has, {used} of them in use"), raise)));
+            least = Some((free, (format!("but the {what} has {most}, of which {used} are in use"), raise)));
         }
     }
     let Some((free, (found, raise))) = least.filter(|(free, _)| *free < i64::from(connections)) else {
@@ -93,13 +92,13 @@ async fn too_many_for_postgres(runner: &Runner, connections: u32) -> Result<Opti
     Ok(Some(State::warn(found, format!("give --pool {}, or raise {raise}", free.max(1)))))
 }
 
-/// How many processors the server has: as told, as it says itself, or as this machine has where it is the same.
+/// As given, as the server says, or this machine's if the server runs on it.
 async fn cores(runner: &Runner, patient: &Patient) -> Result<Option<u32>, Unseen> {
     if patient.server_cores.is_some() {
         return Ok(patient.server_cores);
     }
-    // PostgreSQL: whoever may read the server's files. CockroachDB: how busy a node is, counted by processor and as a part
-    // of all it has; as an administrator, and from some seconds after its start.
+    // PostgreSQL: needs the right to read the server's files. CockroachDB: the ratio of two CPU
+    // metrics; needs an administrator, and some seconds after the start.
     let sql = match runner.server() {
         Server::Cockroach => {
             "SELECT CAST(round(sum(((metrics->>'sys.cpu.user.percent')::FLOAT8 + (metrics->>'sys.cpu.sys.percent')::FLOAT8) \
@@ -131,7 +130,7 @@ async fn cores(runner: &Runner, patient: &Patient) -> Result<Option<u32>, Unseen
     Ok(told.or_else(here))
 }
 
-/// A number, or the length of a list as Linux has them: `0-3,8-11` is 8.
+/// A number, or the length of a Linux CPU list: `0-3,8-11` is 8.
 fn in_list(text: &str) -> Option<u32> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {

@@ -1,4 +1,4 @@
-//! How far the server is, in time and in the time of day.
+//! The round trip and the clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,13 @@ use database::Server;
 
 use super::{State, Unseen, ask};
 
-/// How often each is measured.
 const TIMES: usize = 20;
-/// Beyond this a transfer of several round trips takes most of its time on the way.
+/// Beyond this a transfer spends most of its time on the network.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(10);
-/// CockroachDB's own bound between its nodes (`--max-offset`).
+/// CockroachDB's bound between nodes (`--max-offset`).
 const DIFFERENCE_MAX: Duration = Duration::from_millis(500);
 
-/// The median of the round trips of one session, with the first left out, in which the statement is prepared.
+/// The median of one session, without the first, which prepares the statement.
 pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
     let worker = runner.for_one_of(1);
     let mut took = Vec::new();
@@ -33,13 +32,13 @@ pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
     } else {
         State::warn(
             found,
-            "run the program nearer to the server: a transfer takes up to six of them, a single one (--style single) one",
+            "run the program nearer to the server: a transfer takes up to six round trips, and one with --style single",
         )
     };
     Ok(state.measured(milliseconds))
 }
 
-/// The server's clock against this machine's, by the quickest of some answers.
+/// The clock's difference, by the quickest answer.
 pub(super) async fn clock(runner: &Runner) -> Result<State, Unseen> {
     if runner.server() == Server::Sqlite {
         return Ok(State::ok("this machine's own").measured(0.0));
@@ -59,10 +58,10 @@ pub(super) async fn clock(runner: &Runner) -> Result<State, Unseen> {
     }
     let (took, difference) = best.unwrap_or_default();
     let uncertain = took.as_secs_f64() * 1e3 / 2.0;
-    let found = format!("the server's is {difference:+.1} ms from this machine's, ± {uncertain:.1}");
+    let found = format!("{difference:+.1} ms from this machine's, ± {uncertain:.1}");
     let far = difference.abs() - uncertain > DIFFERENCE_MAX.as_secs_f64() * 1e3;
     let state = if far {
-        State::warn(found, "keep the time of both by NTP: times in answers and logs do not fit together")
+        State::warn(found, "synchronize both clocks by NTP: times in answers and logs do not match")
     } else {
         State::ok(found)
     };

@@ -1,4 +1,4 @@
-//! What protects the bank's transactions: on their way, from each other, and from a power cut.
+//! Encryption, isolation, durability.
 
 use crate::bank::Runner;
 use database::{Address, ConnectError, Database, Encryption, Pooler, Server};
@@ -9,7 +9,6 @@ use crate::bank::query::fetch_one;
 
 const VERIFY: &str = "put sslmode=verify-full&sslrootcert=FILE into the URL";
 
-/// What the sessions of the pool have.
 pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     let encryption = match database::encryption(address).await {
         Ok(encryption) => encryption,
@@ -21,12 +20,12 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     let found = match encryption {
         None => return Ok(State::ok("nothing leaves this machine")),
         Some(Encryption::HostVerified) => {
-            return Ok(State::ok("on; the server's certificate is checked, and its host name"));
+            return Ok(State::ok("on; the server's certificate and host name are verified"));
         }
-        Some(Encryption::AuthorityVerified) => "on, but a certificate for any host is good enough",
-        Some(Encryption::Unverified) => "on, but whoever answers is believed to be the server",
+        Some(Encryption::AuthorityVerified) => "on, but the certificate's host name is not verified",
+        Some(Encryption::Unverified) => "on, but the server's certificate is not verified",
         Some(Encryption::Off) => {
-            "off: everybody on the way can read and change what is sent, the password included"
+            "off: anybody on the network can read and change what is sent, the password included"
         }
     };
     Ok(if address.is_this_machine() {
@@ -39,12 +38,11 @@ pub(super) async fn tls(address: &Address) -> Result<State, Unseen> {
     })
 }
 
-/// What stands between the sessions of the pool and those of the server.
 pub(super) fn pooler(database: &Database) -> State {
     match database.pooler {
         Pooler::None if database.server == Server::Sqlite => State::ok("none: a file of this machine"),
         Pooler::None => State::ok("none: the sessions are the server's own"),
-        Pooler::Sessions => State::ok("none, or one in session mode: every session is its program's alone"),
+        Pooler::Sessions => State::ok("none, or one in session mode: no session is shared"),
         // Connecting refuses it.
         Pooler::Transactions => State::fail(
             "one in transaction or statement mode: sessions are shared with other programs",
@@ -53,7 +51,7 @@ pub(super) fn pooler(database: &Database) -> State {
     }
 }
 
-/// In a transaction like the bank's own; on a hot standby in one that reads.
+/// In a transaction like the bank's; on a hot standby in a read-only one.
 pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, Unseen> {
     if standby {
         let found: String = runner
@@ -61,7 +59,7 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
                 fetch_one(tx, "SHOW transaction_isolation").await?.try_get_by_index(0)
             })
             .await?;
-        return Ok(State::ok(format!("{found}, which is what a hot standby has for those who read")));
+        return Ok(State::ok(format!("{found}, the isolation level of reads on a hot standby")));
     }
     let (sql, name) = match runner.server() {
         Server::Sqlite => ("SELECT CAST(read_uncommitted AS TEXT) FROM pragma_read_uncommitted", "0"),
@@ -75,12 +73,12 @@ pub(super) async fn isolation(runner: &Runner, standby: bool) -> Result<State, U
     } else {
         State::fail(
             format!("{found}, read back in a transaction"),
-            "let no pooler in between change or reset the sessions' settings",
+            "keep poolers from changing or resetting session settings",
         )
     })
 }
 
-/// The settings without which a COMMIT is answered before it is durable: statement, what is good, and what else means.
+/// Settings that COMMIT needs to be durable: name, good values, and what others mean.
 const POSTGRES: [(&str, &[&str], &str); 3] = [
     ("fsync", &["on"], "a power cut loses what was committed, and may damage the database"),
     ("full_page_writes", &["on"], "a power cut may damage the database"),
@@ -91,7 +89,6 @@ const POSTGRES: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// What is synced before a COMMIT is answered.
 pub(super) async fn durability(runner: &Runner) -> Result<State, Unseen> {
     match runner.server() {
         Server::Sqlite => sqlite(runner).await,
@@ -134,7 +131,7 @@ async fn sqlite(runner: &Runner) -> Result<State, Unseen> {
     })
 }
 
-/// The one setting whose name has changed between versions.
+/// The setting's name differs between versions.
 async fn cockroach(runner: &Runner) -> Result<State, Unseen> {
     let sql = "SELECT value FROM crdb_internal.cluster_settings WHERE variable IN \
                ('kv.raft_log.disable_synchronization_unsafe', 'kv.raft_log.synchronization.unsafe.disabled')";

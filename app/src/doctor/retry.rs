@@ -1,4 +1,4 @@
-//! A retry provoked on purpose, and survived: the whole way from the server's error to the second attempt.
+//! Provokes a conflict to check that it is retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,9 @@ use tokio::sync::{Barrier, Notify};
 use super::{State, Unseen};
 use crate::bank::query::fetch_one;
 
-/// Lets the server refuse a first attempt, and sees the second end well.
 pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<State, Unseen> {
     if database.is_standby {
-        return Ok(State::ok("nothing to try again: a hot standby takes no writes"));
+        return Ok(State::ok("nothing to retry: a hot standby takes no writes"));
     }
     let before = runner.counts();
     let (how, since) = match runner.server() {
@@ -29,13 +28,13 @@ pub(super) async fn provoked(database: &Database, runner: &Runner) -> Result<Sta
         State::ok(format!("{how} ({}); run again, it was applied", codes.join(", ")))
     } else {
         State::fail(
-            "the server did not refuse what it should have refused",
-            "let nothing in between answer for the server",
+            "the server did not refuse a provoked conflict",
+            "connect to the server itself, without a pooler or proxy",
         )
     })
 }
 
-/// A second writer is refused at its BEGIN while the first one holds the lock. Usually it waits; this one does not.
+/// A second writer, without a busy timeout, is refused while the first one holds the lock.
 async fn locked(database: &Database, runner: &Runner) -> Result<(&'static str, Counts), Error<DbErr>> {
     let options = database.connection.get_sqlite_connection_pool().connect_options();
     let impatient = SqlitePoolOptions::new()
@@ -49,7 +48,7 @@ async fn locked(database: &Database, runner: &Runner) -> Result<(&'static str, C
     let hold = runner.run("hold the lock", async |tx: &Tx| {
         nothing(tx).await?;
         holds.notify_one();
-        // Not for ever: the other may have ended of something else.
+        // Bounded: the other may have failed.
         for _ in 0..500 {
             if impatient.counts().attempts > 0 {
                 break;
@@ -67,7 +66,7 @@ async fn locked(database: &Database, runner: &Runner) -> Result<(&'static str, C
     Ok(("a second writer was refused while the first one held the lock", impatient.counts()))
 }
 
-/// Two transactions that wait for each other: the server ends one. The locks are of numbers, not of rows.
+/// Two transactions with advisory locks: the server ends one.
 async fn deadlock(runner: &Runner) -> Result<&'static str, Error<DbErr>> {
     let both_hold_one = Arc::new(Barrier::new(2));
     let locks: [i64; 2] = [rand::random(), rand::random()];
@@ -76,7 +75,7 @@ async fn deadlock(runner: &Runner) -> Result<&'static str, Error<DbErr>> {
             .run("provoked retry", async |tx: &Tx| {
                 lock(tx, first).await?;
                 if tx.attempt() == 1 {
-                    // Not for ever: the other may have ended of something else.
+                    // Bounded: the other may have failed.
                     let _ = tokio::time::timeout(Duration::from_secs(5), both_hold_one.wait()).await;
                 }
                 lock(tx, second).await
@@ -92,7 +91,7 @@ async fn lock(tx: &Tx, number: i64) -> Result<(), DbErr> {
     fetch_one(tx, &format!("SELECT pg_advisory_xact_lock({number})")).await.map(drop)
 }
 
-/// CockroachDB has a function for it. Once an answer has gone out it cannot try again by itself.
+/// The first SELECT keeps the server from retrying by itself.
 async fn asked_for(runner: &Runner) -> Result<&'static str, Error<DbErr>> {
     runner
         .run("provoked retry", async |tx: &Tx| {

@@ -1,4 +1,4 @@
-//! Whether the schema is there, and whether the user may do with it what the bank does.
+//! The schema, and the user's rights on it.
 
 use crate::bank::{Error, Runner};
 use database::{Database, Server, sqlstate};
@@ -9,7 +9,6 @@ use terminal::CommandLine;
 use super::{State, Unseen};
 use crate::bank::query::fetch_one;
 
-/// Which migrations are missing.
 pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
     let total = migration::total();
     let pending = match migration::pending(database).await {
@@ -18,17 +17,17 @@ pub(super) async fn schema(database: &Database) -> Result<State, Unseen> {
             return Ok(State::fail(error.to_string(), "use the program of that version"));
         }
         Err(error @ migration::Error::Refused(_)) => {
-            return Ok(State::fail(error.to_string(), "then look again"));
+            return Ok(State::fail(error.to_string(), "then run doctor again"));
         }
         Err(error) => return Err(unseen(&error)),
     };
     match migration::verify(database).await {
         Ok(()) => {}
         Err(error @ migration::Error::Elsewhere { .. }) => {
-            return Ok(State::warn(error.to_string(), "have new tables go where the bank is"));
+            return Ok(State::warn(error.to_string(), "let new tables be created in the bank's schema"));
         }
         Err(error @ migration::Error::Refused(_)) => {
-            return Ok(State::fail(error.to_string(), "then migrate, and look again"));
+            return Ok(State::fail(error.to_string(), "then migrate, and run doctor again"));
         }
         Err(error) => return Err(unseen(&error)),
     }
@@ -46,7 +45,6 @@ fn unseen(error: &migration::Error) -> Unseen {
     Unseen { denied: false, lost, reason: error.to_string() }
 }
 
-/// What the bank does with its tables.
 const NEEDED: [(&str, &[&str]); 4] = [
     ("accounts", &["SELECT", "INSERT", "UPDATE"]),
     ("transfers", &["SELECT", "INSERT"]),
@@ -54,12 +52,12 @@ const NEEDED: [(&str, &[&str]); 4] = [
     ("batches", &["SELECT", "INSERT"]),
 ];
 
-/// Whether the user has the rights on the tables, or, where these are still to come, may make them.
+/// The rights on the tables or, before the migration, to create them.
 pub(super) async fn rights(runner: &Runner, migrated: bool, standby: bool) -> Result<State, Unseen> {
     if standby {
         return Ok(State::warn(
-            "a hot standby: the bank can be read here, and written where it is followed",
-            "give the URL of the server that takes writes to write",
+            "a hot standby: the bank can be read here, and written on its primary",
+            "to write, give the URL of the primary",
         ));
     }
     let missing = runner.run("rights", async |tx: &Tx| missing(tx, migrated).await).await;
@@ -88,7 +86,7 @@ pub(super) async fn rights(runner: &Runner, migrated: bool, standby: bool) -> Re
     })
 }
 
-/// A standby, or a user or database whose transactions are read-only by default.
+/// A standby, or `default_transaction_read_only`.
 const READ_ONLY: &str = "write: transactions are read-only here";
 
 fn is_read_only(error: &DbErr) -> bool {
@@ -97,7 +95,7 @@ fn is_read_only(error: &DbErr) -> bool {
 
 async fn missing(tx: &Tx, migrated: bool) -> Result<Vec<String>, DbErr> {
     if tx.server() == Server::Sqlite {
-        // It has no rights to ask for, but refuses to write. What is written is what was there.
+        // SQLite has no rights to query: writes the value that is there.
         let version: i64 = fetch_one(tx, "PRAGMA user_version").await?.try_get_by_index(0)?;
         return tx.execute_unprepared(&format!("PRAGMA user_version = {version}")).await.map(|_| Vec::new());
     }

@@ -1,10 +1,11 @@
-//! The commands as a user meets them: the whole job, run again, echoed, as text and as JSON.
+//! `demo` and other commands, as text and as JSON.
 
 use std::process::Output;
 use std::time::Duration;
 
 use database::Server;
 use serde_json::Value;
+use terminal::grouped;
 use tests::{Test, TestServer, scalar, tests};
 
 use crate::background::Background;
@@ -37,7 +38,7 @@ fn json(output: &Output) -> Value {
 
 async fn the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time(server: &TestServer) {
     let test = server.empty_database().await;
-    for (accounts, transfers) in [(100, "1 transfer;"), (200, "2 transfers;")] {
+    for (accounts, transfers) in [(100, "1 transfer."), (200, "2 transfers.")] {
         let output = test.seabank().arg("demo").output().expect("it runs");
         assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
         let text = out(&output);
@@ -137,7 +138,8 @@ async fn an_account_can_be_looked_at(server: &TestServer) {
         json(&test.seabank().args(["history", &source, "--format", "json"]).output().expect("it runs"));
     assert_eq!((&history["outgoing"][0]["id"], &history["payees"]), (&moved["id"], &Value::from(1)));
     let text = out(&test.seabank().args(["history", &source]).output().expect("it runs"));
-    assert!(text.contains(&format!("-{}", moved["amount"])), "{text}");
+    let amount = grouped(moved["amount"].as_i64().expect("a number"));
+    assert!(text.contains(&format!("-{amount}")), "{text}");
 }
 
 async fn a_shell_can_complete(server: &TestServer) {
@@ -155,7 +157,7 @@ async fn quiet_leaves_the_answer(server: &TestServer) {
     assert!(out(&output).starts_with("Added 2 accounts"), "{}", out(&output));
 }
 
-/// There each migration is committed by itself.
+/// CockroachDB commits each migration.
 async fn an_interrupted_demo_goes_on_from_there(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;

@@ -1,4 +1,4 @@
-//! `doctor`: the findings on a healthy database and for each problem. It changes nothing.
+//! `doctor`: its findings. It changes nothing.
 
 use database::{Address, Encryption, Server, encryption};
 use serde_json::Value;
@@ -38,7 +38,6 @@ const CHECKS: [&str; 13] = [
     "retry",
 ];
 
-/// An examination's answer.
 struct Examined {
     code: Option<i32>,
     answer: Value,
@@ -57,7 +56,7 @@ impl Examined {
         self.answer["checks"].as_array().expect("a list").iter().collect()
     }
 
-    /// A check's verdict, finding and advice.
+    /// Verdict, finding, remedy.
     fn of_check(&self, name: &str) -> (&str, &str, &str) {
         let check = self.checks().into_iter().find(|check| check["check"] == name);
         let check = check.unwrap_or_else(|| panic!("{name} in {}", self.answer));
@@ -79,7 +78,7 @@ async fn a_bank_that_is_well_has_nothing_to_do(server: &TestServer) {
     let names: Vec<&str> =
         examined.checks().iter().map(|check| check["check"].as_str().expect("a name")).collect();
     assert_eq!(names, CHECKS);
-    // The distance depends on this machine's load.
+    // Depends on the machine's load.
     for name in CHECKS.into_iter().filter(|name| *name != "round_trip") {
         let (verdict, found, remedy) = examined.of_check(name);
         assert_eq!((verdict, remedy), ("ok", ""), "{name}: {found}");

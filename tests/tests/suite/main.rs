@@ -21,6 +21,7 @@ mod files;
 mod generic;
 mod harness;
 mod help;
+mod history;
 mod import;
 mod init;
 mod migrations;
@@ -50,6 +51,7 @@ mod transaction;
 mod transfer;
 mod unknown;
 mod urls;
+mod width;
 mod workload;
 mod wrong_input;
 
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
     tests::run(&[
         ("harness", harness::tests()),
         ("accounts", accounts::tests()),
+        ("history", history::tests()),
         ("architecture", architecture::tests()),
         ("errors", errors::tests()),
         ("init", init::tests()),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         ("seed", seed::tests()),
         ("bulk", bulk::tests()),
         ("help", help::tests()),
+        ("width", width::tests()),
         ("import", import::tests()),
         ("rejects", rejects::tests()),
         ("server_side", server_side::tests()),

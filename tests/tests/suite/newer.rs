@@ -149,7 +149,7 @@ async fn internals_that_stay_closed_are_reported_with_advice(server: &TestServer
     let (_, answer) = seabank(&test, &url, &["doctor", "--server-cores", "64"]);
     let told = answer.to_string();
     assert!(told.contains("SET allow_unsafe_internals = on"), "{told}");
-    assert!(!told.contains("look once as an administrator"), "{told}");
+    assert!(!told.contains("run doctor once as an administrator"), "{told}");
 }
 
 /// v23.1 keeps 4 h of history, earlier versions 25 h; here 10 min.

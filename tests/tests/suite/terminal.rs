@@ -1,4 +1,4 @@
-//! The program among others: signals, pipes, `.env`, command lines to be pasted, and what people type.
+//! Signals, pipes, `.env`, command lines to paste, and wrong input.
 
 mod command_lines;
 mod signals;
@@ -78,7 +78,7 @@ async fn a_replaced_file_keeps_its_mode(server: &TestServer) {
     }
 }
 
-/// `seabank` and `migration` in a folder, with nothing in the environment that a file would give them.
+/// A program in a folder, without environment variables.
 fn bare(program: &str, folder: &Path) -> Command {
     let mut command = tests::command(program);
     command.current_dir(folder);
@@ -106,12 +106,12 @@ async fn a_bad_env_file_is_named_with_its_line(_: &TestServer) {
             assert!(!errors.contains("s3cret") && errors.lines().count() == 1, "{errors}");
         }
     }
-    // In single quotes a password is as it is: the server is not there, and is asked for.
+    // Single quotes keep the password; there is no server.
     fs::write(&file, "DATABASE_URL='postgres://bank:pa$s3cret@127.0.0.1:1/bank'\n")
         .expect("it can be written");
     let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
     assert_eq!(output.status.code(), Some(5), "{output:?}");
-    // Whoever runs this may be root, who may read what others may not; but not this.
+    // Even root cannot read this file.
     fs::remove_file(&file).expect("it is there");
     symlink("/proc/self/mem", &file).expect("a link can be made");
     let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
@@ -173,7 +173,7 @@ async fn seabank_migrates_as_the_migrator_does(server: &TestServer) {
     other.seabank().arg("seed").assert().success();
 }
 
-/// Numbers as people write them, and values without their flag.
+/// Numbers like `1k`, and values without a flag.
 async fn what_was_meant_is_told(server: &TestServer) {
     let test = server.database().await;
     for (arguments, words) in [
@@ -230,7 +230,7 @@ async fn a_time_or_rate_that_cannot_be_is_2(server: &TestServer) {
     for time in ["60", "1m", "60s", "1h 30m"] {
         test.seabank().args(["transfer", "--retry-for", time]).assert().success();
     }
-    // The most and the least that can be.
+    // The limits.
     for more in
         [&["--ramp", "1s", "--rate", "1000000"][..], &["--zipf", "10"], &["--ramp", "366days", "--rate", "1"]]
     {
@@ -279,10 +279,10 @@ async fn one_is_not_told_as_many(server: &TestServer) {
         (&["import", file], "1 row was there already"),
         (&["import", bad, "--on-error", "skip", "--rejects", rejects], "1 row was left out"),
         (&["export", "accounts", "--output", output], "Exported 1 row in"),
-        (&["seed", "--count", "1"], "Added 1 account to"),
+        (&["seed", "--count", "1"], "Added 1 account in"),
         (&["points", "--count", "1"], "Added 1 point in"),
         (&["workload", "--max-ops", "1"], "1 transfer in"),
-        (&["audit"], "2 accounts, 1 transfer; "),
+        (&["audit"], "2 accounts, 1 transfer."),
         (
             &["transfer", "--count", "1", "--run", "00000000-0000-0000-0000-000000000001"],
             "1 of 1 transfer in",
@@ -295,7 +295,7 @@ async fn one_is_not_told_as_many(server: &TestServer) {
     }
 }
 
-/// Servers end transactions that idle; this one waits for its reader.
+/// Servers end idle transactions.
 async fn a_reader_that_pauses_keeps_its_snapshot(server: &TestServer) {
     let test = server.database().await;
     let one = Options { max_connections: 1, ..Options::default() };

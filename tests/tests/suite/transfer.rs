@@ -1,4 +1,4 @@
-//! Transfers: every outcome in each style; each id is applied at most once.
+//! Every outcome in each style; an id is applied at most once.
 #![expect(clippy::print_stdout, reason = "the retries of many at once are to be seen")]
 
 mod lost;
@@ -114,7 +114,7 @@ async fn a_repeated_id_answers_with_what_is_recorded(server: &TestServer) {
         fixture.transfer(style, order(ID, 1, 2, None)).await.expect("half of 100");
         let before = everything(&fixture.database).await;
         let (source, target) = (AccountId(1), AccountId(2));
-        // Omitted fields match any record, even if a new draw would differ.
+        // Omitted fields match any record.
         for again in [
             order(ID, 1, 2, None),
             order(ID, 1, 2, Some(50)),
@@ -227,8 +227,7 @@ async fn refusals_come_in_checking_order(server: &TestServer) {
     }
 }
 
-/// A transfer waits in the server's lock queue, and does not fail on the previous one's write.
-/// EXPLAIN does not show the lock: v22.1 omits it.
+/// A transfer waits in the server's lock queue. EXPLAIN of v22.1 does not show the lock.
 async fn a_transfer_waits_for_its_accounts_before_it_reads_anything(server: &TestServer) {
     for style in [Style::Builder, Style::Orm] {
         for (share, held) in [(Some(30), 1), (Some(30), 2), (None, 1), (None, 2)] {

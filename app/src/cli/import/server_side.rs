@@ -1,9 +1,9 @@
-//! `import --server-side`: letting CockroachDB read the file.
+//! `import --server-side`: CockroachDB reads the file.
 
 use std::time::{Duration, Instant};
 
 use database::Server;
-use terminal::{CommandLine, Exit, Failure};
+use terminal::{CommandLine, Exit, Failure, grouped};
 
 use super::{Args, CHUNK, keys, text};
 use crate::bank::server_side::{JobError, ServerSideError, Step};
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let again = load::again(CommandLine::new("import").flag("--server-side", url), &loading);
     context.progress().say(&hidden(run_line("import", loading.run), url));
 
-    // The server takes its time to cancel a job, and until it has, the table may be offline.
+    // Until the server has cancelled the job, the table may be offline.
     context.set_grace(CANCEL_MAX);
     let settle =
         format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
@@ -57,16 +57,16 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let retries = bank.counts().retries + long.counts().retries;
     let keys = keys(imported, retries, started.elapsed().as_secs_f64(), loading.run);
     let text = text(&keys, &args.rows);
-    Ok(Answer::new(keys, text).but(failure.map(hide)))
+    Ok(Answer::new(keys, text).with_failure(failure.map(hide)))
 }
 
-/// How long a job's end is waited for once it is cancelled.
+/// The longest wait for a job to be cancelled.
 const CANCEL_MAX: Duration = Duration::from_secs(60);
 
-/// What of a job is done, as a bar has it.
+/// The length of the progress bar.
 const WHOLE: u64 = 1000;
 
-/// What there is to know of the way that is taken into accounts.
+/// Whether the table is offline, once that is known.
 fn way_of(step: &Step) -> Option<&'static str> {
     match step {
         Step::Offline(_) => Some("IMPORT INTO accounts: the table is offline until it ends"),
@@ -89,7 +89,10 @@ fn tell(counting: &mut Counting, step: &Step) {
         Step::Validating => ("validating the constraints of accounts and transfers", 1.0),
         Step::Adding { imported, of } => {
             let done = imported.rows + imported.found + imported.present;
-            return counting.at(format!("adding accounts, {done} of {of}"), done * WHOLE / of.max(1));
+            return counting.at(
+                format!("adding accounts, {} of {}", grouped(done), grouped(of)),
+                done * WHOLE / of.max(1),
+            );
         }
     };
     counting.at(what.to_owned(), (done * WHOLE as f64) as u64);
@@ -130,7 +133,7 @@ fn failed(error: &ServerSideError, again: &str) -> Failure {
     }
 }
 
-/// Without what follows the ? of the URL, where clouds have their keys.
+/// Hides the URL's query, which may contain a cloud's keys.
 fn hidden(line: String, url: &str) -> String {
     match url.split_once('?') {
         Some((_, query)) if !query.is_empty() => line.replace(query, "…"),

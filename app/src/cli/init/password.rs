@@ -1,4 +1,4 @@
-//! The password of the bank's user: from the environment, or from the terminal.
+//! The new user's password, from the environment or the terminal.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -8,16 +8,16 @@ use terminal::{Exit, Failure};
 
 use crate::setup::Password;
 
-/// Where the password is taken from; never from an argument, which others on the machine see.
+/// No argument: other users of the machine see those.
 const PASSWORD: &str = "BANK_PASSWORD";
 
-/// The password, where one is wanted. May be dropped while it waits: the terminal is then as it was.
+/// Cancel safe: a drop restores the terminal.
 pub(super) async fn ask(user: &str, none: bool) -> Result<Option<Password>, Failure> {
     if none {
         return Ok(None);
     }
     if let Ok(password) = std::env::var(PASSWORD) {
-        // Files and `echo` end in a newline, and no password does.
+        // Files and `echo` end in a newline.
         let password = password.trim_end_matches(['\r', '\n']);
         if !password.is_empty() {
             return Ok(Some(Password(password.to_owned())));
@@ -42,7 +42,7 @@ pub(super) async fn ask(user: &str, none: bool) -> Result<Option<Password>, Fail
     Ok(Some(Password(password)))
 }
 
-/// On a thread of its own, which is left behind when the process ends.
+/// Its thread is abandoned if the process ends.
 async fn prompt(text: String) -> Result<String, Failure> {
     let reading = tokio::task::spawn_blocking(move || rpassword::prompt_password(text));
     let read = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
@@ -52,7 +52,7 @@ async fn prompt(text: String) -> Result<String, Failure> {
     })
 }
 
-/// The terminal, which shows what is typed again however the asking ends.
+/// Restores the terminal's echo on drop.
 struct Terminal(Option<(File, Termios)>);
 
 impl Terminal {

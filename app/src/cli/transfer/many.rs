@@ -1,11 +1,11 @@
-//! Many transfers, answered with counts.
+//! Many transfers.
 
 use std::time::Instant;
 
 use sea_orm_retry::{Class, Phase};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use terminal::{CommandLine, Exit, Failure, counted};
+use terminal::{CommandLine, Exit, Failure, counted, grouped};
 use uuid::Uuid;
 
 use super::{Args, Tally, settling};
@@ -16,7 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::progress::{pace, run_line};
 use crate::cli::{failure, retries};
 
-/// How many failures are told one by one.
+/// How many failures are printed one by one.
 const TOLD_MAX: u64 = 10;
 
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ pub(super) async fn run(
         }
         if let Some(failure) = failed(&ended, many.request.amount, &again) {
             let unknown = failure.exit == Exit::Unknown;
-            // Whoever is left in the dark has to know which it is.
+            // The user has to know every unknown transfer.
             if many.count > 1 && (unknown || tally.failed <= TOLD_MAX) {
                 counting.say(&failure.line);
             }
@@ -91,16 +91,16 @@ pub(super) async fn run(
         rng_seed: many.rng_seed,
     };
     let text = format!(
-        "{} of {} in {}: {} applied, {} already applied, {} skipped (nothing to move), \
+        "{} of {} in {}.\n{} applied, {} already applied, {} skipped (nothing to move),\n\
          {} failed, {} unknown; {}.",
-        tally.total(),
+        grouped(tally.total()),
         counted(many.count, "transfer"),
         pace(tally.total(), keys.seconds),
-        tally.applied,
-        tally.already_applied,
-        tally.skipped,
-        tally.failed,
-        tally.unknown,
+        grouped(tally.applied),
+        grouped(tally.already_applied),
+        grouped(tally.skipped),
+        grouped(tally.failed),
+        grouped(tally.unknown),
         retries::in_words(&counts.retries_by_sqlstate)
     );
     let failure = failures.in_one_line(&tally, many.count, &again).or_else(|| {
@@ -110,10 +110,10 @@ pub(super) async fn run(
             None
         }
     });
-    Ok(Answer::new(keys, text).but(failure))
+    Ok(Answer::new(keys, text).with_failure(failure))
 }
 
-/// Why a transfer is not known to be applied; one with nothing to move is skipped, and that is no failure.
+/// `None` if the transfer is applied, or skipped.
 fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure> {
     let failure = match ended.outcome.as_ref().err()? {
         Unsuccessful::Transfer(Error::Body(Refusal::NothingToMove(_))) => return None,
@@ -126,8 +126,8 @@ fn failed(ended: &Ended, amount: Option<Amount>, again: &str) -> Option<Failure>
     Some(Failure { line: format!("transfer {}: {}", ended.id, failure.line), ..failure })
 }
 
-/// Whether the transfers that have not begun would fare no better: there is nothing to draw from, an outcome could not be
-/// found out for as long as one transfer is tried, or no connection could be had for as long.
+/// Whether the remaining transfers would fail too: too few accounts, or the retry budget ran out on
+/// an unknown outcome or without a connection.
 fn ends_the_run(error: &Unsuccessful) -> bool {
     match error {
         Unsuccessful::Draw(DrawError::TooFewAccounts | DrawError::Panicked(_)) => true,
@@ -142,7 +142,7 @@ fn has_no_connection<E>(error: &Error<E>) -> bool {
         && error.attempts().last().is_some_and(|last| last.phase == Phase::Begin && last.class == Class::Lost)
 }
 
-/// The failures of a run, as far as its last line needs them.
+/// The failures that the last line needs.
 #[derive(Default)]
 struct Failures {
     first_unknown: Option<Failure>,
@@ -151,7 +151,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// What is unknown comes first, and says how it is found out.
+    /// Unknown outcomes first.
     fn in_one_line(self, tally: &Tally, count: u64, again: &str) -> Option<Failure> {
         let unknown = tally.unknown;
         let mut failure = match (self.first_unknown, self.first_failed) {
@@ -177,7 +177,7 @@ impl Failures {
         Some(failure)
     }
 }
-/// The command that completes a run: what is applied already stays as it is.
+/// The command that resumes the run.
 fn command(many: &Many) -> String {
     let mut command = CommandLine::new("transfer")
         .flag("--count", many.count)

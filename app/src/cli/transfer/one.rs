@@ -1,4 +1,4 @@
-//! One transfer, answered with its id and what it moved.
+//! One transfer.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
-use terminal::{Exit, Failure};
+use terminal::{Exit, Failure, grouped, wrapped};
 use uuid::Uuid;
 
 use super::{Args, Tally, settling};
@@ -25,7 +25,7 @@ struct Keys {
     id: Uuid,
     source_id: AccountId,
     target_id: AccountId,
-    /// Null where nothing is known to be moved and no amount was given.
+    /// Null if no amount is known.
     amount: Value,
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn run(
     transfer_once(context, bank, args.id, args.request(), style, args.rng_seed()).await
 }
 
-/// Transfers once, having told the id, a new one where none is given; the answer tells what came of it.
+/// Prints the id, a new one by default, before it begins.
 pub(in crate::cli) async fn transfer_once(
     context: &Context,
     bank: &Bank,
@@ -52,10 +52,8 @@ pub(in crate::cli) async fn transfer_once(
     let ordering = order(bank, given_id, request, &mut rng);
     let order = context.or_interrupted(ordering).await?;
     let id = order.id;
-    context
-        .progress()
-        .say(&format!("transfer {id}: from account {} to account {}", order.source, order.target));
-    // Nobody has its id where it could not be told.
+    context.progress().say(&format!("transfer {id}: account {} to {}", order.source, order.target));
+    // Without its id nobody could settle it.
     if let Some(interrupted) = context.interruption("nothing was changed") {
         return Err(interrupted);
     }
@@ -82,19 +80,22 @@ pub(in crate::cli) async fn transfer_once(
         amount: amount.map_or(Value::Null, |amount| amount.units().into()),
     };
     let text = match &outcome {
-        Ok(receipt) => format!(
-            "{} {} from account {source} to account {target} ({}).\ntransfer {id}",
-            if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
-            receipt.amount,
-            retries::in_words(&counts.retries_by_sqlstate)
-        ),
+        Ok(receipt) => {
+            let line = format!(
+                "{} {} from account {source} to account {target} ({}).",
+                if receipt.by == By::ThisRun { "Moved" } else { "Already applied: moved" },
+                grouped(receipt.amount.units()),
+                retries::in_words(&counts.retries_by_sqlstate)
+            );
+            format!("{}\ntransfer {id}", wrapped(&line, 0))
+        }
         Err(crate::bank::Error::Body(refusal @ Refusal::NothingToMove(_))) => format!("Skipped: {refusal}."),
         Err(_) => String::new(),
     };
-    Ok(Answer::new(keys, text).but(failed(&outcome.err(), &order, request.amount)))
+    Ok(Answer::new(keys, text).with_failure(failed(&outcome.err(), &order, request.amount)))
 }
 
-/// Draws what is left to draw, which is nothing where the id is recorded: that transfer is asked for, or conflicts.
+/// Draws the missing fields, or takes those of the recorded transfer.
 async fn order(
     bank: &Bank,
     id: Option<Uuid>,
@@ -118,7 +119,7 @@ async fn order(
     bank.order(id, request, range.as_ref(), rng).await.map_err(|error| failure::drawing(&error))
 }
 
-/// A transfer with nothing to move is skipped, and that is no failure.
+/// A skipped transfer is no failure.
 fn failed(error: &Option<TransferError>, order: &Order, amount: Option<Amount>) -> Option<Failure> {
     let error = error.as_ref()?;
     if matches!(error, crate::bank::Error::Body(Refusal::NothingToMove(_))) {

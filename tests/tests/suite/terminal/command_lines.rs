@@ -1,14 +1,14 @@
-//! Command lines in messages, to be pasted into a shell.
+//! Command lines in messages.
 
 use super::*;
 
-/// The command line between the last two backquotes of what was said.
+/// The last text between backquotes.
 fn command_in(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     errors.rsplit('`').nth(1).unwrap_or_else(|| panic!("a command in {errors}")).to_owned()
 }
 
-/// What was given that the rest depends on is there, and quoted.
+/// The given flags are in it, quoted.
 pub(super) async fn a_command_line_can_be_pasted(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let text = accounts(25) + "26,x\n";
@@ -29,7 +29,7 @@ pub(super) async fn a_command_line_can_be_pasted(server: &TestServer) {
     assert!(again.status.success(), "{again:?}");
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 26);
 
-    // A schema that is missing is migrated by what is told.
+    // The command migrates a missing schema.
     let empty = server.empty_database().await;
     let audit = || bare("seabank", &folder.path("")).args(["audit", "--database-url", empty.url()]).output();
     let output = audit().expect("it runs");
@@ -60,7 +60,7 @@ pub(super) async fn the_program_is_called_as_it_was(server: &TestServer) {
     assert_eq!(said(direct.arg("audit")), format!("{path} migrate up"));
     let by_cargo = said(test.program("seabank").arg("audit").env("CARGO_PKG_NAME", "app"));
     assert_eq!(by_cargo.replace(" --release", ""), "cargo run -p app -- migrate up");
-    // Installed, it is found by its name.
+    // Found on PATH.
     let folder = Path::new(&path).parent().expect("a folder").display().to_string();
     let search = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
     let installed = paste(&test, "seabank audit").env("PATH", search).output().expect("it runs");
