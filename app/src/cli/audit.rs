@@ -7,13 +7,14 @@ use terminal::{Exit, Failure, counted};
 
 use super::answer::Answer;
 use super::context::Context;
+use super::values::{LONGEST, time};
 use crate::bank::Bank;
 use crate::bank::audit::Audit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// On CockroachDB: audit what was there so long ago, as in 10s, which waits for no writer and can be answered by any copy
-    #[arg(long, value_name = "TIME", value_parser = super::values::time)]
+    #[arg(long, value_name = "TIME", value_parser = time("1ms", LONGEST), allow_hyphen_values = true)]
     as_of: Option<Duration>,
 }
 

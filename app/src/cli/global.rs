@@ -32,10 +32,10 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
 
-    /// The retry budget of a transaction, as in 90s or 2m; also the longest wait for a connection or
-    /// for a standby's promotion. A bare number is seconds
-    #[arg(long, global = true, value_name = "TIME", default_value = "60s",
-        value_parser = super::values::seconds, help_heading = "Retries")]
+    /// The retry budget of a transaction; also the longest wait for a connection or for a standby's
+    /// promotion. A TIME is as in 500ms, 30s or 1m30s (ms, s, m, h); a bare number is seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,
+        value_parser = super::values::time("1ms", "24h"), help_heading = "Retries")]
     pub(super) retry_for: Duration,
 
     /// CockroachDB: restarts from `SAVEPOINT cockroach_restart` before a new transaction

@@ -18,8 +18,8 @@ pub(super) struct LoadFlags {
     chunk: Option<NonZero<usize>>,
 
     /// How many transactions at once; one on SQLite, which has one writer at a time
-    #[arg(long, value_name = "N", default_value = "4", value_parser = count)]
-    concurrency: NonZero<usize>,
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = super::values::concurrency())]
+    concurrency: u32,
 
     /// Complete the run with this id: chunks that it has added already are not added again
     #[arg(long, value_name = "ID")]
@@ -46,14 +46,14 @@ impl LoadFlags {
         Loading {
             run: self.run.unwrap_or_else(Uuid::new_v4),
             chunk: self.chunk.or(NonZero::new(chunk)).unwrap_or(NonZero::<usize>::MIN),
-            concurrency: self.concurrency,
+            concurrency: NonZero::new(self.concurrency as usize).unwrap_or(NonZero::<usize>::MIN),
             stop: context.interrupted().clone(),
         }
     }
 
     /// So many connections.
     pub(super) fn at_once(&self) -> u32 {
-        u32::try_from(self.concurrency.get()).unwrap_or(u32::MAX)
+        self.concurrency
     }
 }
 
@@ -80,10 +80,7 @@ pub(super) struct DrawFlags {
 impl DrawFlags {
     /// One transaction after the other, as the tutorial's.
     pub(super) fn tutorial() -> Self {
-        Self {
-            load: LoadFlags { chunk: None, concurrency: NonZero::<usize>::MIN, run: None },
-            rng_seed: None,
-        }
+        Self { load: LoadFlags { chunk: None, concurrency: 1, run: None }, rng_seed: None }
     }
 }
 

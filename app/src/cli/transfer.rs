@@ -41,7 +41,7 @@ pub(super) struct Args {
     count: u64,
 
     /// How many of them at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::values::concurrency())]
     concurrency: u32,
 
     /// How each is done
@@ -49,7 +49,7 @@ pub(super) struct Args {
     style: StyleName,
 
     /// Do so many in one transaction, in the order of their numbers; 1000 is a good size
-    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
+    #[arg(long = "chunk", alias = "batch", value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
     batch: Option<NonZero<usize>>,
 
     /// Draw the same accounts as a run before, from the same bank

@@ -20,7 +20,7 @@ use super::context::Context;
 use super::output::Output;
 use super::progress::run_line;
 use super::transfer::{StyleName, settling};
-use super::values::{exponent, rate, time, time_or_none};
+use super::values::{LONGEST, concurrency, exponent, rate, time};
 use super::{audit, failure, retries};
 use crate::bank::Amount;
 use crate::bank::audit::Audit;
@@ -31,16 +31,16 @@ use timeline::Timeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// For how long, as in 90s or 10m [default: 10s where no --max-ops is given]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// For how long, as in 90s or 10m [default: 10s where no --count is given]
+    #[arg(long, value_name = "TIME", value_parser = time("1ms", LONGEST), allow_hyphen_values = true)]
     duration: Option<Duration>,
 
     /// The most transfers
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "count", alias = "max-ops", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_ops: Option<u64>,
 
     /// How many workers
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = concurrency())]
     concurrency: u32,
 
     /// Begin so many transfers a second, whether or not those before have ended; latency counts from when one is due
@@ -48,7 +48,7 @@ pub(super) struct Args {
     rate: Option<f64>,
 
     /// Let the load grow for so long: the rate, or else the number of workers
-    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = time("0s", LONGEST), allow_hyphen_values = true, default_value = "0s")]
     ramp: Duration,
 
     /// How each transfer is done
@@ -57,7 +57,7 @@ pub(super) struct Args {
 
     /// Do so many transfers in one transaction, as `pay` does; with --rate those that are due, up to so many. Latency
     /// counts for each transfer
-    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with = "style")]
+    #[arg(long = "chunk", alias = "batch", value_name = "N", value_parser = super::load::count, conflicts_with = "style")]
     batch: Option<NonZero<usize>>,
 
     /// Between so many accounts, the first of the bank; all there are where it has fewer
@@ -77,11 +77,11 @@ pub(super) struct Args {
     amount: Amount,
 
     /// How often the totals are audited meanwhile; 0s for never
-    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = time("0s", LONGEST), allow_hyphen_values = true, default_value = "1s")]
     audit_every: Duration,
 
     /// On CockroachDB: audit what was there so long ago, which waits for no writer; the last audit reads the present
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time("1ms", LONGEST), allow_hyphen_values = true)]
     audit_as_of: Option<Duration>,
 
     /// Go on where a transfer fails or stays unknown
@@ -89,7 +89,7 @@ pub(super) struct Args {
     tolerate_errors: bool,
 
     /// How often a line is told
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = time("1ms", LONGEST), allow_hyphen_values = true, default_value = "1s")]
     display_every: Duration,
 
     /// Draw the same accounts as a run before

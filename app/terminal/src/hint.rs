@@ -12,7 +12,10 @@ pub(crate) fn hint(error: &Error, command: &Command, arguments: &[OsString]) -> 
         _ => None,
     };
     match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+        // `5m` is a time, and five million elsewhere.
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            if !given(ContextKind::InvalidArg).is_some_and(|flag| flag.contains("<TIME>")) =>
+        {
             digits(given(ContextKind::InvalidValue)?).map(|digits| format!("write {digits}"))
         }
         ErrorKind::UnknownArgument => {

@@ -182,7 +182,7 @@ async fn what_was_meant_is_told(server: &TestServer) {
         (&["points", "--count", "1,000"], "write 1000"),
         (&["transfer", "--from", "1", "--to", "2", "--amount", "2M"], "write 2000000"),
         (&["history", "1_0"], "write 10"),
-        (&["workload", "--max-ops", "10K"], "write 10000"),
+        (&["workload", "--count", "10K"], "write 10000"),
         (&["audit", "--pool", "1_0"], "write 10"),
         (&["seed", "100"], "--count 100"),
         (&["points", "5k"], "--count 5k"),
@@ -223,12 +223,9 @@ async fn a_time_or_rate_that_cannot_be_is_2(server: &TestServer) {
         ("--zipf", "1e300"),
         ("--zipf", "1e-300"),
         ("--retry-for", "1000000years"),
-        ("--retry-for", "500ms"),
+        ("--retry-for", "25h"),
     ] {
         fails(&test, &["workload", "--max-ops", "1", flag, value], 2, &[flag, "give a "]);
-    }
-    for time in ["60", "1m", "60s", "1h 30m"] {
-        test.seabank().args(["transfer", "--retry-for", time]).assert().success();
     }
     // The most and the least that can be.
     for more in

@@ -13,6 +13,7 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         wrong_usage_is_2,
+        every_flag_takes_times_alike on &[Server::Sqlite],
         a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden,
         a_server_that_is_not_there_is_5,
         a_database_that_is_not_there_is_5,
@@ -67,6 +68,8 @@ async fn wrong_usage_is_2(server: &TestServer) {
         (&["seed", "--count", "many"], "--count"),
         (&["seed", "--chunk", "0"], "--chunk"),
         (&["transfer", "--count", "0"], "--count"),
+        (&["seed", "--concurrency", "10001"], "--concurrency"),
+        (&["transfer", "--concurrency", "10001"], "--concurrency"),
         (&["transfer", "--concurrency", "0"], "--concurrency"),
         (&["transfer", "--from", "1", "--to", "2", "--amount", "0"], "at least 1"),
         (&["transfer", "--from", "1", "--to", "2", "--amount", "-5"], "at least 1"),
@@ -84,6 +87,35 @@ async fn wrong_usage_is_2(server: &TestServer) {
         fails(&test, arguments, 2, &[word]);
     }
     assert!(everything(&database).await == before);
+}
+
+async fn every_flag_takes_times_alike(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    let load = &["workload", "--max-ops", "1"][..];
+    let (positive, or_zero) = ("from 1ms to 366d", "from 0s to 366d");
+    for (command, flag, range) in [
+        (&["transfer"][..], "--retry-for", "from 1ms to 24h"),
+        (load, "--duration", positive),
+        (load, "--display-every", positive),
+        (load, "--audit-every", or_zero),
+        (&["workload", "--max-ops", "1", "--rate", "1"], "--ramp", or_zero),
+        (load, "--audit-as-of", positive),
+        (&["audit"], "--as-of", positive),
+    ] {
+        for time in ["", "-5", "-5s", "1.5x", "5M5", "18446744073709551616", "1000000years", "soon"] {
+            fails(&test, &[command, &[flag, time]].concat(), 2, &[flag, range, "500ms, 30s or 1m30s"]);
+        }
+        for time in ["1", "500ms", "1s", "0.5", "1m30s"] {
+            let output = test.seabank().args(command).args([flag, time]).output().expect("it runs");
+            let is_cockroachdbs = String::from_utf8_lossy(&output.stderr).contains("CockroachDB's past");
+            let is_taken = if flag.ends_with("as-of") { is_cockroachdbs } else { output.status.success() };
+            assert!(is_taken, "{flag} {time}: {output:?}");
+        }
+    }
+    for (flag, time) in [("--retry-for", "0"), ("--duration", "0s"), ("--display-every", "1us")] {
+        fails(&test, &[load, &[flag, time]].concat(), 2, &[flag, "from 1ms to "]);
+    }
 }
 
 async fn a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden(server: &TestServer) {
