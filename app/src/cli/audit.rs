@@ -61,7 +61,9 @@ pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) 
 
 /// Audits a bank.
 pub(super) async fn audit(context: &Context, bank: &Bank) -> Result<Answer, Failure> {
+    let spinner = context.progress().spinner("auditing");
     let audit = context.read(bank.audit()).await?;
+    drop(spinner);
     let failure = (!audit.ok).then(broken);
     let text = text(&audit);
     Ok(Answer::new(audit, text).but(failure))

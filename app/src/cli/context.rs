@@ -40,7 +40,7 @@ pub(super) struct Context {
 impl Context {
     /// Starts listening for an interruption: the first asks the command to end well, the second ends the process.
     pub(super) fn start(global: Global, command: &'static str) -> Result<Self, Failure> {
-        let progress = Progress::new(global.quiet);
+        let progress = Progress::new(global.quiet, global.format);
         let interrupted = interruption(move || {
             progress.say("interrupted: ending what has begun; once more to stop at once");
         })?;
@@ -87,7 +87,7 @@ impl Context {
 
     /// Where the user is told how it goes.
     pub(super) fn progress(&self) -> Progress {
-        Progress::new(self.global.quiet)
+        Progress::new(self.global.quiet, self.global.format)
     }
 
     /// One step of an answer that takes several, told as soon as it is done. Where it cannot be, the command is interrupted.
@@ -192,6 +192,7 @@ impl Context {
     }
 
     async fn check_schema(&self, database: &Database) -> Result<(), Failure> {
+        let _spinner = self.progress().spinner("checking the schema");
         let pending = self.or_interrupted(migration::pending(database)).await?;
         if pending.is_empty() {
             database.use_wal().await;

@@ -1,24 +1,33 @@
-//! How it goes, on standard error: a bar on a terminal, a line now and then elsewhere, nothing when asked to be quiet.
+//! Progress on standard error: a bar or a spinner on a terminal, lines elsewhere, nothing if quiet.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use terminal::{counted, say};
+use terminal::{counted, erase_bar, say, show_bar};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
+
+use super::answer::Format;
 
 /// The pause between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the user is told how it goes.
+/// A command that is quicker shows no spinner.
+const SPINNER_AFTER: Duration = Duration::from_millis(300);
+const SPINNER_TURNS_EVERY: Duration = Duration::from_millis(100);
+
+/// Where progress is reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     quiet: bool,
+    /// Whether a bar or a spinner may be drawn.
+    draws: bool,
 }
 
 impl Progress {
-    pub(super) fn new(quiet: bool) -> Self {
-        Self { quiet }
+    pub(super) fn new(quiet: bool, format: Format) -> Self {
+        Self { quiet, draws: !quiet && format == Format::Text && std::io::stderr().is_terminal() }
     }
 
     /// One line.
@@ -33,7 +42,7 @@ impl Progress {
         self.count(Some(total), unit)
     }
 
-    /// A count of `unit`s on the way through so many bytes, where that is known.
+    /// A count of `unit`s while so many bytes are read, if that is known.
     pub(super) fn through(self, bytes: Option<u64>, unit: &'static str) -> Counting {
         self.count(bytes, unit)
     }
@@ -41,14 +50,60 @@ impl Progress {
     fn count(self, total: Option<u64>, unit: &'static str) -> Counting {
         let template =
             if total.is_some() { "{wide_bar} {percent} % {msg}, {eta} left" } else { "{spinner} {msg}" };
-        let bar = if self.quiet || !std::io::stderr().is_terminal() {
-            ProgressBar::hidden()
-        } else {
-            let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
-            total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style)
-        };
-        let (lines, now) = (!self.quiet && bar.is_hidden(), Instant::now());
+        let bar = hidden(template);
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        if self.draws {
+            show_bar(&bar);
+        }
+        let now = Instant::now();
+        let lines = !self.quiet && !self.draws;
         Counting { bar, lines, started: now, last_line: now, total, unit }
+    }
+
+    /// A spinner until it is dropped, beside what is being done. Call it inside a runtime.
+    pub(super) fn spinner(self, what: &'static str) -> Spinner {
+        let bar = hidden("{spinner} {elapsed} {msg}").with_message(what);
+        let shown = bar.clone();
+        let start = self.draws.then(|| {
+            let task = tokio::spawn(async move {
+                tokio::time::sleep(SPINNER_AFTER).await;
+                show_bar(&shown);
+                shown.enable_steady_tick(SPINNER_TURNS_EVERY);
+            });
+            task.abort_handle()
+        });
+        Spinner { bar, start }
+    }
+}
+
+/// A bar that is not drawn until it is shown.
+fn hidden(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
+    ProgressBar::hidden().with_style(style)
+}
+
+/// Something that takes an unknown time.
+#[derive(Debug)]
+pub(super) struct Spinner {
+    bar: ProgressBar,
+    start: Option<AbortHandle>,
+}
+
+impl Spinner {
+    /// The next step.
+    pub(super) fn now(&self, what: &'static str) {
+        self.bar.set_message(what);
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(start) = &self.start {
+            start.abort();
+        }
+        erase_bar(&self.bar);
     }
 }
 
@@ -105,18 +160,14 @@ impl Counting {
         self.bar.set_position(position);
     }
 
-    /// A line that stays, above the bar.
+    /// A line that stays, also if progress is quiet.
     pub(super) fn say(&self, line: &str) {
-        if self.lines {
-            say(line);
-        } else {
-            self.bar.suspend(|| say(line));
-        }
+        say(line);
     }
 }
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        erase_bar(&self.bar);
     }
 }

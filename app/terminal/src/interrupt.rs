@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::bar::erase_shown;
 use crate::{Exit, Failure};
 
 /// How long a server is waited for when its sessions are closed after an interruption.
@@ -53,6 +54,7 @@ pub fn interruption(say: impl Fn() + Send + 'static) -> Result<CancellationToken
                 _ = terminate.recv() => Exit::Terminated,
             };
             if signalled {
+                erase_shown();
                 remove_unfinished();
                 std::process::exit(exit.code().into());
             }

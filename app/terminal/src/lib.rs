@@ -2,6 +2,7 @@
 //!
 //! What it leaves to others: what the commands are, and what they answer.
 
+mod bar;
 mod call;
 mod color;
 mod count;
@@ -13,6 +14,7 @@ mod interrupt;
 mod log;
 mod print;
 
+pub use bar::{erase_bar, show_bar};
 pub use call::{CommandLine, Program};
 pub use color::ColorFlag;
 pub use count::{counted, counted_were};

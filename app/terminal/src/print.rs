@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use crate::bar::above_bar;
 use crate::interrupt::{Cause, end};
 use crate::{Exit, Failure};
 
@@ -14,8 +15,7 @@ use crate::{Exit, Failure};
 ///
 /// A [`Failure`] whose exit says whether the reader has gone ([`Exit::ReaderGone`]) or the disk is full.
 pub fn print(text: &str) -> Result<(), Failure> {
-    write(io::stdout().lock(), format!("{text}\n").as_bytes())
-        .map_err(|error| lost(&error, "standard output"))
+    write(&mut io::stdout(), format!("{text}\n").as_bytes()).map_err(|error| lost(&error, "standard output"))
 }
 
 /// Writes a line to standard error.
@@ -25,14 +25,16 @@ pub fn say(line: &str) {
 
 /// Writes to standard error as it is, for somebody to answer on the same line.
 pub fn prompt(text: &str) {
-    if let Err(error) = write(io::stderr().lock(), text.as_bytes()) {
+    if let Err(error) = write(&mut io::stderr(), text.as_bytes()) {
         lost(&error, "standard error");
     }
 }
 
-fn write(mut stream: impl Write, text: &[u8]) -> io::Result<()> {
-    stream.write_all(text)?;
-    stream.flush()
+fn write(stream: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    above_bar(|| {
+        stream.write_all(text)?;
+        stream.flush()
+    })
 }
 
 /// Ends the command: nobody would be told how it goes on.
@@ -50,7 +52,7 @@ pub(crate) struct Log;
 
 impl Write for Log {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        if let Err(error) = write(io::stderr().lock(), text) {
+        if let Err(error) = write(&mut io::stderr(), text) {
             lost(&error, "standard error");
         }
         Ok(text.len())

@@ -2,6 +2,7 @@
 
 mod command_lines;
 mod signals;
+mod spinner;
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -28,6 +29,10 @@ use signals::{
     a_pipe_that_nobody_opens_is_left_at_the_first_signal, a_second_signal_leaves_no_unfinished_file,
     sigterm_ends_in_143_and_ctrl_c_in_130,
 };
+use spinner::{
+    a_quick_command_shows_no_spinner, a_spinner_turns_while_a_command_connects,
+    a_spinner_turns_while_an_audit_waits, lines_are_whole_above_a_spinner,
+};
 
 const SQLITE: &[Server] = &[Server::Sqlite];
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
@@ -49,6 +54,10 @@ pub(crate) fn tests() -> Vec<Test> {
         a_file_that_cannot_be_made_is_2_by_its_own_name on SQLITE,
         one_is_not_told_as_many on SQLITE,
         a_reader_that_pauses_keeps_its_snapshot on WIRE,
+        a_spinner_turns_while_a_command_connects on SQLITE,
+        a_spinner_turns_while_an_audit_waits on &[Server::Postgres],
+        lines_are_whole_above_a_spinner,
+        a_quick_command_shows_no_spinner on SQLITE,
     ]
 }
 

@@ -39,6 +39,7 @@ impl Context {
         address: &Address,
         options: &Options,
     ) -> Result<Database, Failure> {
+        let _spinner = self.progress().spinner("connecting");
         let database = self.or_interrupted(self.connect_patiently(address, options)).await?;
         lock(&self.opened).push(database.clone());
         if let Some(words) = &database.limited {
@@ -81,6 +82,7 @@ impl Context {
     pub(in crate::cli) async fn writable(&self, options: &Options) -> Result<Database, Failure> {
         let until = Instant::now() + self.global.retry_for;
         let mut told = false;
+        let _spinner = self.progress().spinner("connecting");
         loop {
             let database = self.connect_with(&self.address()?, options).await?;
             if !database.is_standby {

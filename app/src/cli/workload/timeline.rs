@@ -127,6 +127,7 @@ mod tests {
                 elapsed,
                 retries: 3 * n,
                 audits: 2 * n,
+                is_last: false,
             });
         }
         let intervals = timeline.intervals();
