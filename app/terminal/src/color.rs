@@ -8,7 +8,9 @@ use clap::{Args, ColorChoice, ValueEnum};
 /// The flag `--color`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ColorFlag {
-    /// Colours in help and logs; `auto` obeys NO_COLOR and CLICOLOR_FORCE
+    /// Colours in help and logs
+    ///
+    /// `auto` obeys NO_COLOR and CLICOLOR_FORCE.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto,
         help_heading = "Output")]
     pub color: ColorChoice,
