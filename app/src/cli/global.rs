@@ -33,7 +33,7 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
 
-    /// The retry budget of a transaction; TIMEs are as 500ms, 30s, 1m30s, 2h, or seconds without a unit
+    /// The retry budget of a transaction; a TIME is as 500ms, 30s, 1m30s or 2h, or in seconds
     ///
     /// It is also the longest wait for a connection or for a standby's promotion.
     #[arg(long, global = true, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,

@@ -1,4 +1,4 @@
-//! `migrate`: the schema's migrations, as the program `migration` has them.
+//! `migrate`: the commands of the program `migration`.
 
 use migration::cli::{Flags, Outcome, Schema};
 use serde_json::{Value, json};

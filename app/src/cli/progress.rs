@@ -10,18 +10,14 @@ use uuid::Uuid;
 
 use super::answer::Format;
 
-/// The pause between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// A command that is quicker shows no spinner.
 const SPINNER_AFTER: Duration = Duration::from_millis(300);
 const SPINNER_TURNS_EVERY: Duration = Duration::from_millis(100);
 
-/// Where progress is reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     quiet: bool,
-    /// Whether a bar or a spinner may be drawn.
     draws: bool,
 }
 
@@ -30,19 +26,16 @@ impl Progress {
         Self { quiet, draws: !quiet && format == Format::Text && std::io::stderr().is_terminal() }
     }
 
-    /// One line.
     pub(super) fn say(self, line: &str) {
         if !self.quiet {
             say(line);
         }
     }
 
-    /// A count of `unit`s towards a known number of them.
     pub(super) fn towards(self, total: u64, unit: &'static str) -> Counting {
         self.count(Some(total), unit)
     }
 
-    /// A count of `unit`s while so many bytes are read, if that is known.
     pub(super) fn through(self, bytes: Option<u64>, unit: &'static str) -> Counting {
         self.count(bytes, unit)
     }
@@ -62,7 +55,7 @@ impl Progress {
         Counting { bar, lines, started: now, last_line: now, total, unit }
     }
 
-    /// A spinner until it is dropped, beside what is being done. Call it inside a runtime.
+    /// Call it inside a runtime.
     pub(super) fn spinner(self, what: &'static str) -> Spinner {
         let bar = hidden("{spinner} {elapsed} {msg}").with_message(what);
         let shown = bar.clone();
@@ -78,13 +71,11 @@ impl Progress {
     }
 }
 
-/// A bar that is not drawn until it is shown.
 fn hidden(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
     ProgressBar::hidden().with_style(style)
 }
 
-/// Something that takes an unknown time.
 #[derive(Debug)]
 pub(super) struct Spinner {
     bar: ProgressBar,
@@ -92,7 +83,6 @@ pub(super) struct Spinner {
 }
 
 impl Spinner {
-    /// The next step.
     pub(super) fn now(&self, what: &'static str) {
         self.bar.set_message(what);
     }
@@ -107,12 +97,12 @@ impl Drop for Spinner {
     }
 }
 
-/// What is told of a run before it begins, so that it can be completed whatever becomes of it.
+/// The line that says how to complete a run, printed before it begins.
 pub(super) fn run_line(kind: &str, run: Uuid) -> String {
     format!("{kind} run {run}: if it is stopped, the same command with --run {run} completes it")
 }
 
-/// How long something took, and how fast that was where it took long enough to tell.
+/// A duration, and the rate unless the duration is too short for one.
 pub(super) fn pace(count: u64, seconds: f64) -> String {
     if seconds < 0.1 {
         format!("{seconds:.3} s")
@@ -121,7 +111,6 @@ pub(super) fn pace(count: u64, seconds: f64) -> String {
     }
 }
 
-/// A count on its way.
 #[derive(Debug)]
 pub(super) struct Counting {
     bar: ProgressBar,
@@ -133,18 +122,15 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// So many are done, of a number that is known.
     pub(super) fn done(&mut self, count: u64) {
         self.done_at(count, count);
     }
 
-    /// So many are done, and so far is the way.
     pub(super) fn done_at(&mut self, count: u64, position: u64) {
         let per_second = count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         self.at(format!("{}, {per_second:.0} a second", counted(count, self.unit)), position);
     }
 
-    /// So far is the way; `what` says what is being done.
     pub(super) fn at(&mut self, what: String, position: u64) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.lines && self.last_line.elapsed() >= LINE_EVERY {
@@ -160,7 +146,7 @@ impl Counting {
         self.bar.set_position(position);
     }
 
-    /// A line that stays, also if progress is quiet.
+    /// Prints a line even if progress is quiet.
     pub(super) fn say(&self, line: &str) {
         say(line);
     }

@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failur
             histogram.write(interval);
         }
         if report.is_some() {
-            timeline.borrow_mut().take_down(interval);
+            timeline.borrow_mut().record(interval);
         }
     };
     let stop = context.interrupted().clone();

@@ -1,4 +1,4 @@
-//! The progress bar or spinner on standard error: one at a time, and lines are written above it.
+//! The progress bar or spinner on standard error. Lines are written above it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ pub fn show_bar(bar: &ProgressBar) {
     }
 }
 
-/// Finishes a bar and erases it.
+/// Finishes and erases a bar.
 pub fn erase_bar(bar: &ProgressBar) {
     let mut shown = shown();
     if !bar.is_hidden() {
@@ -24,14 +24,14 @@ pub fn erase_bar(bar: &ProgressBar) {
     bar.finish_and_clear();
 }
 
-/// Erases the bar that is shown, before the process ends without destructors.
+/// For a process that ends without destructors.
 pub(crate) fn erase_shown() {
     if let Some(bar) = shown().take() {
         bar.finish_and_clear();
     }
 }
 
-/// Runs something that writes to the terminal, with the bar out of the way.
+/// Runs a write while the bar is erased.
 pub(crate) fn above_bar<T>(write: impl FnOnce() -> T) -> T {
     let bar = shown().clone();
     match bar {

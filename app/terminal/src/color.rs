@@ -16,7 +16,7 @@ pub struct ColorFlag {
     pub color: ColorChoice,
 }
 
-/// The value of `--color` among arguments that are not parsed yet, so that help obeys it, too.
+/// The value of `--color` before the arguments are parsed, for help.
 pub(crate) fn asked_for(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
     let apart = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1].as_ref());
@@ -25,7 +25,6 @@ pub(crate) fn asked_for(arguments: &[OsString]) -> ColorChoice {
     ColorChoice::from_str(value, false).unwrap_or_default()
 }
 
-/// Whether standard error takes colours.
 pub(crate) fn on_standard_error(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,

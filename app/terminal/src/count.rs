@@ -1,6 +1,6 @@
 //! Counts in words.
 
-/// So many of something whose plural ends in s: `1 row`, `2 rows`.
+/// A count with a noun whose plural ends in s: `1 row`, `2 rows`.
 #[must_use]
 pub fn counted(count: impl Into<u64>, what: &str) -> String {
     match count.into() {
@@ -9,7 +9,7 @@ pub fn counted(count: impl Into<u64>, what: &str) -> String {
     }
 }
 
-/// As [`counted`], with the verb: `1 row was`, `2 rows were`.
+/// With the verb: `1 row was`, `2 rows were`.
 #[must_use]
 pub fn counted_were(count: u64, what: &str) -> String {
     format!("{} {}", counted(count, what), if count == 1 { "was" } else { "were" })

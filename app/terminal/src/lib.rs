@@ -1,6 +1,4 @@
-//! How both binaries meet their user: arguments, `.env`, output, logs, one line for a failure, exit codes.
-//!
-//! What it leaves to others: what the commands are, and what they answer.
+//! What both binaries share: arguments, `.env`, output, logs, interruption, exit codes.
 
 mod bar;
 mod call;
@@ -25,5 +23,5 @@ pub use interrupt::{CLOSE_INTERRUPTED, Unfinished, interrupted, interruption};
 pub use log::{Logging, start_logging};
 pub use print::{print, prompt, say};
 
-/// The version of both programs, with the commit that they were built from.
+/// The version of both programs, with the commit.
 pub const VERSION: &str = env!("SEABANK_VERSION");

@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const PROGRAMS: [&str; 2] = ["seabank", "migration"];
 
-/// Standard output of a program that ends well.
+/// Standard output of a successful program.
 fn output(command: &mut Command) -> String {
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{command:?}: {output:?}");

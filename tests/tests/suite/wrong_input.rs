@@ -1,4 +1,4 @@
-//! Wrong input through the binary: one line that says what to do, the documented exit code, nothing changed.
+//! Wrong input: one line that says what to do, the exit code, an unchanged database.
 
 use database::Server;
 use seabank::bank::transfer::Style;
@@ -31,7 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Runs a command that fails, as text and as JSON; both say the same, and neither a password.
+/// Runs a failing command as text and as JSON. Both have the same line, without a password.
 pub(crate) fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &[&str]) {
     for format in ["text", "json"] {
         let output = test.seabank().args(arguments).args(["--format", format]).output().expect("it runs");
@@ -242,7 +242,7 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 1, 10).await;
-    // The file may not grow: what a full disk does, seen from SQLite. The limit is a connection's, so the library is asked.
+    // SQLite sees a full disk. The limit belongs to a connection, so this test uses the library.
     let one = database::Options { max_connections: 1, ..database::Options::default() };
     let full = test.connect_with(&one).await;
     let pages = tests::scalar(&full, "PRAGMA page_count").await;
@@ -255,7 +255,7 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     assert!(everything(&database).await == before);
 }
 
-/// The server says what it says when its disk is full.
+/// A trigger raises the error of a full disk.
 async fn a_full_disk_of_a_server_is_passed_on(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -288,7 +288,7 @@ async fn missing_rights_are_passed_on(server: &TestServer) {
     reader.drop().await;
 }
 
-/// What HAProxy does: it takes the connection, and ends it when it finds nobody to give it to.
+/// HAProxy without a node: it accepts the connection and closes it.
 async fn a_balancer_without_a_node_is_5(server: &TestServer) {
     let test = server.database().await;
     let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -302,7 +302,7 @@ async fn a_balancer_without_a_node_is_5(server: &TestServer) {
     closing.abort();
 }
 
-/// A node of a cluster that is not initialised, or has lost most of the others, takes connections and never answers.
+/// A cluster that is not initialised or has no quorum accepts connections and never answers.
 async fn a_server_that_never_answers_is_5(server: &TestServer) {
     let test = server.database().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

@@ -30,8 +30,8 @@ pub(in crate::cli) struct Args {
 
     /// Begin N transfers a second
     ///
-    /// They begin whether or not earlier ones have ended, and latency counts from when a transfer was due.
-    /// Without it each worker begins a transfer when its last one ends.
+    /// They begin whether or not earlier ones have ended, and latency counts from when a transfer
+    /// was due. Without it each worker begins a transfer when its last one ends.
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
@@ -47,8 +47,8 @@ pub(in crate::cli) struct Args {
 
     /// Apply N transfers in each transaction [default: 1]
     ///
-    /// They are applied as `pay` does; with --rate those that are due, at most N. Latency counts for each
-    /// transfer.
+    /// They are applied as `pay` does; with --rate those that are due, at most N. Latency counts for
+    /// each transfer.
     #[arg(long, alias = "batch", value_name = "N", value_parser = count, conflicts_with = "style")]
     chunk: Option<NonZero<usize>>,
 

@@ -1,4 +1,4 @@
-//! One page about one load, which stands by itself: it asks for nothing from anywhere.
+//! The self-contained HTML page of `--report`.
 
 mod charts;
 mod figures;
@@ -19,29 +19,23 @@ use crate::cli::output::{Output, unwritable};
 
 pub(super) use settings::settings;
 
-/// What says where the page goes.
+/// The flag, for messages.
 pub(super) const FLAG: &str = "--report";
 
-/// What stands on it.
 pub(super) struct Page<'a> {
-    /// The same that is answered in JSON.
+    /// The JSON answer.
     pub(super) keys: &'a Value,
-    /// The latencies.
     pub(super) total: &'a Meter,
-    /// How it went.
     pub(super) timeline: &'a Timeline,
-    /// What the load was told to do, in words.
     pub(super) settings: &'a [(&'static str, String)],
-    /// The last audit, or the first that found the bank broken.
+    /// The last, or the first that found the bank broken.
     pub(super) audit: Option<&'a Audit>,
-    /// Who answered, in the server's own words.
+    /// The server's.
     pub(super) version: &'a str,
-    /// Why the run is no success.
     pub(super) failure: Option<&'a Failure>,
 }
 
 impl Page<'_> {
-    /// Writes it; says why not, where it cannot be.
     pub(super) fn write(&self, output: Output) -> Option<Failure> {
         let text = self.render().into_string();
         let mut file = match output.writer() {
@@ -57,11 +51,10 @@ impl Page<'_> {
     }
 }
 
-/// A number: what it is, and how it is shown.
 #[derive(Clone, Copy)]
 enum Number {
     Whole(u64),
-    /// To so many places.
+    /// With this many decimal places.
     Real(f64, usize),
 }
 
@@ -80,7 +73,7 @@ impl Render for Number {
     }
 }
 
-/// What the tiles show: a key of the answer, and what it is.
+/// Keys of the answer with their labels.
 const TILES: [(&str, &str); 11] = [
     ("transfers", "transfers"),
     ("per_second", "transfers/s"),
@@ -103,7 +96,7 @@ impl Render for Page<'_> {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    // Whatever would ask for something is refused.
+                    // No request leaves the page.
                     meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                     link rel="icon" href="data:,";
                     title { "Seabank: load on " (self.version) }

@@ -25,7 +25,7 @@ fn signal(child: &Child, name: &str) {
     assert!(status.expect("it runs").success(), "it has ended");
 }
 
-/// Waits for the end; what did not end by itself is killed, and has no code.
+/// Waits for the end; kills the child after a limit.
 async fn ended(mut child: Child) -> Output {
     let started = Instant::now();
     while child.try_wait().expect("it can be looked at").is_none() {
@@ -73,7 +73,7 @@ pub(super) async fn a_pipe_that_nobody_opens_is_left_at_the_first_signal(server:
     ] {
         let child = start(test.program("seabank").args(arguments));
         listens(&child).await;
-        // Some way on, into the pipe if it can.
+        // Until it blocks on the pipe.
         tokio::time::sleep(Duration::from_millis(300)).await;
         signal(&child, "TERM");
         let output = ended(child).await;
@@ -84,7 +84,7 @@ pub(super) async fn a_pipe_that_nobody_opens_is_left_at_the_first_signal(server:
 pub(super) async fn a_second_signal_leaves_no_unfinished_file(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     test.seabank().args(["seed", "--count", "10"]).assert().success();
-    // Whoever wants to write waits.
+    // Writers wait.
     let session = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     execute(&session, "BEGIN").await;
     execute(&session, "LOCK TABLE accounts, transfers IN EXCLUSIVE MODE").await;

@@ -1,4 +1,4 @@
-//! The figures of the page: a chart, and the table of its numbers.
+//! The figures: a chart and the table of its numbers.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -7,7 +7,6 @@ use super::{Number, Page};
 use crate::bank::workload::Meter;
 use crate::cli::workload::timeline::Interval;
 
-/// How fine the distribution is: bars for each power of ten.
 const BARS_A_DECADE: f64 = 20.0;
 
 impl Page<'_> {
@@ -110,7 +109,6 @@ impl Page<'_> {
     }
 }
 
-/// When an interval was, in seconds.
 fn times(interval: &Interval) -> [Number; 2] {
     [interval.from, interval.until].map(|time| Number::Real(time.as_secs_f64(), 2))
 }
