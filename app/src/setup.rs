@@ -19,9 +19,9 @@ use statement::{create_unless_exists, execute_patiently, exists};
 /// What to create.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The database.
+    /// The database's name.
     pub database: Name,
-    /// The user.
+    /// The user's name.
     pub user: Name,
     /// The password; `None` leaves it unchanged.
     pub password: Option<Password>,
@@ -34,7 +34,7 @@ pub struct Created {
     pub database_created: bool,
     /// Whether the user is new.
     pub user_created: bool,
-    /// What became of the password.
+    /// What happened to the password.
     pub password: PasswordSet,
 }
 

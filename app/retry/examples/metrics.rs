@@ -1,5 +1,5 @@
-//! An observer that feeds the `metrics` crate: attempts by SQLSTATE, and how long runs take. `cargo
-//! run --example metrics`
+//! Feeds the `metrics` crate from an observer: attempts by SQLSTATE, and the duration of runs.
+//! `cargo run --example metrics`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Observer for Metrics {
 
 #[tokio::main]
 async fn main() -> Result<(), DbErr> {
-    // A program installs its exporter here; without one the metrics go nowhere.
+    // A program installs its exporter first; without one, metrics are discarded.
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.max_connections(1);
     let counter = Arc::<Counter>::default();

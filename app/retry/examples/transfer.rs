@@ -1,11 +1,11 @@
-//! Moves money between two accounts, once however often it is asked. Runs on a database in memory:
-//! `cargo run --example transfer`
+//! An idempotent transfer between two accounts, on a database in memory. `cargo run --example
+//! transfer`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, Statement};
 use sea_orm_retry::{Ended, Policy, Runner, Tx};
 
-/// Why nothing was moved; or, with an `Ended` that may be applied, why it is not known.
+/// The transfer was not applied, unless it is an `Ended` with an unknown outcome.
 #[derive(Debug, thiserror::Error)]
 enum TransferError {
     #[error("account {0} has too little")]
@@ -16,8 +16,8 @@ enum TransferError {
     Ended(#[from] Ended),
 }
 
-/// The id is made by the caller before the first attempt, and written first: it says what became of
-/// an earlier one.
+/// The caller creates the id before the first attempt. Writing it first detects an earlier applied
+/// attempt.
 async fn transfer(tx: &Tx, id: i64, from: i64, to: i64, amount: i64) -> Result<(), TransferError> {
     let execute = async |sql: &str, values: Vec<sea_orm::Value>| {
         let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);

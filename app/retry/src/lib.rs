@@ -10,6 +10,7 @@ mod class;
 mod counter;
 mod ended;
 mod observer;
+mod parameters;
 mod policy;
 mod pool;
 mod record;

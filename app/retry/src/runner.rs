@@ -130,8 +130,8 @@ impl Runner {
     /// bodies that can detect their own earlier attempt.
     ///
     /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT
-    /// that it had applied (cockroach
-    /// #103817): such a transaction is run again and applied twice. Use `run_idempotent` there for what must not be.
+    /// that it had applied (its issue 103817). Such a transaction is run again and applied twice:
+    /// use `run_idempotent` there where that matters.
     ///
     /// A body that captures by `&mut` does not compile, for a second attempt would start from what
     /// the first left:

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use sea_orm::{DbBackend, DbErr, QueryResult, Statement, StreamTrait};
+use tracing::Instrument;
 
-use crate::Tx;
 use crate::record::OwnedRows;
 use crate::session::{Link, answer};
 use crate::shared::Shared;
+use crate::{Tx, parameters};
 
 /// The rows of a statement of a [`Tx`]. While it is open no other statement can be sent.
 pub struct TxStream<'a> {
@@ -47,8 +48,9 @@ fn rows(mut link: tokio::sync::OwnedMutexGuard<Link>, statement: Statement) -> O
     let rows = async_stream::try_stream! {
         let mut session = link.take()?;
         let mut rows = session.rows(&statement);
+        let span = parameters::span(&statement);
         let end = loop {
-            match answer(link.deadline, rows.try_next()).await {
+            match answer(link.deadline, rows.try_next()).instrument(span.clone()).await {
                 Ok(Some(row)) => yield row,
                 Ok(None) => break Ok(()),
                 Err(failure) => break Err(failure),

@@ -24,13 +24,12 @@ use crate::{Ended, Kind, Policy, Runner, Sessions, Tx};
 use lossy::Lossy;
 
 impl Runner {
-    /// A runner on another source of sessions, for example a pretended server.
+    /// A runner on another source of sessions, for example a simulated server.
     pub fn on(sessions: impl Sessions + 'static, policy: Policy) -> Self {
         Self::on_sessions(Arc::new(sessions), policy)
     }
 
-    /// The same runner with pauses that a seed decides: for simulations, which have to be
-    /// repeatable.
+    /// The same runner with pauses from a seed, for reproducible simulations.
     #[must_use]
     pub fn with_jitter_seed(self, seed: u64) -> Self {
         Self { jitter: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ..self }
@@ -82,7 +81,7 @@ fn holds(holds: bool, otherwise: &str) -> Result<(), DbErr> {
     if holds { Ok(()) } else { Err(DbErr::Custom(otherwise.to_owned())) }
 }
 
-/// Each of two transactions counts the rows and adds one: in no serial order do both count none.
+/// Each of two transactions counts the rows and adds one. In a serial order, only one counts none.
 async fn write_skew(connection: &DatabaseConnection, runner: &Runner) -> Result<(), DbErr> {
     begin_anew(connection).await?;
     let both_have_read = Barrier::new(2);
@@ -91,7 +90,7 @@ async fn write_skew(connection: &DatabaseConnection, runner: &Runner) -> Result<
         let body = async move |tx: &Tx| {
             let count = number(tx, COUNT).await?;
             if tx.attempt() == 1 {
-                // Where writers take turns from BEGIN on, the other is not there yet.
+                // SQLite's writers take turns from BEGIN on, so the other has not begun.
                 let _ = tokio::time::timeout(Duration::from_millis(300), both_have_read.wait()).await;
             }
             insert(tx, id).await.map(|()| count)
@@ -103,7 +102,7 @@ async fn write_skew(connection: &DatabaseConnection, runner: &Runner) -> Result<
     holds(one + other == 1, "write skew: two transactions each saw a table without the other's row")
 }
 
-/// Read, add one in the program, write back, many times at once.
+/// Many concurrent transactions read a value, increment it in the program, and write it back.
 async fn lost_update(connection: &DatabaseConnection, runner: &Runner) -> Result<(), DbErr> {
     const WORKERS: i64 = 4;
     const TIMES: i64 = 10;
@@ -134,18 +133,21 @@ async fn swallowed_error(connection: &DatabaseConnection, runner: &Runner) -> Re
     };
     let told = runner.run("swallowed error", body).await;
     let failed = told.is_err_and(|error| Ended::of(&error).is_some_and(|ended| ended.kind() == Kind::Failed));
-    holds(failed && number(connection, COUNT).await? == 0, "swallowed error: it was told applied, or it is")
+    holds(
+        failed && number(connection, COUNT).await? == 0,
+        "swallowed error: it was reported applied, or it is",
+    )
 }
 
-/// The answer to COMMIT is lost, and the connection with it, after the server has the COMMIT or
-/// before. A body that cannot tell is not run again, and one that can is applied once.
+/// The connection is lost during COMMIT, before or after the server receives it. A body that is not
+/// idempotent is not retried; an idempotent body is applied once.
 async fn lost_commit(connection: &DatabaseConnection, runner: &Runner) -> Result<(), DbErr> {
     for delivered in [true, false] {
         let lossy = || Runner::on(Lossy::new(connection, delivered), runner.policy().clone());
         begin_anew(connection).await?;
         let told = lossy().run("lost commit", async |tx: &Tx| insert(tx, 1).await).await;
         let unknown = told.is_err_and(|error| Ended::of(&error).is_some_and(Ended::may_be_applied));
-        holds(unknown, "lost COMMIT: `run` knew what became of it, or ran the body again")?;
+        holds(unknown, "lost COMMIT: `run` reported an outcome, or retried the body")?;
         let applied = i64::from(delivered);
         holds(number(connection, COUNT).await? == applied, "lost COMMIT: it was not sent, or sent again")?;
 
@@ -158,7 +160,7 @@ async fn lost_commit(connection: &DatabaseConnection, runner: &Runner) -> Result
     Ok(())
 }
 
-/// Writes its id, 2, and increments the value of 1. Returns which attempt it is.
+/// Inserts id 2 and increments the value of id 1. Returns the attempt's number.
 async fn increment_once(tx: &Tx) -> Result<u32, DbErr> {
     let own = "INSERT INTO sea_orm_retry_conformance VALUES (2, 0) ON CONFLICT DO NOTHING";
     if tx.execute_unprepared(own).await?.rows_affected() == 0 {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{FutureExt, TryStreamExt};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use tracing::Instrument;
 
+use crate::parameters;
 use crate::record::Proof;
 use crate::session::Ask;
 use crate::shared::Shared;
@@ -137,7 +139,7 @@ impl Tx {
 
     async fn ask<T>(&self, statement: &Statement, send: Ask<Statement, T>) -> Result<T, DbErr> {
         let mut link = self.shared.ready(self.savepoint, statement).await?;
-        let answer = link.ask(statement, send).await;
+        let answer = link.ask(statement, send).instrument(parameters::span(statement)).await;
         self.shared.record().answered(self.savepoint, answer)
     }
 }

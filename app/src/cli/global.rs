@@ -44,7 +44,7 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "N", help_heading = "Retries")]
     pub(super) savepoint_restarts: Option<u32>,
 
-    /// Print every SQL statement, BEGIN and COMMIT included
+    /// Print every SQL statement with its parameters, BEGIN and COMMIT too
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) echo: bool,
 

@@ -46,8 +46,7 @@ pub async fn grant(database: &Database, wanted: &Wanted) -> Result<(), SetupErro
             for rights in [&format!("{write} ON TABLES"), "USAGE, SELECT ON SEQUENCES"] {
                 let sql = format!("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rights} TO {user}");
                 match execute_patiently(database, &sql).await {
-                    // Without CREATE on the schema, this administrator's future tables do not
-                    // exist.
+                    // Without CREATE on the schema, this administrator cannot create tables there.
                     Err(error) if sqlstate(&error).as_deref() == Some("42501") => {}
                     done => done?,
                 }

@@ -10,7 +10,7 @@ use super::Name;
 use super::statement::{ATTEMPTS_MAX, PAUSE, is_rivalry};
 use crate::bank::query::statement;
 
-/// A password. `Debug` does not print it.
+/// A password. `Debug` hides it.
 #[derive(Clone)]
 pub struct Password(pub String);
 
@@ -47,7 +47,7 @@ pub(super) async fn set_password(
             let statement = statement(one, format!("{alter} $1"), [password.0.as_str().into()]);
             answered(one.execute_raw(statement)).await.map(drop)
         }
-        // PostgreSQL takes no parameter here and may log the text, so it gets the hash, as from
+        // PostgreSQL takes no parameter here and may log the text, so it gets the verifier, as from
         // psql's `\password`.
         Server::Sqlite | Server::Postgres => {
             let stored = scram_sha_256(password.0.as_bytes());

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::bank::query::fetch_optional;
 
-/// Creates something. Returns whether it is new.
+/// Creates an object. Returns whether it is new.
 pub(super) async fn create_unless_exists(database: &Database, sql: &str) -> Result<bool, DbErr> {
     match execute_patiently(database, sql).await {
         Ok(()) => Ok(true),

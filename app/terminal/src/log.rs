@@ -1,13 +1,15 @@
 //! Logs and echoed statements, both on standard error.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use clap::ColorChoice;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::color;
@@ -30,45 +32,60 @@ pub fn start_logging(logging: Logging) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logging.default));
     let colours = color::on_standard_error(logging.color);
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Log).with_ansi(colours).with_filter(filter);
-    let statements = Targets::new().with_target(database::STATEMENTS, LevelFilter::DEBUG);
-    let echo = logging.echo.then(|| Echo.with_filter(statements));
+    let targets = [(database::STATEMENTS, LevelFilter::DEBUG), (PARAMETERS, LevelFilter::TRACE)];
+    let echo = logging.echo.then(|| Echo.with_filter(Targets::new().with_targets(targets)));
     let _ = tracing_subscriber::registry().with(lines).with(echo).try_init();
 }
 
-/// Prints the statements that the driver reports, each on one line.
+/// The spans in which the closure runs statements; the field `parameters` shows their parameters.
+const PARAMETERS: &str = "sea_orm_retry::parameters";
+
+/// Prints the statements that the driver reports, each on one line, with its parameters.
 struct Echo;
 
-impl<S: Subscriber> Layer<S> for Echo {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut statement = Statement::default();
-        event.record(&mut statement);
-        let text = if statement.text.trim().is_empty() { statement.summary } else { statement.text };
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        say(&text);
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Echo {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let text = if fields.text.trim().is_empty() { fields.summary } else { fields.text };
+        let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(span) = context.event_span(event)
+            && let Some(Fields { parameters, .. }) = span.extensions().get()
+        {
+            line += &format!(" -- {}", parameters.replace(char::is_control, "\u{fffd}"));
+        }
+        say(&line);
     }
 }
 
 /// The driver gives a summary, and the text where the summary leaves something out.
 #[derive(Default)]
-struct Statement {
+struct Fields {
     summary: String,
     text: String,
+    parameters: String,
 }
 
-impl Visit for Statement {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = match field.name() {
-            "summary" => write!(self.summary, "{value:?}"),
-            "db.statement" => write!(self.text, "{value:?}"),
-            _ => Ok(()),
+        let field = match field.name() {
+            "summary" => &mut self.summary,
+            "db.statement" => &mut self.text,
+            "parameters" => &mut self.parameters,
+            _ => return,
         };
+        *field = format!("{value:?}");
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "summary" => value.clone_into(&mut self.summary),
-            "db.statement" => value.clone_into(&mut self.text),
-            _ => {}
-        }
+        self.record_debug(field, &format_args!("{value}"));
     }
 }

@@ -1,5 +1,5 @@
-//! A COMMIT that is acknowledged by nobody, through the binary: PostgreSQL waits for a synchronous standby that is not there. What
-//! is in the database, and on no standby, is not told applied, neither by the command that wrote it nor by one that finds it.
+//! Unacknowledged commits, through the binary: PostgreSQL waits for a missing synchronous standby.
+//! Neither the command that wrote a row nor one that finds it reports it applied.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,24 @@ use serde_json::Value;
 use tests::{OwnServer, Postgres, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::execute;
 use crate::crash::{assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
     let on = &[database::Server::Postgres];
     tests![
-        nothing_is_told_applied_that_no_standby_has within 600 s on on,
-        what_a_standby_has_is_told_applied on on,
+        rows_without_a_standby_are_not_reported_applied within 600 s on on,
+        rows_on_a_standby_are_reported_applied on on,
     ]
 }
 
-/// A command that can be given again and does its work once.
 struct Command {
     name: &'static str,
     arguments: Vec<String>,
 }
 
-/// Each command and style that writes, on accounts of its own.
+/// Every writing command and style, on separate accounts.
 fn commands() -> Vec<Command> {
     let command =
         |name, line: &str| Command { name, arguments: line.split_whitespace().map(str::to_owned).collect() };
@@ -44,18 +43,16 @@ fn commands() -> Vec<Command> {
     ]
 }
 
-/// Runs all of them at once, trying for so many seconds.
-async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Told, Duration)> {
+async fn run_all(test: &TestDatabase, commands: &[Command], retry_for: &str) -> Vec<(Finished, Duration)> {
     let one = async |command: &Command| {
         let mut arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
         arguments.extend(["--retry-for", retry_for]);
         let started = Instant::now();
-        (Telling::start(test, &arguments).end().await, started.elapsed())
+        (Background::start(test, &arguments).end().await, started.elapsed())
     };
     futures_util::future::join_all(commands.iter().map(one)).await
 }
 
-/// What an answer says to be in the database.
 fn told_applied(answer: &Value) -> u64 {
     ["applied", "already_applied", "created", "found", "rows"]
         .iter()
@@ -63,10 +60,10 @@ fn told_applied(answer: &Value) -> u64 {
         .sum()
 }
 
-fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Duration) {
+fn assert_unknown(commands: &[Command], told: &[(Finished, Duration)], at_most: Duration) {
     for (command, (told, took)) in commands.iter().zip(told) {
         let name = command.name;
-        // One that loses to another that waits for ever is not applied.
+        // It lost a conflict to a COMMIT that waits.
         let lost = told.code == Some(1) && told.answer["kind"] == "retries_exhausted";
         assert!(told.code == Some(4) || lost, "{name}: {told:?}");
         assert_eq!(told_applied(&told.answer), 0, "{name}: {}", told.answer);
@@ -79,8 +76,7 @@ fn assert_unknown(commands: &[Command], told: &[(Told, Duration)], at_most: Dura
     }
 }
 
-/// What each command has to write: five accounts or points, a transfer, or three.
-fn assert_applied(commands: &[Command], told: &[(Told, Duration)]) {
+fn assert_applied(commands: &[Command], told: &[(Finished, Duration)]) {
     for (command, (told, _)) in commands.iter().zip(told) {
         let expected = match command.name {
             "seed" | "points" => 5,
@@ -105,9 +101,9 @@ async fn written(test: &TestDatabase) -> [i64; 3] {
     counts
 }
 
-async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
+async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("the server starts"));
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let [accounts, ..] = written(&test).await;
@@ -121,10 +117,9 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let commands = commands();
-    // Long enough for a second attempt, which meets the first.
     let told = run_all(&test, &commands, "18").await;
     assert_unknown(&commands, &told, Duration::from_secs(60));
-    // The waits end for their own sessions alone: the rows are visible, and no standby has them.
+    // Ends only the wait: the rows become visible, and no standby has them.
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     while scalar(&admin, waiting).await > 0 {
         execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
@@ -132,14 +127,14 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let everything = [accounts + 5, 5, 7];
-    // What is unknown is committed here and acknowledged by nobody; what lost to another is not there.
+    // Unknown: committed on this server only. Lost a conflict: not committed.
     let committed =
         |name| told.iter().zip(&commands).any(|((told, _), it)| it.name == name && told.code == Some(4));
     let rows = |name| if committed(name) { 5 } else { 0 };
-    // Of the three transfers between two accounts, two had to wait for the first.
+    // These three transfers share two accounts.
     let [with_seed, points, transfers] = written(&test).await;
     let expected = [accounts + rows("seed"), rows("points")];
-    assert_eq!([with_seed, points], expected, "committed here, acknowledged by nobody: {told:?}");
+    assert_eq!([with_seed, points], expected, "committed here, not acknowledged: {told:?}");
     assert!((5..=7).contains(&transfers), "{transfers}");
     let told = run_all(&test, &commands, "2").await;
     assert_unknown(&commands, &told, Duration::from_secs(60));
@@ -152,10 +147,10 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert_whole(&test);
 }
 
-async fn what_a_standby_has_is_told_applied(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let primary = Postgres::start(&programs).await.expect("it starts");
-    let standby = primary.standby().await.expect("it starts");
+async fn rows_on_a_standby_are_reported_applied(_: &TestServer) {
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let primary = Postgres::start(&programs).await.expect("the server starts");
+    let standby = primary.standby().await.expect("the server starts");
     let mut own = OwnServer::Postgres(primary);
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
@@ -169,13 +164,12 @@ async fn what_a_standby_has_is_told_applied(_: &TestServer) {
     }
     let commands = commands();
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
-    // Whoever asks again finds it, and waits for the same standby.
     assert_applied(&commands, &run_all(&test, &commands, "60").await);
     let everything = written(&test).await;
     own.crash();
     let promoted = test.moved_to(standby.url(&test.name));
-    // The bank's own pool is SERIALIZABLE, which a standby is not.
+    // A bare connection: the bank's pool requires SERIALIZABLE, which a standby refuses.
     crate::pools::execute(&crate::pools::open(promoted.url(), 1).await, "SELECT pg_promote()").await;
-    assert_eq!(written(&promoted).await, everything, "what was told applied outlives the primary");
+    assert_eq!(written(&promoted).await, everything, "reported transfers survive the primary");
     assert_whole(&promoted);
 }

@@ -1,4 +1,4 @@
-//! The architecture: allowed and used dependencies, and the links of the documents. Needs no server.
+//! Dependencies between packages, and links of the documents.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,11 +12,11 @@ pub(crate) fn tests() -> Vec<Test> {
         packages_depend_only_downwards on &[Server::Sqlite],
         every_dependency_is_used on &[Server::Sqlite],
         every_shared_dependency_is_explained_and_used on &[Server::Sqlite],
-        links_in_the_documents_lead_somewhere on &[Server::Sqlite],
+        links_in_the_documents_have_targets on &[Server::Sqlite],
     ]
 }
 
-/// The picture of docs/architecture.md: each package, and the packages of the workspace that it may depend on.
+/// As drawn in docs/architecture.md.
 const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
     ("sea-orm-retry", &[]),
     ("entity", &[]),
@@ -31,7 +31,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").to_path_buf()
 }
 
-/// The members of the workspace, as Cargo reads their manifests.
 fn packages() -> Vec<Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -62,10 +61,10 @@ async fn packages_depend_only_downwards(_: &TestServer) {
     }
 }
 
-/// Named for their features only: see the manifest.
+/// For their features only: see the manifest.
 const UNUSED: [(&str, &[&str]); 1] = [("database", &["bitflags", "futures-sink", "uuid"])];
 
-/// What `cargo machete` checks, which takes two minutes to install.
+/// The same check as `cargo machete`, which takes two minutes to install.
 async fn every_dependency_is_used(_: &TestServer) {
     for package in packages() {
         let manifest = PathBuf::from(package["manifest_path"].as_str().expect("a path"));
@@ -81,14 +80,13 @@ async fn every_dependency_is_used(_: &TestServer) {
     }
 }
 
-/// Appends the Rust code of a package, without comments and without the packages inside its folder.
 fn append_code(folder: &Path, code: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() && !path.join("Cargo.toml").exists() {
             append_code(&path, code);
         } else if path.extension().is_some_and(|it| it == "rs") {
-            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let text = std::fs::read_to_string(&path).expect("readable");
             for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 code.push_str(line);
                 code.push('\n');
@@ -97,7 +95,6 @@ fn append_code(folder: &Path, code: &mut String) {
     }
 }
 
-/// Whether the code has a path that starts with the crate's name, or imports the crate itself.
 fn names_crate(code: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     code.match_indices(name).any(|(at, _)| {
@@ -110,7 +107,7 @@ fn names_crate(code: &str, name: &str) -> bool {
 }
 
 async fn every_shared_dependency_is_explained_and_used(_: &TestServer) {
-    let read = |path: &Path| std::fs::read_to_string(path).expect("it can be read");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
     let manifests: String =
         packages().iter().map(|it| read(Path::new(it["manifest_path"].as_str().expect("a path")))).collect();
     let workspace = read(&root().join("Cargo.toml"));
@@ -121,13 +118,13 @@ async fn every_shared_dependency_is_explained_and_used(_: &TestServer) {
         if let Some((name, _)) = line.split_once(" = ").filter(|_| !line.starts_with([' ', '#', '}'])) {
             assert!(line.contains(" # ") || above.starts_with("# "), "Cargo.toml: what is {name} for?");
             let inherited = [format!("\n{name}.workspace = true"), format!("\n{name} = {{ workspace = true")];
-            assert!(inherited.iter().any(|it| manifests.contains(it)), "Cargo.toml: nobody uses {name}");
+            assert!(inherited.iter().any(|it| manifests.contains(it)), "Cargo.toml: {name} is unused");
         }
         above = line;
     }
 }
 
-/// The targets of `[text](target)` in a document, without code.
+/// The targets of `[text](target)`, outside code.
 fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     prose
@@ -136,13 +133,13 @@ fn links(text: &str) -> Vec<&str> {
         .collect()
 }
 
-async fn links_in_the_documents_lead_somewhere(_: &TestServer) {
+async fn links_in_the_documents_have_targets(_: &TestServer) {
     let documents = std::fs::read_dir(root().join("docs")).expect("docs is there");
     let documents = documents.map(|entry| entry.expect("a file").path());
     let top = ["README.md", "CONTRIBUTING.md"].map(|name| root().join(name));
     let mut followed = 0;
     for document in documents.chain(top) {
-        let text = std::fs::read_to_string(&document).expect("it can be read");
+        let text = std::fs::read_to_string(&document).expect("readable");
         let folder = document.parent().expect("it is in a folder");
         for target in links(&text).into_iter().filter(|target| !target.contains("://")) {
             let file = target.split('#').next().unwrap_or_default();
@@ -151,5 +148,5 @@ async fn links_in_the_documents_lead_somewhere(_: &TestServer) {
             followed += 1;
         }
     }
-    assert!(followed > 50, "only {followed} links were found: are they written in another way?");
+    assert!(followed > 50, "only {followed} links were found: has their format changed?");
 }

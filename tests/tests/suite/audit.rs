@@ -1,4 +1,4 @@
-//! The audit: it sees every way in which a bank can be broken, and is right beside writers.
+//! The audit: detects every inconsistency, and is correct beside concurrent writers.
 
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,21 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         an_empty_bank_is_whole,
         a_bank_that_moved_money_is_whole,
-        money_from_nowhere_is_seen,
-        money_moved_without_a_transfer_is_seen,
-        a_transfer_without_money_is_seen,
-        a_negative_balance_is_seen,
-        a_transfer_of_an_account_that_is_not_there_is_seen,
+        money_from_nowhere_is_detected,
+        money_moved_without_a_transfer_is_detected,
+        a_transfer_without_money_is_detected,
+        a_negative_balance_is_detected,
+        a_transfer_of_an_unknown_account_is_detected,
         totals_beyond_64_bits_are_exact,
-        a_difference_beyond_32_bits_is_seen,
+        a_difference_beyond_32_bits_is_detected,
         a_broken_bank_ends_in_exit_code_3,
         every_audit_beside_writers_is_whole,
         an_open_writer_does_not_stop_the_audit on &[Server::Sqlite, Server::Postgres],
         the_past_is_audited_beside_an_open_writer on &[Server::Cockroach],
-        the_past_is_refused_where_there_is_none on &[Server::Sqlite, Server::Postgres],
+        an_audit_of_the_past_is_refused_on_other_servers on &[Server::Sqlite, Server::Postgres],
     ]
 }
 
-/// Accounts 1 and 2 with 100 each, and one honest transfer of 30 from 1 to 2.
 async fn honest(database: &Database) {
     for id in [1, 2] {
         insert_account(database, id, 100).await;
@@ -43,7 +42,7 @@ async fn honest(database: &Database) {
 }
 
 async fn audit(database: &Database) -> Audit {
-    Bank::new(database, Policy::default()).audit().await.expect("it can be read")
+    Bank::new(database, Policy::default()).audit().await.expect("readable")
 }
 
 fn broken(audit: &Audit) -> Vec<(Rule, &str)> {
@@ -66,7 +65,7 @@ async fn a_bank_that_moved_money_is_whole(server: &TestServer) {
     assert_eq!((audit.accounts, audit.transfers, audit.balance_total, audit.opening_total), (2, 1, 200, 200));
 }
 
-async fn money_from_nowhere_is_seen(server: &TestServer) {
+async fn money_from_nowhere_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -74,19 +73,19 @@ async fn money_from_nowhere_is_seen(server: &TestServer) {
     assert_eq!(broken(&audit(&database).await), [(Rule::TotalsAgree, ""), (Rule::BalanceExplained, "2")]);
 }
 
-async fn money_moved_without_a_transfer_is_seen(server: &TestServer) {
+async fn money_moved_without_a_transfer_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
     execute(&database, "UPDATE accounts SET balance = balance + CASE id WHEN 1 THEN -1 ELSE 1 END").await;
-    // The totals agree: only account by account does it show.
+    // The totals agree.
     assert_eq!(
         broken(&audit(&database).await),
         [(Rule::BalanceExplained, "1"), (Rule::BalanceExplained, "2")]
     );
 }
 
-async fn a_transfer_without_money_is_seen(server: &TestServer) {
+async fn a_transfer_without_money_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -97,9 +96,9 @@ async fn a_transfer_without_money_is_seen(server: &TestServer) {
     );
 }
 
-async fn a_negative_balance_is_seen(server: &TestServer) {
+async fn a_negative_balance_is_detected(server: &TestServer) {
     let test = server.database().await;
-    // SQLite's checks are switched off for one connection.
+    // CHECK constraints are switched off for one connection.
     let database = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     honest(&database).await;
     execute(
@@ -121,7 +120,7 @@ async fn a_negative_balance_is_seen(server: &TestServer) {
     assert_eq!(audit.balance_total, 200);
 }
 
-async fn a_transfer_of_an_account_that_is_not_there_is_seen(server: &TestServer) {
+async fn a_transfer_of_an_unknown_account_is_detected(server: &TestServer) {
     let test = server.database_without_foreign_keys().await;
     let database = test.connect().await;
     honest(&database).await;
@@ -135,7 +134,7 @@ async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
     for id in 0..5 {
         insert_account(&database, id, i64::MAX).await;
     }
-    // All that an account can hold moves, twice, through one that ends where it began.
+    // The maximum balance moves twice, in a circle.
     insert_account(&database, 5, 0).await;
     for (source, target) in [(0, 5), (5, 0)] {
         insert_transfer(&database, source, target, i64::MAX).await.expect("two accounts");
@@ -143,16 +142,16 @@ async fn totals_beyond_64_bits_are_exact(server: &TestServer) {
     let audit = audit(&database).await;
     assert_eq!(broken(&audit), []);
     assert_eq!(audit.balance_total, 5 * i128::from(i64::MAX));
-    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!(answer["balance_total"], "46116860184273879035");
 }
 
-async fn a_difference_beyond_32_bits_is_seen(server: &TestServer) {
+async fn a_difference_beyond_32_bits_is_detected(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     honest(&database).await;
-    // Differences whose low halves are zero, or cancel.
+    // Only the high 32 bits differ.
     execute(&database, "UPDATE accounts SET balance = balance + 4294967296 WHERE id = 1").await;
     execute(&database, "UPDATE accounts SET opening_balance = opening_balance + 4294967296 WHERE id = 2")
         .await;
@@ -167,9 +166,9 @@ async fn a_broken_bank_ends_in_exit_code_3(server: &TestServer) {
     let database = test.connect().await;
     honest(&database).await;
     execute(&database, "UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
-    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("it runs");
+    let output = test.seabank().args(["audit", "--format", "json"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(3));
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!((&answer["ok"], &answer["code"]), (&Value::Bool(false), &Value::from(3)));
     assert_eq!(answer["violations"].as_array().map(Vec::len), Some(2), "{answer}");
 }
@@ -194,15 +193,15 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         let auditor = Bank::new(&test.connect_for_analysis().await, Policy::default());
         let (mut seen, mut audits) = (std::collections::BTreeSet::new(), 0);
         let started = Instant::now();
-        // However slow the writers are, some audits see more than others.
+        // On a slow machine, until two audits have seen different totals.
         while audits < 25 || seen.len() < 2 {
-            assert!(started.elapsed() < Duration::from_secs(60), "the writers stand still");
+            assert!(started.elapsed() < Duration::from_secs(60), "the writers make no progress");
             audits += 1;
             let audit = auditor.audit().await.expect("readers are not disturbed");
             assert!(audit.ok, "{audit:?}");
             seen.insert(audit.transfers);
         }
-        assert_eq!(auditor.counts().retries, 0, "readers are not tried again");
+        assert_eq!(auditor.counts().retries, 0, "readers are not retried");
         stop.cancel();
     };
     let transfers = async {
@@ -213,7 +212,7 @@ async fn every_audit_beside_writers_is_whole(server: &TestServer) {
         applied
     };
     let ((), applied) = tokio::join!(audits, transfers);
-    assert!(applied > 0, "nothing was transferred beside the audits");
+    assert!(applied > 0, "nothing was transferred during the audits");
 }
 
 async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
@@ -225,7 +224,7 @@ async fn an_open_writer_does_not_stop_the_audit(server: &TestServer) {
 async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
     let test = server.database().await;
     honest(&test.connect().await).await;
-    let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("it runs");
+    let long_ago = test.seabank().args(["audit", "--as-of", "1h"]).output().expect("the command runs");
     let line = String::from_utf8_lossy(&long_ago.stderr);
     assert!(line.contains("1h ago there was no bank here: give a shorter --as-of"), "{line}");
     assert_eq!(long_ago.status.code(), Some(5), "{line}");
@@ -239,7 +238,7 @@ async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
     test.seabank().args(load).assert().success();
 }
 
-async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
+async fn an_audit_of_the_past_is_refused_on_other_servers(server: &TestServer) {
     let test = server.database().await;
     for command in [&["audit", "--as-of", "10s"][..], &["workload", "--audit-as-of", "10s"]] {
         let refused = test.seabank().args(command).assert().code(2);
@@ -248,7 +247,6 @@ async fn the_past_is_refused_where_there_is_none(server: &TestServer) {
     }
 }
 
-/// The honest bank is what is audited, not what the writer makes of it.
 async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
     let runner = seabank::bank::Runner::new(&test.connect().await, Policy::default());
     runner
@@ -259,7 +257,7 @@ async fn audited_beside_an_open_writer(test: &TestDatabase, command: &[&str]) {
             let auditing =
                 audit.args(command).args(["--format", "json"]).timeout(Duration::from_secs(10)).output();
             let answer: Value =
-                serde_json::from_slice(&auditing.expect("it runs").stdout).expect("one object");
+                serde_json::from_slice(&auditing.expect("the command runs").stdout).expect("a JSON object");
             assert_eq!((&answer["ok"], &answer["balance_total"]), (&Value::Bool(true), &Value::from("200")));
             Err::<(), _>(sea_orm::DbErr::Custom("nothing of it stays".to_owned()))
         })

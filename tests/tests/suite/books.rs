@@ -1,4 +1,4 @@
-//! What the suites write into a bank, and read of it, behind its back.
+//! Direct access to a bank's rows for the suites.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -18,12 +18,10 @@ use seabank::bank::seed::Collisions;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A runner of the bank's whose sessions are tapped.
 pub(crate) fn tapped(tap: &tests::Tap, policy: Policy) -> Runner {
     Runner::of(tap.runner(policy), tap.server(), None)
 }
 
-/// An account that was opened with its balance.
 pub(crate) async fn insert_account(database: &Database, id: i64, balance: i64) {
     let row = accounts::ActiveModel {
         id: Set(id),
@@ -34,7 +32,7 @@ pub(crate) async fn insert_account(database: &Database, id: i64, balance: i64) {
     row.insert(&database.connection).await.expect("the account can be inserted");
 }
 
-/// A transfer's row, without the money.
+/// Inserts a transfer without changing balances.
 pub(crate) async fn insert_transfer(
     database: &Database,
     source: i64,
@@ -51,13 +49,11 @@ pub(crate) async fn insert_transfer(
     Ok(row.insert(&database.connection).await?.id)
 }
 
-/// One statement, by text.
 pub(crate) async fn execute(database: &Database, sql: &str) {
     database.connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// Everything that a bank holds, for comparing, in one snapshot that minds no writer: accounts in their order, then
-/// transfers.
+/// All accounts and transfers by id, from one snapshot.
 pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Vec<transfers::Model>) {
     let runner = Runner::new(database, Policy::default());
     let read = runner.read("everything", async |tx: &Tx| {
@@ -68,23 +64,21 @@ pub(crate) async fn everything(database: &Database) -> (Vec<accounts::Model>, Ve
     read.await.expect("the bank can be read")
 }
 
-/// The balances by number.
 pub(crate) async fn balances(database: &Database) -> Vec<(i64, i64)> {
     everything(database).await.0.into_iter().map(|account| (account.id, account.balance)).collect()
 }
 
-/// The ids of the transfers that are recorded.
 pub(crate) async fn recorded(database: &Database) -> BTreeSet<Uuid> {
     everything(database).await.1.into_iter().map(|transfer| transfer.id).collect()
 }
 
-/// Adds random accounts, the same every time, in chunks of so many.
+/// Seeds the same random accounts every time.
 pub(crate) async fn seed(bank: &Bank, count: u64, chunk: usize) -> Result<u64, Stopped<Collisions>> {
     let loaded = bank.seed(count, 1, &loading(Uuid::new_v4(), chunk), |_| ()).await;
     loaded.map(|loaded| loaded.rows)
 }
 
-/// A load in chunks of so many rows, two at once.
+/// A load with two concurrent chunks.
 pub(crate) fn loading(run: Uuid, chunk: usize) -> Loading {
     let positive = |number| NonZero::new(number).expect("not zero");
     Loading { run, chunk: positive(chunk), concurrency: positive(2), stop: CancellationToken::new() }

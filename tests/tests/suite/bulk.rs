@@ -1,4 +1,4 @@
-//! Loads in chunks: points, and chunks that a server says are too large.
+//! Bulk loads: points, and chunks that the server refuses as too large.
 
 use database::Server;
 use sea_orm_retry::Policy;
@@ -12,10 +12,10 @@ use crate::books::{execute, loading, tapped};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         points_are_added_once,
-        points_whose_answers_were_lost_are_not_added_twice,
-        more_rows_than_one_statement_takes_are_added,
-        a_chunk_that_is_too_large_becomes_its_halves on &[Server::Postgres],
-        a_row_that_is_too_large_by_itself_fails on &[Server::Postgres],
+        points_with_lost_answers_are_not_added_twice,
+        rows_beyond_the_limit_of_one_statement_are_added,
+        a_chunk_that_is_too_large_is_halved on &[Server::Postgres],
+        a_single_row_that_is_too_large_fails on &[Server::Postgres],
     ]
 }
 
@@ -23,7 +23,8 @@ const POINTS: &str = "SELECT count(*) FROM points WHERE x >= 0 AND x < 1024 AND 
 const BATCHED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM batches";
 
 fn answer(test: &TestDatabase, arguments: &[&str]) -> Value {
-    let output = test.seabank().args(arguments).args(["--format", "json"]).output().expect("it runs");
+    let output =
+        test.seabank().args(arguments).args(["--format", "json"]).output().expect("the command runs");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
@@ -40,8 +41,8 @@ async fn points_are_added_once(server: &TestServer) {
     assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (2500, 2500));
 }
 
-/// Points have no id of their own that would keep a second copy out.
-async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer) {
+/// A point has no unique key, so only its chunk's row in `batches` prevents a second copy.
+async fn points_with_lost_answers_are_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let losses =
@@ -53,8 +54,8 @@ async fn points_whose_answers_were_lost_are_not_added_twice(server: &TestServer)
     assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 }
 
-/// SQLite takes 32 766 parameters, the PostgreSQL protocol 65 535.
-async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
+/// SQLite allows 32 766 parameters, the PostgreSQL protocol 65 535.
+async fn rows_beyond_the_limit_of_one_statement_are_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = Bank::new(&database, Policy::default());
@@ -63,7 +64,6 @@ async fn more_rows_than_one_statement_takes_are_added(server: &TestServer) {
     assert_eq!(scalar(&database, POINTS).await, 30_000);
 }
 
-/// Makes the server refuse more than so many points in one statement, as it refuses what it has no room for.
 async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) {
     execute(
         database,
@@ -82,7 +82,7 @@ async fn refuse_more_than(database: &database::Database, rows: u32, code: &str) 
     .await;
 }
 
-async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
+async fn a_chunk_that_is_too_large_is_halved(server: &TestServer) {
     for code in ["53400", "54000", "53200"] {
         let test = server.database().await;
         let database = test.connect().await;
@@ -90,11 +90,11 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
         refuse_more_than(&database, 30, code).await;
         let run = loading(Uuid::new_v4(), 100);
         let added = bank.add_points(250, 1, &run, |_| ()).await.expect("added in parts");
-        // 25 each; of the last chunk's 50 too.
+        // Chunks of 25.
         assert_eq!((added.rows, added.chunks), (250, 10), "{code}");
         assert_eq!((scalar(&database, POINTS).await, scalar(&database, BATCHED).await), (250, 250));
 
-        // The whole would be taken now, and would be there twice.
+        // Now the server would accept the whole chunk.
         refuse_more_than(&database, 1000, code).await;
         let again = bank.add_points(250, 1, &run, |_| ()).await.expect("found");
         assert_eq!((again.rows, again.found, again.chunks), (0, 250, 10));
@@ -102,13 +102,16 @@ async fn a_chunk_that_is_too_large_becomes_its_halves(server: &TestServer) {
     }
 }
 
-async fn a_row_that_is_too_large_by_itself_fails(server: &TestServer) {
+async fn a_single_row_that_is_too_large_fails(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     refuse_more_than(&database, 0, "54000").await;
-    let output =
-        test.seabank().args(["points", "--count", "4", "--format", "json"]).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let output = test
+        .seabank()
+        .args(["points", "--count", "4", "--format", "json"])
+        .output()
+        .expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!((output.status.code(), &answer["rows"]), (Some(1), &0.into()), "{answer}");
     assert!(answer["error"].as_str().is_some_and(|line| line.contains("too large")), "{answer}");
     assert_eq!(scalar(&database, POINTS).await, 0);

@@ -1,5 +1,4 @@
-//! Conflicts: transactions that want the same rows at once. Nobody's work is lost, and everybody's is done within the default
-//! budget. A run inside a run, and write skew with both having read, are in `transaction`.
+//! Conflicts: no update is lost, and every transaction succeeds within the default retry budget.
 #![expect(clippy::print_stdout, reason = "the retries are to be seen")]
 
 use std::time::Duration;
@@ -13,21 +12,20 @@ use serde_json::Value;
 use tests::{Test, TestServer, scalar, scalar_in, tests};
 use tokio::task::JoinSet;
 
+use crate::background::Background;
 use crate::books::{execute, insert_account};
 use crate::crash::assert_whole;
-use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_counter_that_many_read_and_write_is_exact,
-        of_two_who_may_leave_one_stays,
+        concurrent_increments_lose_no_update,
+        write_skew_is_prevented,
         sixteen_workers_on_two_accounts_all_succeed,
-        no_run_between_two_accounts_starves within 600 s,
+        no_transfer_between_hot_accounts_starves within 600 s,
     ]
 }
 
-/// Read, add one in the program, write: what is lost wherever two do so unseen by each other.
-async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
+async fn concurrent_increments_lose_no_update(server: &TestServer) {
     const TASKS: i64 = 32;
     const EACH: i64 = 8;
     let test = server.empty_database().await;
@@ -62,8 +60,8 @@ async fn a_counter_that_many_read_and_write_is_exact(server: &TestServer) {
     assert_eq!(counts.unknown, 0);
 }
 
-/// Each reads both and takes one away where both are there: write skew would take both.
-async fn of_two_who_may_leave_one_stays(server: &TestServer) {
+/// Each transaction clears its row if both are set. Write skew would clear both.
+async fn write_skew_is_prevented(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
     execute(&database, "CREATE TABLE on_call (id BIGINT PRIMARY KEY, here BIGINT NOT NULL)").await;
@@ -78,7 +76,7 @@ async fn of_two_who_may_leave_one_stays(server: &TestServer) {
             }
             Ok::<_, DbErr>(here == 2)
         });
-        left.await.expect("tried until it is serial")
+        left.await.expect("retried until it succeeds")
     };
     for round in 0..40 {
         let (one, other) = tokio::join!(leave(1), leave(2));
@@ -97,16 +95,18 @@ async fn sixteen_workers_on_two_accounts_all_succeed(server: &TestServer) {
         }
         let transfer =
             ["transfer", "--count", "160", "--amount", "1", "--concurrency", "16", "--format", "json"];
-        let output = test.seabank().args(transfer).args(["--style", style]).output().expect("it runs");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let output =
+            test.seabank().args(transfer).args(["--style", style]).output().expect("the command runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
         println!("{server}: 16 workers, 2 accounts, {style}: {answer}");
         assert_eq!((output.status.code(), &answer["applied"]), (Some(0), &160.into()), "{answer}");
         assert_whole(&test);
     }
 }
 
-/// The longest transfer takes a fifth of the time it has, at most: also where two processes write, as they do for each SQLite file.
-async fn no_run_between_two_accounts_starves(server: &TestServer) {
+/// The slowest transfer uses a fifth of its retry budget at most, also on an SQLite file of two
+/// processes.
+async fn no_transfer_between_hot_accounts_starves(server: &TestServer) {
     const RETRY_FOR: Duration = Duration::from_secs(60);
     for style in Style::on(server.server).map(Style::name) {
         let test = server.database().await;
@@ -117,7 +117,7 @@ async fn no_run_between_two_accounts_starves(server: &TestServer) {
         let retry_for = RETRY_FOR.as_secs().to_string();
         let load = ["workload", "--hot", "2", "--amount", "1", "--duration", "8s"];
         let load = [&load[..], &["--concurrency", "8", "--retry-for", &retry_for, "--style", style]].concat();
-        let loads = [(); 2].map(|()| Telling::start(&test, &load));
+        let loads = [(); 2].map(|()| Background::start(&test, &load));
         for load in loads {
             let told = load.end().await;
             println!("{server}: --hot 2, {style}, one of two processes: {}", told.answer);

@@ -7,13 +7,14 @@ use database::Server;
 use serde_json::Value;
 use tests::{Test, TestServer, scalar, tests};
 
-use crate::told::Telling;
+use crate::background::Background;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         the_demo_does_the_whole_job_and_adds_a_hundred_more_each_time,
         the_demo_answers_with_one_object,
         echo_prints_begin_and_commit_in_order,
+        echo_shows_parameters_and_cuts_long_lists_short,
         the_id_of_a_transfer_is_told_before_it_begins,
         an_account_can_be_looked_at,
         a_shell_can_complete,
@@ -76,6 +77,43 @@ async fn echo_prints_begin_and_commit_in_order(server: &TestServer) {
     assert!(position("BEGIN") < position("CREATE TABLE IF NOT EXISTS \"accounts\""));
 }
 
+async fn echo_shows_parameters_and_cuts_long_lists_short(server: &TestServer) {
+    let test = server.database().await;
+    let echoed = |arguments: &[&str]| {
+        let output = test.seabank().args(arguments).args(["--echo", "--format", "json"]).output();
+        let output = output.expect("it runs");
+        (json(&output), errors(&output))
+    };
+    // The lines of the statements that start with a text.
+    let lines = |echoed: &str, start: &str| -> Vec<String> {
+        echoed.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    };
+
+    let (_, seeding) = echoed(&["seed", "--count", "100"]);
+    let inserts = lines(&seeding, "INSERT INTO")
+        .into_iter()
+        .filter(|line| line.contains("accounts"))
+        .collect::<Vec<_>>();
+    let short = |line: &String| {
+        line.split_once(" -- [").is_some_and(|(_, it)| it.contains(" more]") && it.len() < 300)
+    };
+    assert!(!inserts.is_empty() && inserts.iter().all(short), "{seeding}");
+
+    let (moved, transferring) = echoed(&["transfer"]);
+    let id = moved["id"].as_str().expect("an id");
+    let [insert] = &lines(&transferring, "INSERT INTO \"transfers\"")[..] else { panic!("{transferring}") };
+    let (_, parameters) = insert.split_once(" -- [").expect("parameters");
+    assert!(
+        parameters.starts_with(&format!("'{id}', {}, {}", moved["source_id"], moved["target_id"])),
+        "{insert}"
+    );
+    assert!(lines(&transferring, "BEGIN").iter().all(|line| !line.contains(" -- ")), "{transferring}");
+
+    let (_, looking) = echoed(&["history", &moved["source_id"].to_string()]);
+    let known = format!("{}", moved["source_id"]);
+    assert!(looking.lines().any(|line| line.contains(" -- [") && line.contains(&known)), "{looking}");
+}
+
 async fn the_id_of_a_transfer_is_told_before_it_begins(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "2"]).assert().success();
@@ -121,7 +159,7 @@ async fn quiet_leaves_the_answer(server: &TestServer) {
 async fn an_interrupted_demo_goes_on_from_there(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect().await;
-    let demo = Telling::start(&test, &["demo"]);
+    let demo = Background::start(&test, &["demo"]);
     let created = format!(
         "SELECT count(*) FROM information_schema.tables WHERE table_catalog = '{}' AND table_name = 'accounts'",
         test.name

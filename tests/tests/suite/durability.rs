@@ -1,8 +1,5 @@
-//! Durability: the settings it rests on, read back; and under SQLite a disk that loses its power, cannot sync, or is full.
-//!
-//! What is here holds the second guarantee of the README ("Reported applied: it is in the database") against the disk. For
-//! the servers this is theirs to keep, and only their settings are looked at; CockroachDB has none of a session's, and one of the cluster's.
-//! Servers that crash are in `crash`.
+//! Durability (guarantee 2): settings of the servers, and SQLite on a disk that loses power, fails
+//! to sync, or is full.
 
 use std::collections::BTreeSet;
 
@@ -11,25 +8,24 @@ use sea_orm::sqlx;
 use tests::{FaultyDisk, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::{execute, recorded};
 use crate::crash::{assert_completed, assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
-    // The faulty disk stands on Linux.
+    // The faulty disk needs Linux.
     let embedded: &[Server] = if cfg!(target_os = "linux") { &[Server::Sqlite] } else { &[] };
     tests![
-        every_session_makes_durable_what_it_commits on &[Server::Sqlite, Server::Postgres],
+        every_session_has_durable_settings on &[Server::Sqlite, Server::Postgres],
         the_cluster_syncs_its_log on &[Server::Cockroach],
-        a_commit_is_durable_where_the_database_would_not_wait on &[Server::Postgres],
-        what_is_reported_applied_outlives_a_power_cut on embedded,
-        what_cannot_be_synced_is_not_reported_applied on embedded,
-        one_failed_sync_is_ridden_over on embedded,
+        a_database_default_does_not_weaken_durability on &[Server::Postgres],
+        reported_transfers_survive_a_power_cut on embedded,
+        unsynced_transfers_are_not_reported_applied on embedded,
+        one_failed_sync_is_retried on embedded,
         a_full_disk_loses_nothing on embedded,
     ]
 }
 
-/// The settings of three sessions of one pool, the first and those after it.
 async fn settings<const N: usize>(database: &Database, names: [&'static str; N]) -> Vec<[String; N]> {
     let mut sessions = Vec::new();
     for _ in 0..3 {
@@ -58,14 +54,14 @@ async fn settings<const N: usize>(database: &Database, names: [&'static str; N])
     sessions.into_iter().map(|(_, _, found)| found.try_into().expect("as many as names")).collect()
 }
 
-async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
+async fn every_session_has_durable_settings(server: &TestServer) {
     let test = server.database().await;
     for options in [Options::default(), Options { max_connections: 3, ..Options::analysis() }] {
         let database = test.connect_with(&options).await;
         match server.server {
             Server::Sqlite => {
                 let names = ["PRAGMA synchronous", "PRAGMA journal_mode", "PRAGMA foreign_keys"];
-                // 2 is FULL: the log is synced before a COMMIT is answered.
+                // 2 is FULL: the log is synced before COMMIT returns.
                 for found in settings(&database, names).await {
                     assert_eq!(found, ["2", "wal", "1"]);
                 }
@@ -85,7 +81,7 @@ async fn every_session_makes_durable_what_it_commits(server: &TestServer) {
     }
 }
 
-/// One setting, whose name has changed between versions.
+/// Its name depends on the version.
 async fn the_cluster_syncs_its_log(server: &TestServer) {
     let database = server.database().await.connect().await;
     let count = "SELECT count(*) FROM crdb_internal.cluster_settings WHERE variable IN \
@@ -95,35 +91,33 @@ async fn the_cluster_syncs_its_log(server: &TestServer) {
     }
 }
 
-async fn a_commit_is_durable_where_the_database_would_not_wait(server: &TestServer) {
+async fn a_database_default_does_not_weaken_durability(server: &TestServer) {
     let test = server.database().await;
     for (default, expected) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
         let alter = format!("ALTER DATABASE {} SET synchronous_commit = {default}", test.name);
         execute(&test.connect().await, &alter).await;
         for found in settings(&test.connect().await, ["SHOW synchronous_commit"]).await {
-            assert_eq!(found, [expected], "where the database says {default}");
+            assert_eq!(found, [expected], "the database's default is {default}");
         }
     }
 }
 
-/// A bank of rich accounts that nobody has open.
+/// A bank with rich accounts and no open connection.
 async fn closed_bank(server: &TestServer) -> TestDatabase {
     let test = server.database().await;
     let database = test.connect().await;
     open_rich_accounts(&database).await;
-    // The last one to close it writes the log back into the file.
-    database.connection.close().await.expect("it can be closed");
+    // Closing the last connection checkpoints the log into the file.
+    database.connection.close().await.expect("the connection closes");
     test
 }
 
-/// So many transfers, told under a run of their own, on a disk.
-fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Telling {
+fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Background {
     let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
-    Telling::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
+    Background::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
 }
 
-/// On the files as they are: the bank is whole, what was told is there, and the same command, on a sound disk, completes it.
-async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Told, context: &str) {
+async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told: &Finished, context: &str) {
     let database = test.connect().await;
     let found = recorded(&database).await;
     assert!(told.applied.is_subset(&found), "{context}: reported applied, and missing");
@@ -134,27 +128,27 @@ async fn completed_afterwards(test: &TestDatabase, count: &str, run: &str, told:
     assert_whole(test);
 }
 
-/// The program is killed and the power goes: of each file is left what was synced. Without `synchronous = FULL` this fails.
-async fn what_is_reported_applied_outlives_a_power_cut(server: &TestServer) {
+/// Fails without `synchronous = FULL`.
+async fn reported_transfers_survive_a_power_cut(server: &TestServer) {
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).keeping_what_is_durable();
     let run = Uuid::new_v4().to_string();
     let mut reported = BTreeSet::new();
     for cut in 1..=3 {
         let mut telling = transferring(&test, "2000", &run, &disk);
-        telling.has_applied(cut * 60).await;
+        telling.wait_for_applied(cut * 60).await;
         reported.extend(telling.kill());
         disk.after_a_power_cut();
         assert_whole(&test);
         let database = test.connect().await;
         let found = recorded(&database).await;
-        database.connection.close().await.expect("it can be closed");
-        assert!(found.len() >= 60 && found.len() < 2000, "it was cut in the middle: {}", found.len());
-        assert!(reported.is_subset(&found), "reported applied, and lost with the power");
+        database.connection.close().await.expect("the connection closes");
+        assert!(found.len() >= 60 && found.len() < 2000, "the power cut interrupts the run: {}", found.len());
+        assert!(reported.is_subset(&found), "reported applied, but lost in the power cut");
     }
 }
 
-async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
+async fn unsynced_transfers_are_not_reported_applied(server: &TestServer) {
     let case = async |first: u32, power_cut: bool| {
         let context = format!("no sync from number {first} on, power cut: {power_cut}");
         let test = closed_bank(server).await;
@@ -169,11 +163,10 @@ async fn what_cannot_be_synced_is_not_reported_applied(server: &TestServer) {
         }
         completed_afterwards(&test, "20", &run, &told, &context).await;
     };
-    // They mostly wait.
     tokio::join!(case(1, false), case(2, true), case(3, true), case(6, false), case(7, true));
 }
 
-async fn one_failed_sync_is_ridden_over(server: &TestServer) {
+async fn one_failed_sync_is_retried(server: &TestServer) {
     for number in 1..=6 {
         let context = format!("sync number {number} fails, and no other");
         let test = closed_bank(server).await;
@@ -198,7 +191,7 @@ async fn a_full_disk_loses_nothing(server: &TestServer) {
         assert_eq!((told.count("unknown"), told.count("applied") < 60), (0, true), "{context}: {told:?}");
         completed_afterwards(&test, "60", &run, &told, &context).await;
     }
-    // Not even the log's index can be made: nothing begins.
+    // Not even the log's index can be created.
     let test = closed_bank(server).await;
     let disk = FaultyDisk::of(&test).with_room(0);
     let told = transferring(&test, "10", &Uuid::new_v4().to_string(), &disk).end().await;

@@ -1,4 +1,4 @@
-//! The entities are what the generator writes, and nothing else.
+//! The entities equal the generator's output.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +10,11 @@ use sea_orm_cli::{Cli, Commands};
 use tempfile::TempDir;
 use tests::{Test, TestServer, tests};
 
-/// Where the servers differ is in the type of an id that the database gives; SQLite's is the committed one.
+/// Servers differ only in the type of generated ids.
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_entities_are_what_the_generator_writes on &[Server::Sqlite, Server::Postgres],
-        a_difference_is_told on &[Server::Sqlite],
+        entities_equal_the_output_of_the_generator on &[Server::Sqlite, Server::Postgres],
+        a_difference_is_reported on &[Server::Sqlite],
     ]
 }
 
@@ -22,8 +22,8 @@ fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../entity/src")
 }
 
-/// `REGENERATE=1 cargo test -p tests entities` writes the entities anew, from SQLite.
-async fn the_entities_are_what_the_generator_writes(server: &TestServer) {
+/// `REGENERATE=1 cargo test -p tests entities` writes the entities, from SQLite.
+async fn entities_equal_the_output_of_the_generator(server: &TestServer) {
     let written = generate(server).await;
     if std::env::var_os("REGENERATE").is_some() && server.server == Server::Sqlite {
         for (name, text) in &written {
@@ -35,7 +35,7 @@ async fn the_entities_are_what_the_generator_writes(server: &TestServer) {
     }
 }
 
-async fn a_difference_is_told(server: &TestServer) {
+async fn a_difference_is_reported(server: &TestServer) {
     let written = generate(server).await;
     let mut edited = written.clone();
     edited.get_mut("accounts.rs").expect("there are accounts").push_str("// by hand\n");
@@ -48,11 +48,10 @@ async fn a_difference_is_told(server: &TestServer) {
     assert_eq!(difference(&fewer, &written).as_deref(), Some("points.rs is in one of them only"));
 }
 
-/// What the generator writes from a schema without foreign keys: file names and texts.
 async fn generate(server: &TestServer) -> BTreeMap<String, String> {
     let test = server.database_without_foreign_keys().await;
-    let folder = TempDir::with_prefix("seabank-entities-").expect("a folder can be made");
-    // It formats what it writes, as the file above the folder says.
+    let folder = TempDir::with_prefix("seabank-entities-").expect("the folder is created");
+    // It formats by the rustfmt.toml above the folder.
     let format = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rustfmt.toml");
     fs::copy(format, folder.path().join("rustfmt.toml")).expect("the format can be copied");
     let output = folder.path().join("src");
@@ -89,7 +88,6 @@ fn read(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The first difference, file by file and line by line.
 fn difference(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Option<String> {
     for name in one.keys().chain(other.keys()) {
         let (Some(one), Some(other)) = (one.get(name), other.get(name)) else {

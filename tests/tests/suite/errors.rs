@@ -1,4 +1,4 @@
-//! docs/errors.md, written from the closure's own table.
+//! docs/errors.md equals the closure's table.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,19 +9,16 @@ use sea_orm_retry::{Class, Phase, Verdict, decide};
 use tests::{Test, TestServer, tests};
 
 pub(crate) fn tests() -> Vec<Test> {
-    tests![the_document_is_what_the_table_says on &[Server::Sqlite]]
+    tests![the_document_equals_the_table on &[Server::Sqlite]]
 }
 
-/// Every fault at every point of the protocol, on real servers.
 const MATRIX: &str = "every_fault_at_every_point_ends_as_declared";
-/// Every code in every phase, without a server.
 const TABLE: &str = "every_code_is_decided_as_the_table_says";
 
-/// Codes, what the server means by them, and the test that shows what the closure does. A code that ends in `…` stands for all
-/// others that begin so.
+/// SQLSTATEs, meaning, test. A final `…` matches every code with that prefix.
 type Row = (&'static [&'static str], &'static str, &'static str);
 
-/// The classes in the order of the document, each with a word of what its errors have in common, and its codes.
+/// What the errors of a class have in common, and their rows.
 const CLASSES: [(Class, &str, &[Row]); 12] = [
     (
         Class::Conflict,
@@ -38,11 +35,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         Class::Lost,
         "The session has ended, or its server is not ready.",
         &[
-            (
-                &["08…"],
-                "connection exception",
-                "an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol",
-            ),
+            (&["08…"], "connection exception", "class_08_is_a_lost_link_except_for_protocol_violations"),
             (&["25P03", "25P04"], "timeout of an idle or long transaction", TABLE),
             (&["40003"], "CockroachDB: result is ambiguous", MATRIX),
             (&["53300"], "too many connections", MATRIX),
@@ -53,7 +46,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
             (
                 &["XXC02"],
                 "CockroachDB: throttled without a licence",
-                "a_cluster_without_a_licence_is_told_what_to_do",
+                "a_cluster_without_a_licence_is_reported_with_advice",
             ),
             (&["XXUUU"], "CockroachDB: an internal error without a code", TABLE),
         ],
@@ -61,7 +54,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
     (
         Class::ReadOnly,
         "The server takes no writes, for example after a switchover.",
-        &[(&["25006"], "read-only transaction", "a_server_that_takes_no_writes_for_a_while_is_waited_for")],
+        &[(&["25006"], "read-only transaction", "a_temporarily_read_only_server_is_waited_for")],
     ),
     (
         Class::Stale,
@@ -70,13 +63,13 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
             (
                 &["0A000"],
                 "cached plan must not change result type",
-                "a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans",
+                "a_stale_plan_is_retried_once_on_the_same_connection_without_its_plans",
             ),
             (&["26000"], "prepared statement does not exist", TABLE),
             (
                 &["42P05"],
                 "prepared statement already exists",
-                "named_statements_that_a_pooler_mixes_up_are_told_so",
+                "named_statements_mixed_up_by_a_pooler_are_reported",
             ),
         ],
     ),
@@ -111,7 +104,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         &[(
             &["XXA00"],
             "CockroachDB: committed, schema change aborted",
-            "an_error_after_the_commit_is_no_matter",
+            "an_error_after_the_commit_is_ignored",
         )],
     ),
     (
@@ -132,7 +125,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
         &[(
             &["08P01"],
             "protocol violation with severity ERROR",
-            "an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol",
+            "class_08_is_a_lost_link_except_for_protocol_violations",
         )],
     ),
     (
@@ -156,7 +149,7 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
 ];
 
 /// `REGENERATE=1 cargo test -p tests --test suite -- errors` writes the document.
-async fn the_document_is_what_the_table_says(_: &TestServer) {
+async fn the_document_equals_the_table(_: &TestServer) {
     let written = document();
     let path = root().join("docs/errors.md");
     if std::env::var_os("REGENERATE").is_some() {
@@ -179,14 +172,13 @@ async fn the_document_is_what_the_table_says(_: &TestServer) {
     }
 }
 
-/// Every code of the document is of its class, and every code that the closure knows is in the document.
 fn codes_belong_to_their_classes() {
     let mut documented = BTreeSet::new();
     for (class, _, rows) in CLASSES {
         for code in rows.iter().flat_map(|(codes, ..)| *codes) {
             documented.insert(code.trim_end_matches('…').to_owned());
             let whole = code.strip_suffix('…').map(|prefix| format!("{prefix:Z<5}"));
-            // As an answer of severity ERROR, which a code alone does not say.
+            // Severity ERROR.
             let expected = if *code == "08P01" { Class::Lost } else { class };
             let open_end = *code == "…";
             assert!(open_end || Class::of_code(whole.as_deref().unwrap_or(code)) == expected, "{code}");
@@ -204,7 +196,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").to_path_buf()
 }
 
-/// The Rust sources below a folder.
 fn sources(folder: &str) -> String {
     let mut text = String::new();
     let mut folders = vec![root().join(folder)];

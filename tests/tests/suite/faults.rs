@@ -17,7 +17,7 @@ mod trouble;
 use database::Server;
 use tests::{Test, tests};
 
-use bulk::no_lost_answer_applies_a_transfer_twice_or_loses_it;
+use bulk::lost_answers_neither_repeat_nor_lose_a_transfer;
 use matrix::every_fault_at_every_point_ends_as_declared;
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
@@ -25,6 +25,6 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         every_fault_at_every_point_ends_as_declared within 600 s on WIRE,
-        no_lost_answer_applies_a_transfer_twice_or_loses_it within 1800 s on WIRE,
+        lost_answers_neither_repeat_nor_lose_a_transfer within 1800 s on WIRE,
     ]
 }

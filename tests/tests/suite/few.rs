@@ -1,4 +1,4 @@
-//! Fewer connections than were asked for: told once, in the server's words, and work goes on with those there are.
+//! Fewer connections than requested: one warning with the server's reason, and the work continues.
 
 use std::time::Duration;
 
@@ -10,15 +10,14 @@ use crate::books::{execute, insert_account};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        work_goes_on_with_the_connections_there_are on POSTGRES,
-        a_connection_that_comes_free_in_time_is_waited_for on POSTGRES,
+        work_continues_with_fewer_connections on POSTGRES,
+        a_connection_that_becomes_free_in_time_is_used on POSTGRES,
         doctor_names_the_limit on POSTGRES,
     ]
 }
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank, and a role that may work in it, made with these words.
 struct Limited {
     test: TestDatabase,
     role: String,
@@ -55,7 +54,7 @@ impl Limited {
     }
 }
 
-async fn work_goes_on_with_the_connections_there_are(server: &TestServer) {
+async fn work_continues_with_fewer_connections(server: &TestServer) {
     for limit in ["ALTER ROLE CONNECTION LIMIT 3", "ALTER DATABASE CONNECTION LIMIT 3"] {
         let limited = Limited::new(server, limit).await;
         for arguments in [
@@ -64,8 +63,11 @@ async fn work_goes_on_with_the_connections_there_are(server: &TestServer) {
             &["seed", "--count", "100", "--chunk", "10", "--concurrency", "8"],
         ] {
             let mut command = limited.test.seabank();
-            let output =
-                command.args(arguments).env("DATABASE_URL", limited.url()).output().expect("it runs");
+            let output = command
+                .args(arguments)
+                .env("DATABASE_URL", limited.url())
+                .output()
+                .expect("the command runs");
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{limit}, {arguments:?}: {told}");
             assert_eq!(told.matches("too many connections for").count(), 1, "{limit}, {arguments:?}: {told}");
@@ -74,28 +76,28 @@ async fn work_goes_on_with_the_connections_there_are(server: &TestServer) {
     }
 }
 
-async fn a_connection_that_comes_free_in_time_is_waited_for(server: &TestServer) {
+async fn a_connection_that_becomes_free_in_time_is_used(server: &TestServer) {
     let limited = Limited::new(server, "ALTER ROLE CONNECTION LIMIT 1").await;
     let occupied = sea_orm::Database::connect(limited.url()).await.expect("the first");
     let mut command = limited.test.program("seabank");
     command.args(["accounts", "--retry-for", "60"]).env("DATABASE_URL", limited.url());
     let waiting = command.stdout(std::process::Stdio::null()).spawn();
-    let mut waiting = waiting.expect("it can be started");
+    let mut waiting = waiting.expect("the process starts");
     let given_up = limited
         .test
         .seabank()
         .args(["accounts", "--retry-for", "1", "--quiet"])
         .env("DATABASE_URL", limited.url())
         .output();
-    let given_up = given_up.expect("it runs");
+    let given_up = given_up.expect("the command runs");
     let told = String::from_utf8_lossy(&given_up.stderr);
     assert!(given_up.status.code() == Some(5) && told.contains("too many connections for role"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
-    occupied.close().await.expect("it closes");
-    while waiting.try_wait().expect("it can be looked at").is_none() {
+    occupied.close().await.expect("the connection closes");
+    while waiting.try_wait().expect("the process is polled").is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(waiting.wait().expect("it has ended").success());
+    assert!(waiting.wait().expect("the process ends").success());
     limited.drop().await;
 }
 
@@ -106,7 +108,7 @@ async fn doctor_names_the_limit(server: &TestServer) {
         let limited = Limited::new(server, limit).await;
         let mut command = limited.test.seabank();
         let output = command.args(["doctor", "--format", "json"]).env("DATABASE_URL", limited.url()).output();
-        let output = output.expect("it runs");
+        let output = output.expect("the command runs");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
         let checks = answer["checks"].as_array().expect("a list");
         let pool = checks.iter().find(|check| check["check"] == "pool").expect("it is looked at");

@@ -1,4 +1,4 @@
-//! SQLite's file: it alone is the bank once a command has ended, and nobody creates it by looking.
+//! SQLite's file: complete without its log after each command, and never created by a reader.
 
 use std::fs;
 use std::path::Path;
@@ -7,31 +7,30 @@ use database::Server;
 use sea_orm::sqlx::ConnectOptions;
 use tests::{FaultyDisk, Test, TestDatabase, TestServer, command, tests};
 
+use crate::background::Background;
 use crate::books::everything;
 use crate::files::Folder;
-use crate::told::Telling;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_file_alone_is_the_bank_after_every_command on SQLITE,
-        the_file_alone_is_the_bank_after_an_interruption on SQLITE,
-        looking_at_a_file_that_is_missing_creates_none on SQLITE,
-        a_file_that_cannot_be_used_is_told_at_once_and_in_words on SQLITE,
-        a_full_disk_still_reads on SQLITE,
+        the_file_is_complete_after_every_command on SQLITE,
+        the_file_is_complete_after_an_interrupt on SQLITE,
+        reading_commands_create_no_file on SQLITE,
+        an_unusable_file_is_reported_at_once on SQLITE,
+        a_bank_on_a_full_disk_is_readable on SQLITE,
     ]
 }
 
 const SQLITE: &[Server] = &[Server::Sqlite];
 
-/// What is beside a file that begins with its name.
 fn beside(file: &Path) -> Vec<String> {
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-    let entries = fs::read_dir(file.parent().expect("a folder")).expect("it can be read");
+    let entries = fs::read_dir(file.parent().expect("a folder")).expect("readable");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|other| other.starts_with(&name) && *other != name).collect()
 }
 
-/// A copy of the file alone holds what the bank does.
+/// A copy of the file, without the log, has all rows.
 async fn assert_alone(test: &TestDatabase, after: &str) {
     assert_eq!(beside(&test.file()), [""; 0], "after {after}");
     let folder = Folder::new();
@@ -39,18 +38,18 @@ async fn assert_alone(test: &TestDatabase, after: &str) {
     fs::copy(test.file(), &copy).expect("it can be copied");
     let mut audit = command("seabank");
     audit.args(["audit", "--database-url", &format!("sqlite://{}", copy.display())]);
-    let audited = audit.output().expect("it runs");
+    let audited = audit.output().expect("the command runs");
     assert!(audited.status.success(), "after {after}: {}", String::from_utf8_lossy(&audited.stderr));
     assert_eq!(beside(&copy), [""; 0], "after audit");
     let database = test.connect().await;
     let held = everything(&database).await;
     database.close().await;
-    let exported = test.seabank().args(["export", "transfers"]).output().expect("it runs").stdout;
+    let exported = test.seabank().args(["export", "transfers"]).output().expect("the command runs").stdout;
     let rows = String::from_utf8_lossy(&exported).lines().count();
     assert_eq!(rows, held.1.len() + 1, "after {after}");
 }
 
-async fn the_file_alone_is_the_bank_after_every_command(server: &TestServer) {
+async fn the_file_is_complete_after_every_command(server: &TestServer) {
     let test = server.empty_database().await;
     for (program, arguments, code) in [
         ("seabank", &["demo"][..], 0),
@@ -69,32 +68,32 @@ async fn the_file_alone_is_the_bank_after_every_command(server: &TestServer) {
         ("migration", &["up", "-n", "x"], 2),
     ] {
         for time in 1..=3 {
-            let output = test.program(program).args(arguments).output().expect("it runs");
+            let output = test.program(program).args(arguments).output().expect("the command runs");
             let after = format!("{program} {arguments:?}, time {time}");
             assert_eq!(output.status.code(), Some(code), "{after}: {output:?}");
             assert_alone(&test, &after).await;
         }
     }
     for arguments in [&["down"][..], &["up"], &["refresh"], &["reset"], &["up"]] {
-        let output = test.program("migration").args(arguments).output().expect("it runs");
+        let output = test.program("migration").args(arguments).output().expect("the command runs");
         assert!(output.status.success(), "{output:?}");
         assert_eq!(beside(&test.file()), [""; 0], "after {arguments:?}");
     }
 }
 
-async fn the_file_alone_is_the_bank_after_an_interruption(server: &TestServer) {
+async fn the_file_is_complete_after_an_interrupt(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "100"]).assert().success();
     for time in 0..3 {
-        let mut loading = Telling::start(&test, &["workload", "--duration", "60s", "--concurrency", "4"]);
-        loading.has_applied(20).await;
+        let mut loading = Background::start(&test, &["workload", "--duration", "60s", "--concurrency", "4"]);
+        loading.wait_for_applied(20).await;
         loading.interrupt();
         assert_eq!(loading.end().await.code, Some(130));
         assert_alone(&test, &format!("interruption {time}")).await;
     }
 }
 
-async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
+async fn reading_commands_create_no_file(_: &TestServer) {
     let folder = Folder::new();
     let file = folder.path("bank.db");
     let url = format!("sqlite://{}?mode=rwc", file.display());
@@ -112,7 +111,8 @@ async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
         ("migration", &["down"], 0),
         ("migration", &["reset"], 0),
     ] {
-        let output = command(program).args(arguments).env("DATABASE_URL", &url).output().expect("it runs");
+        let output =
+            command(program).args(arguments).env("DATABASE_URL", &url).output().expect("the command runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(code != 5 || errors.contains("seabank migrate up"), "{arguments:?}: {errors}");
@@ -121,20 +121,20 @@ async fn looking_at_a_file_that_is_missing_creates_none(_: &TestServer) {
     }
 }
 
-async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestServer) {
+async fn an_unusable_file_is_reported_at_once(server: &TestServer) {
     let test = server.database().await;
     let no_database = test.file().with_extension("text");
     fs::write(&no_database, "this is a text, and longer than the header of a database; ".repeat(40))
-        .expect("written");
+        .expect("the file is written");
     let mut lock = sea_orm::sqlx::sqlite::SqliteConnectOptions::new()
         .filename(test.file())
         .connect()
         .await
         .expect("open");
     for sql in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held (id INT)"] {
-        sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("it is held");
+        sea_orm::sqlx::raw_sql(sql).execute(&mut lock).await.expect("the lock is held");
     }
-    // With a log beside it, which is synced before anything is told.
+    // With a log beside it.
     let other = server.database().await;
     let kept_open = other.connect().await;
     crate::books::insert_account(&kept_open, 1, 1).await;
@@ -166,7 +166,7 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
             disk.under(&mut command);
         }
         let started = std::time::Instant::now();
-        let output = command.output().expect("it runs");
+        let output = command.output().expect("the command runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.contains(words), "{program} {arguments}: {told}");
         assert!(!told.contains("cockroach") && told.lines().count() <= 2, "{program} {arguments}: {told}");
@@ -174,7 +174,7 @@ async fn a_file_that_cannot_be_used_is_told_at_once_and_in_words(server: &TestSe
     }
 }
 
-async fn a_full_disk_still_reads(server: &TestServer) {
+async fn a_bank_on_a_full_disk_is_readable(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "100"]).assert().success();
     let full = FaultyDisk::of(&test).with_room(0);
@@ -188,7 +188,7 @@ async fn a_full_disk_still_reads(server: &TestServer) {
         let mut command = test.program("seabank");
         command.args(arguments);
         full.under(&mut command);
-        let output = command.output().expect("it runs");
+        let output = command.output().expect("the command runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.success(), reads, "{arguments:?}: {told}");
         assert!(reads || told.contains("free some space"), "{arguments:?}: {told}");

@@ -1,4 +1,4 @@
-//! Files for `import`, and what it answers to them.
+//! Input files, and the answers of `import` and `pay`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,32 +8,27 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tests::TestDatabase;
 
-/// Where a test's files are; it goes with the test.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self(TempDir::with_prefix("seabank-import-").expect("a folder can be made"))
+        Self(TempDir::with_prefix("seabank-import-").expect("the folder is created"))
     }
 
-    /// Where a file of this name is, or would be.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// A file of this text.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        fs::write(self.path(name), text).expect("it can be written");
+        fs::write(self.path(name), text).expect("the file is written");
         self.path(name)
     }
 }
 
-/// Imports a file through the binary: how it ended, and its answer.
 pub(crate) fn import(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
     with_file(test, "import", file, more)
 }
 
-/// Pays a file through the binary: how it ended, and its answer.
 pub(crate) fn pay(test: &TestDatabase, file: &Path, more: &[&str]) -> (Output, Value) {
     with_file(test, "pay", file, more)
 }
@@ -46,17 +41,16 @@ fn with_file(test: &TestDatabase, command: &str, file: &Path, more: &[&str]) -> 
         .args(more)
         .args(["--format", "json"])
         .output()
-        .expect("it runs");
+        .expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }
 
-/// A number of the answer.
 pub(crate) fn count(answer: &Value, key: &str) -> u64 {
     answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {answer}"))
 }
 
-/// Accounts from 1 on, the balance of each ten times its number.
+/// `balance` is ten times `id`.
 pub(crate) fn accounts(count: u64) -> String {
     (1..=count).fold("id,balance\n".to_owned(), |text, id| text + &format!("{id},{}\n", id * 10))
 }

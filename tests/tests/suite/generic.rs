@@ -1,19 +1,19 @@
-//! Generic plans: what a server makes of a prepared statement before it knows the values. PostgreSQL takes one when a statement
-//! has run five times, CockroachDB since v25.2.
+//! GenericPlans plans, made before the parameters are known: PostgreSQL may use one after five
+//! executions, CockroachDB since v25.2.
 
 use database::{Database, Server, sqlstate};
 use sea_orm::sqlx::postgres::Postgres;
 use sea_orm::sqlx::{self, AssertSqlSafe, Column, Row};
 use sea_orm::{DbErr, RuntimeErr, Statement, Value, sea_query::ArrayType};
 
-/// A session that plans without values.
-pub(crate) struct Generic {
+/// A session that forces generic plans.
+pub(crate) struct GenericPlans {
     session: sqlx::pool::PoolConnection<Postgres>,
     server: Server,
 }
 
-impl Generic {
-    /// `None` where the server makes no generic plans.
+impl GenericPlans {
+    /// `None` if the server has no generic plans.
     pub(crate) async fn on(database: &Database) -> Option<Self> {
         if database.server == Server::Sqlite {
             return None;
@@ -22,24 +22,24 @@ impl Generic {
         let mut generic = Self { session, server: database.server };
         match generic.rows("SET plan_cache_mode = force_generic_plan").await {
             Ok(_) => Some(generic),
-            // undefined_object: an older CockroachDB does not know the setting.
+            // undefined_object: an older version.
             Err(error) if sqlstate(&error).as_deref() == Some("42704") => None,
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The plan's lines. Nothing is changed.
+    /// Changes no rows.
     pub(crate) async fn plan(&mut self, statement: &Statement) -> Vec<String> {
         let values = statement.values.iter().flat_map(|values| &values.0);
         let types: Vec<_> = values.map(type_of).collect();
-        // A literal is of its own type: those of an array are texts.
+        // Array literals are text.
         let places =
             types.iter().enumerate().map(|(n, kind)| format!("CAST(${} AS {kind})", n + 1)).collect();
         let list =
             |of: Vec<String>| if of.is_empty() { String::new() } else { format!("({})", of.join(", ")) };
         let places = list(places);
         let types = list(types.iter().map(ToString::to_string).collect());
-        // CockroachDB explains a prepared statement only by running it.
+        // CockroachDB cannot explain a prepared statement without executing it.
         let explain = if self.server == Server::Cockroach { "EXPLAIN ANALYZE" } else { "EXPLAIN" };
         let execute = Statement { sql: format!("EXECUTE hot{places}"), ..statement.clone() }.to_string();
         let mut plan = Vec::new();

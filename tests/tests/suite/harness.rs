@@ -1,4 +1,4 @@
-//! The harness itself: set-up on a busy machine, and several versions of CockroachDB in one run. Its limits are tried in `limits`.
+//! The harness: set-up on a busy machine, and several versions of CockroachDB in one run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,15 +14,14 @@ pub(crate) fn tests() -> Vec<Test> {
     let timed = tests![alone: set_up_waits_for_a_busy_server on &[Server::Postgres]];
     let others = tests![
         several_cockroachdbs_are_named_by_their_versions on &[Server::Sqlite],
-        a_server_of_a_test_is_the_one_that_the_test_runs_on on &[Server::Postgres, Server::Cockroach],
+        an_own_server_has_the_version_of_the_test on &[Server::Postgres, Server::Cockroach],
     ];
     [timed, others].concat()
 }
 
-/// Longer than the app waits for a connection.
+/// Longer than the app's connection timeout.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// While the first database is made, the second waits for the session that makes them.
 async fn set_up_waits_for_a_busy_server(server: &TestServer) {
     let test = server.empty_database().await;
     let busy = test.connect_for_analysis().await;
@@ -39,9 +38,9 @@ async fn set_up_waits_for_a_busy_server(server: &TestServer) {
     }
 }
 
-/// Nothing is started in order to list the tests.
+/// Listing the tests starts no server.
 async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
-    let folder = TempDir::with_prefix("seabank-versions-").expect("a folder can be made");
+    let folder = TempDir::with_prefix("seabank-versions-").expect("the folder is created");
     let [old, new, patched] = ["v20.2.0-pre", "v22.1.0-alpha.1-3-gabcdef", "v22.1.22"]
         .map(|version| program_of_version(folder.path(), version));
     for (programs, names) in [
@@ -52,7 +51,7 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
         let programs = std::env::join_paths(programs).expect("no path has a colon");
         let mut list = Command::new(std::env::current_exe().expect("it knows its own program"));
         list.env_remove("TEST_COCKROACH_URL").env_remove("TEST_REQUIRE").env("COCKROACH_BINARY", programs);
-        let list = list.args(["--list", "seed::"]).output().expect("it runs");
+        let list = list.args(["--list", "seed::"]).output().expect("the command runs");
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         let mut found: Vec<&str> =
             list.lines().filter_map(|line| line.split_once("::")).map(|it| it.0).collect();
@@ -62,18 +61,18 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
     }
 }
 
-/// A program that only says its version, as CockroachDB does. Another process writes it: a program that this one holds open for writing, or a
-/// child that it is just starting, could not be run.
+/// Another process writes it: a file that this process, or a child between fork and exec, holds
+/// open for writing cannot be executed.
 fn program_of_version(folder: &Path, version: &str) -> PathBuf {
     let program = folder.join(version);
     let script = format!("#!/bin/sh\necho 'Build Tag:        {version}'\n");
     let mut write = Command::new("sh");
     write.args(["-c", "printf %s \"$1\" > \"$2\" && chmod +x \"$2\"", "sh", &script]).arg(&program);
-    assert!(write.status().expect("there is a shell").success());
+    assert!(write.status().expect("the shell runs").success());
     program
 }
 
-async fn a_server_of_a_test_is_the_one_that_the_test_runs_on(server: &TestServer) {
-    let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
+async fn an_own_server_has_the_version_of_the_test(server: &TestServer) {
+    let Some(own) = OwnServer::start(server).await.expect("the server starts") else { return };
     assert_eq!(own.admin().await.version, server.version);
 }

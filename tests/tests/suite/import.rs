@@ -1,4 +1,4 @@
-//! Import and export: a file is imported once, and an export reads back to the same bank.
+//! Import and export: each file is imported once, and an exported bank reads back the same.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
@@ -21,9 +21,9 @@ use crate::files::{Folder, accounts, count, import};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_file_is_imported_and_found_again,
-        many_rows_go_by_copy_and_around_what_is_there on WIRE,
+        many_rows_are_copied_around_existing_ones on WIRE,
         a_gzipped_file_is_unpacked,
-        an_import_killed_again_and_again_gives_the_same_bank,
+        an_import_killed_repeatedly_gives_the_same_bank,
         an_exported_bank_reads_back_the_same,
         a_reader_of_an_export_may_leave,
     ]
@@ -49,15 +49,14 @@ async fn a_file_is_imported_and_found_again(server: &TestServer) {
     assert_eq!((count(&other, "rows"), count(&other, "found"), count(&other, "present")), (0, 0, 250));
     assert!(everything(&database).await == before);
 
-    // COPY meets existing rows, and the others are added.
+    // COPY meets existing rows.
     let (_, more) = import(&test, &folder.write("more.csv", accounts(400)), &["--chunk", "100"]);
     assert_eq!((count(&more, "rows"), count(&more, "present")), (150, 250));
     assert_whole(&test);
 }
 
-/// One chunk's answer to COMMIT is lost after it was applied, another's before, and a third meets
-/// an existing row.
-async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
+/// An answer to COMMIT is lost after delivery, another before, and a chunk meets an existing row.
+async fn many_rows_are_copied_around_existing_ones(server: &TestServer) {
     let count = 3 * COPY_MIN + 10;
     let test = server.database().await;
     let database = test.connect().await;
@@ -78,20 +77,20 @@ async fn many_rows_go_by_copy_and_around_what_is_there(server: &TestServer) {
 async fn a_gzipped_file_is_unpacked(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv.gz");
-    let file = File::create(&path).expect("it can be made");
+    let file = File::create(&path).expect("the file is created");
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-    packed.write_all(accounts(50).as_bytes()).expect("it can be written");
-    packed.finish().expect("it can be written");
+    packed.write_all(accounts(50).as_bytes()).expect("the file is written");
+    packed.finish().expect("the file is written");
     assert_eq!(count(&import(&test, &path, &[]).1, "rows"), 50);
 
-    // Truncated: whole chunks stay, and the error says so.
-    let bytes = fs::read(&path).expect("it is there");
+    // Truncated: complete chunks stay.
+    let bytes = fs::read(&path).expect("the file exists");
     let cut = folder.write("cut.csv.gz", &bytes[..bytes.len() / 2]);
     let (output, answer) = import(&test, &cut, &[]);
     assert_eq!((output.status.code(), &answer["kind"]), (Some(1), &"unreadable".into()), "{answer}");
 }
 
-async fn an_import_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
+async fn an_import_killed_repeatedly_gives_the_same_bank(server: &TestServer) {
     const COUNT: i64 = 20_000;
     let (test, clean, folder) = (server.database().await, server.database().await, Folder::new());
     let database = test.connect().await;
@@ -103,13 +102,13 @@ async fn an_import_killed_again_and_again_gives_the_same_bank(server: &TestServe
     for _ in 0..3 {
         let before = there().await;
         let mut importing = test.spawn("seabank", &arguments);
-        while there().await < before + 150 && importing.try_wait().expect("it can be asked").is_none() {
+        while there().await < before + 150 && importing.try_wait().expect("the process is polled").is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        importing.kill().expect("it can be killed");
-        importing.wait().expect("it ends");
+        importing.kill().expect("the process is killed");
+        importing.wait().expect("the process ends");
         let after = there().await;
-        assert!(after < COUNT && after % 50 == 0, "whole chunks, and not all of them: {after}");
+        assert!(after < COUNT && after % 50 == 0, "whole chunks, but not all of them: {after}");
     }
     let (output, answer) = import(&test, &file, &arguments[2..]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -126,40 +125,39 @@ async fn an_exported_bank_reads_back_the_same(server: &TestServer) {
     test.seabank().args(["transfer", "--count", "50", "--rng-seed", "1"]).assert().success();
     for what in ["accounts", "transfers"] {
         let file = folder.path(&format!("{what}.csv"));
-        let output = test.seabank().args(["export", what]).output().expect("it runs");
+        let output = test.seabank().args(["export", what]).output().expect("the command runs");
         assert!(output.status.success(), "{output:?}");
-        fs::write(&file, &output.stdout).expect("it can be written");
+        fs::write(&file, &output.stdout).expect("the file is written");
         let packed = folder.path(&format!("{what}.csv.gz"));
         test.seabank().args(["export", what, "--output"]).arg(&packed).assert().success();
         assert_eq!(import(&other, &packed, &["--chunk", "70"]).0.status.code(), Some(0));
-        // All rows are there.
         let (_, answer) = import(&other, &file, &[]);
         assert_eq!((count(&answer, "rows"), count(&answer, "rejected")), (0, 0), "{answer}");
     }
     assert!(everything(&test.connect().await).await == everything(&other.connect().await).await);
     assert_whole(&other);
 
-    // A link's target is replaced, not the link. A pipe is written to, not replaced.
+    // A link's target is replaced, a pipe is written to.
     let (link, pipe) = (folder.path("link.csv"), folder.path("pipe"));
-    symlink(folder.path("accounts.csv"), &link).expect("a link can be made");
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
-    let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("it can be started");
+    symlink(folder.path("accounts.csv"), &link).expect("the link is created");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("the command runs").success());
+    let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("the process starts");
     for output in [&link, &pipe] {
         test.seabank().args(["export", "accounts", "--output"]).arg(output).assert().success();
-        assert!(!fs::symlink_metadata(output).expect("it is there").is_file());
+        assert!(!fs::symlink_metadata(output).expect("the file exists").is_file());
     }
-    let read = reader.wait_with_output().expect("it ends").stdout;
-    assert!(read == fs::read(&link).expect("it is there"));
+    let read = reader.wait_with_output().expect("the process ends").stdout;
+    assert!(read == fs::read(&link).expect("the file exists"));
 }
 
-/// As `head` does. That is no failure.
+/// `| head` is not a failure.
 async fn a_reader_of_an_export_may_leave(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "5000"]).assert().success();
     let mut exporting = test.program("seabank");
     let exporting = exporting.args(["export", "accounts"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut exporting = exporting.spawn().expect("it can be started");
+    let mut exporting = exporting.spawn().expect("the process starts");
     drop(exporting.stdout.take());
-    let output = exporting.wait_with_output().expect("it ends");
+    let output = exporting.wait_with_output().expect("the process ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

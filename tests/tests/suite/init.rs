@@ -1,4 +1,4 @@
-//! `init`: the database, its user, the user's rights, refusals.
+//! `init`: the database, its user, and the user's rights.
 
 mod password;
 mod rights;
@@ -11,49 +11,48 @@ use tests::{OwnServer, Test, TestDatabase, TestServer, command, scalar, tests};
 
 use crate::books::execute;
 use password::{
-    a_newline_is_no_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
+    a_final_newline_is_not_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
     echo_shows_no_verifier,
 };
 use rights::{
-    an_administrator_without_superuser_may_do_it_again, with_the_rights_to_create_both_both_are_made,
-    without_the_right_to_create_users_nothing_is_made,
+    an_administrator_without_superuser_can_repeat_init, with_both_rights_both_are_created,
+    without_the_right_to_create_users_nothing_is_created,
 };
 
 const SERVERS: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_database_and_its_user_are_made_once_and_work on SERVERS,
+        a_database_and_its_user_are_created_once_and_work on SERVERS,
         the_user_may_use_what_the_administrator_migrates on SERVERS,
         a_password_is_never_stored_as_it_is on &[Server::Postgres],
-        whoever_may_not_create_is_told_so on SERVERS,
-        without_a_password_or_a_good_name_nothing_is_done on SERVERS,
+        a_missing_right_is_reported on SERVERS,
+        without_a_password_or_a_valid_name_nothing_is_created on SERVERS,
         sqlite_has_nothing_to_create on &[Server::Sqlite],
-        words_of_sql_are_good_names on SERVERS,
-        what_is_the_servers_own_is_refused_before_anything_is_made on SERVERS,
-        three_at_once_all_end_well on SERVERS,
-        an_administrator_without_superuser_may_do_it_again on &[Server::Postgres],
-        without_the_right_to_create_users_nothing_is_made on SERVERS,
-        with_the_rights_to_create_both_both_are_made on SERVERS,
-        a_newline_is_no_part_of_a_password on &[Server::Postgres],
+        sql_keywords_are_valid_names on SERVERS,
+        reserved_names_are_refused_before_anything_is_created on SERVERS,
+        three_concurrent_inits_succeed on SERVERS,
+        an_administrator_without_superuser_can_repeat_init on &[Server::Postgres],
+        without_the_right_to_create_users_nothing_is_created on SERVERS,
+        with_both_rights_both_are_created on SERVERS,
+        a_final_newline_is_not_part_of_a_password on &[Server::Postgres],
         echo_shows_no_verifier on &[Server::Postgres],
         an_interrupted_prompt_leaves_the_terminal_as_it_was on &[Server::Postgres],
     ]
 }
 
-struct Fresh {
+struct NewBank {
     admin: TestDatabase,
     name: String,
 }
 
-impl Fresh {
+impl NewBank {
     async fn on(server: &TestServer) -> Self {
         let admin = server.empty_database().await;
         let name = format!("{}_new", admin.name);
         Self { admin, name }
     }
 
-    /// Runs `init`.
     fn init(&self, url: &str, password: Option<&str>, more: &[&str]) -> Ended {
         let mut init = command("seabank");
         init.args(["init", "--format", "json"]).args(more);
@@ -72,7 +71,7 @@ impl Fresh {
         scalar(&self.admin.connect().await, &sql).await == 1
     }
 
-    /// Drops both: an existing server stays.
+    /// The server may be shared.
     async fn drop(self) {
         let database = self.admin.connect().await;
         let cascade = if database.server == Server::Cockroach { " CASCADE" } else { "" };
@@ -81,7 +80,6 @@ impl Fresh {
     }
 }
 
-/// A finished command.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -91,7 +89,7 @@ struct Ended {
 
 impl Ended {
     fn of(command: &mut Command) -> Self {
-        let output = command.output().expect("it can be started");
+        let output = command.output().expect("the process starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (told, errors) = (text(&output.stdout), text(&output.stderr));
         let answer = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
@@ -109,11 +107,11 @@ fn seabank(url: &str, arguments: &[&str]) -> Ended {
 
 fn migrate(url: &str) {
     let status = command("migration").arg("up").env("DATABASE_URL", url).stdout(Stdio::null()).status();
-    assert!(status.expect("it can be started").success(), "{url}");
+    assert!(status.expect("the process starts").success(), "{url}");
 }
 
-async fn a_database_and_its_user_are_made_once_and_work(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+async fn a_database_and_its_user_are_created_once_and_work(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let password = if server.server == Server::Cockroach { "insecure" } else { "set" };
     for new in [true, false] {
         let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
@@ -134,21 +132,21 @@ async fn a_database_and_its_user_are_made_once_and_work(server: &TestServer) {
 }
 
 async fn the_user_may_use_what_the_administrator_migrates(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["password"]), (Some(0), &"not_given".into()), "{ended:?}");
-    // Tables created after the grants, by somebody else.
+    // Tables created after the grants.
     migrate(&fresh.admin.url().replacen(&format!("/{}", fresh.admin.name), &format!("/{}", fresh.name), 1));
     let demo = seabank(ended.url(), &["demo"]);
     assert_eq!((demo.code, &demo.answer["audit"]["ok"]), (Some(0), &Value::Bool(true)), "{demo:?}");
-    // And tables created before.
+    // Tables created before the grants.
     let again = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     fresh.drop().await;
 }
 
 async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), Some("it's \\ s3cret"), &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let sql = format!(
@@ -159,8 +157,8 @@ async fn a_password_is_never_stored_as_it_is(server: &TestServer) {
     fresh.drop().await;
 }
 
-async fn whoever_may_not_create_is_told_so(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+async fn a_missing_right_is_reported(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let user = fresh.init(fresh.admin.url(), None, &["--no-password"]);
     let other = format!("{}_other", fresh.name);
     let ended = fresh.init(user.url(), None, &["--no-password", "--database", &other]);
@@ -169,8 +167,8 @@ async fn whoever_may_not_create_is_told_so(server: &TestServer) {
     fresh.drop().await;
 }
 
-async fn without_a_password_or_a_good_name_nothing_is_done(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+async fn without_a_password_or_a_valid_name_nothing_is_created(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     for (more, word) in [
         (&[][..], "BANK_PASSWORD"),
         (&["--database", "Bank"], "--database"),
@@ -190,9 +188,9 @@ async fn sqlite_has_nothing_to_create(server: &TestServer) {
     assert!(ended.errors.contains("SQLite has no databases or users"), "{ended:?}");
 }
 
-/// Names that need quotes, on its own server: they are not unique.
-async fn words_of_sql_are_good_names(server: &TestServer) {
-    let Some(own) = OwnServer::start(server).await.expect("it starts") else { return };
+/// Names that need quotes. They are not unique, so they need their own server.
+async fn sql_keywords_are_valid_names(server: &TestServer) {
+    let Some(own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let admin = own.bank().await;
     for (database, user) in [("order", "user"), ("table", "select"), ("default", "grant")] {
         for again in [false, true] {
@@ -208,8 +206,8 @@ async fn words_of_sql_are_good_names(server: &TestServer) {
     }
 }
 
-async fn what_is_the_servers_own_is_refused_before_anything_is_made(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+async fn reserved_names_are_refused_before_anything_is_created(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     for more in [
         ["--user", "public"],
         ["--user", "pg_monitor"],
@@ -225,19 +223,19 @@ async fn what_is_the_servers_own_is_refused_before_anything_is_made(server: &Tes
     }
 }
 
-async fn three_at_once_all_end_well(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+async fn three_concurrent_inits_succeed(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let running: Vec<_> = (0..3)
         .map(|_| {
             let mut init = command("seabank");
             init.args(["init", "--database", &fresh.name, "--user", &fresh.name])
                 .env("BANK_PASSWORD", "s3cret");
             init.env("DATABASE_URL", fresh.admin.url()).stdout(Stdio::null()).stderr(Stdio::piped());
-            init.spawn().expect("it can be started")
+            init.spawn().expect("the process starts")
         })
         .collect();
     for child in running {
-        let output = child.wait_with_output().expect("it ends");
+        let output = child.wait_with_output().expect("the process ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     fresh.drop().await;

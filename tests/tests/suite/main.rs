@@ -1,9 +1,10 @@
-//! Every suite, on every server that can be had.
+//! Every suite, on every server that was found.
 
 mod accounts;
 mod acknowledged;
 mod architecture;
 mod audit;
+mod background;
 mod books;
 mod bulk;
 mod conflicts;
@@ -46,7 +47,6 @@ mod standbys;
 mod strange;
 mod terminal;
 mod tls;
-mod told;
 mod transaction;
 mod transfer;
 mod unknown;

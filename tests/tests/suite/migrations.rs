@@ -12,27 +12,27 @@ use tests::{Test, TestDatabase, TestServer, tests};
 
 use crate::books::{execute, insert_account, insert_transfer};
 use refused::{
-    a_newer_schema_is_5, a_server_that_says_nothing_is_5_within_10_s, no_database_is_5, no_rights_is_5,
-    no_server_is_5, wrong_usage_is_2,
+    a_newer_schema_exits_with_5, a_silent_server_exits_with_5_within_10_s, no_database_exits_with_5,
+    no_rights_exit_with_5, no_server_exits_with_5, wrong_usage_exits_with_2,
 };
 
 pub(crate) fn tests() -> Vec<Test> {
-    let timed = tests![alone: a_server_that_says_nothing_is_5_within_10_s];
+    let timed = tests![alone: a_silent_server_exits_with_5_within_10_s];
     let others = tests![
         up_applies_everything_once,
         every_command_restores_the_schema,
         the_flags_of_sea_orm_cli_work,
-        four_at_once_all_end_well,
-        fresh_beside_up_ends_with_the_whole_schema,
-        a_migrator_that_was_killed_is_taken_over,
-        what_was_applied_but_not_recorded_is_applied_again,
-        what_may_not_be_is_refused_by_the_schema,
+        four_concurrent_migrators_succeed,
+        concurrent_fresh_and_up_leave_the_whole_schema,
+        a_killed_migrator_is_taken_over,
+        an_unrecorded_change_is_applied_again,
+        invalid_rows_are_refused_by_the_schema,
         a_schema_without_foreign_keys_takes_any_transfer,
-        wrong_usage_is_2,
-        no_server_is_5,
-        no_database_is_5 on &[Server::Postgres, Server::Cockroach],
-        no_rights_is_5 on &[Server::Postgres],
-        a_newer_schema_is_5,
+        wrong_usage_exits_with_2,
+        no_server_exits_with_5,
+        no_database_exits_with_5 on &[Server::Postgres, Server::Cockroach],
+        no_rights_exit_with_5 on &[Server::Postgres],
+        a_newer_schema_exits_with_5,
         a_slow_statement_is_not_logged on &[Server::Postgres],
         lines_in_a_pipe_have_no_colours,
     ];
@@ -42,16 +42,15 @@ pub(crate) fn tests() -> Vec<Test> {
 const TABLES: [&str; 4] = ["accounts", "transfers", "points", "batches"];
 
 fn migrate(test: &TestDatabase, arguments: &[&str]) -> String {
-    let output = test.migration().args(arguments).output().expect("it runs");
+    let output = test.migration().args(arguments).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a failing command; returns its one line.
 fn fails(test: &TestDatabase, arguments: &[&str], code: i32) -> String {
     let started = Instant::now();
-    let output = test.migration().args(arguments).output().expect("it runs");
+    let output = test.migration().args(arguments).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
     assert!(started.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", started.elapsed());
@@ -82,7 +81,7 @@ async fn tables(test: &TestDatabase) -> Vec<&'static str> {
 async fn is_complete(test: &TestDatabase) {
     assert_eq!(tables(test).await, TABLES);
     let database = test.connect_for_analysis().await;
-    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+    assert_eq!(migration::pending(&database).await.expect("readable"), [""; 0]);
     let recorded = tests::scalar(&database, "SELECT count(*) FROM seaql_migrations").await;
     assert_eq!(usize::try_from(recorded), Ok(migration::total()));
     for id in [1, 2] {
@@ -144,13 +143,14 @@ async fn the_flags_of_sea_orm_cli_work(server: &TestServer) {
     assert_eq!(tables(&test).await, TABLES[..2]);
     migrate(&test, &["down", "-n", "1", "-v"]);
     assert_eq!(tables(&test).await, TABLES[..1]);
-    let output = tests::command("migration").args(["up", "-u", test.url()]).output().expect("it runs");
+    let output =
+        tests::command("migration").args(["up", "-u", test.url()]).output().expect("the command runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(migrate(&test, &["status", "-v"]).contains("Applied"));
     is_complete(&test).await;
 }
 
-async fn four_at_once_all_end_well(server: &TestServer) {
+async fn four_concurrent_migrators_succeed(server: &TestServer) {
     for _ in 0..3 {
         let test = server.empty_database().await;
         all_end_well(&test, &[&["up"], &["up"], &["up"], &["up"]]);
@@ -158,7 +158,7 @@ async fn four_at_once_all_end_well(server: &TestServer) {
     }
 }
 
-async fn fresh_beside_up_ends_with_the_whole_schema(server: &TestServer) {
+async fn concurrent_fresh_and_up_leave_the_whole_schema(server: &TestServer) {
     for _ in 0..3 {
         let test = server.database().await;
         all_end_well(&test, &[&["fresh", "--yes"], &["up"], &["refresh"]]);
@@ -174,30 +174,30 @@ fn all_end_well(test: &TestDatabase, commands: &[&[&str]]) {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it can be started")
+            .expect("the process starts")
     };
     let running: Vec<_> = commands.iter().map(start).collect();
     for (process, arguments) in running.into_iter().zip(commands) {
-        let output = process.wait_with_output().expect("it ends");
+        let output = process.wait_with_output().expect("the process ends");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
-async fn a_migrator_that_was_killed_is_taken_over(server: &TestServer) {
+async fn a_killed_migrator_is_taken_over(server: &TestServer) {
     for milliseconds in [2, 5, 10, 20, 40] {
         let test = server.empty_database().await;
         let mut killed = test.spawn("migration", &["up"]);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         // It may have finished.
         let _ = killed.kill();
-        killed.wait().expect("it ends");
+        killed.wait().expect("the process ends");
         migrate(&test, &["up"]);
         is_complete(&test).await;
     }
 }
 
 /// CockroachDB commits a change before it is recorded.
-async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer) {
+async fn an_unrecorded_change_is_applied_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "DELETE FROM seaql_migrations").await;
@@ -205,7 +205,7 @@ async fn what_was_applied_but_not_recorded_is_applied_again(server: &TestServer)
     is_complete(&test).await;
 }
 
-async fn what_may_not_be_is_refused_by_the_schema(server: &TestServer) {
+async fn invalid_rows_are_refused_by_the_schema(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     for id in [1, 2] {
@@ -246,8 +246,7 @@ async fn a_schema_without_foreign_keys_takes_any_transfer(server: &TestServer) {
     let database = test.connect_for_analysis().await;
     migration::run::<WithoutForeignKeys>(&database, Command::Up(None)).await.expect("migrated");
     insert_transfer(&database, 8, 9, 1).await.expect("nothing forbids it");
-    // The same schema and names, to the app.
-    assert_eq!(migration::pending(&database).await.expect("a reading"), [""; 0]);
+    assert_eq!(migration::pending(&database).await.expect("readable"), [""; 0]);
 }
 
 /// The driver would log a warning.
@@ -259,16 +258,19 @@ async fn a_slow_statement_is_not_logged(server: &TestServer) {
     let migrating = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut up = test.program("migration");
-        tokio::task::spawn_blocking(move || up.arg("up").output()).await.expect("no panic").expect("it runs")
+        tokio::task::spawn_blocking(move || up.arg("up").output())
+            .await
+            .expect("no panic")
+            .expect("the command runs")
     };
     let (held, output) = tokio::join!(holding, migrating);
-    held.expect("it is held");
+    held.expect("the lock is held");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 async fn lines_in_a_pipe_have_no_colours(server: &TestServer) {
     let test = server.empty_database().await;
-    let output = test.migration().args(["--verbose", "up"]).output().expect("it runs");
+    let output = test.migration().args(["--verbose", "up"]).output().expect("the command runs");
     let told = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && told.len() > 1000 && !told.contains(&0x1b), "{told:?}");
 }

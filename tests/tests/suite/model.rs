@@ -1,17 +1,17 @@
-//! Random transfers against a model. Whatever runs concurrently, in any style or in chunks, and
-//! whichever answers to COMMIT are lost, some sequential order of the transfers explains exactly
-//! these outcomes and balances. The transfers of one transaction are adjacent in it.
-//!
-//! The model is the list of outcomes in docs/guarantees.md, in checking order, on a map of
-//! balances. Guarantees 1, 2 and 3.
+//! Random transfers against a model (guarantees 1, 2 and 3). Some sequential order explains all
+//! outcomes and balances, in any style or in chunks, concurrent, and with lost answers to COMMIT.
+//! Transfers of one transaction are adjacent in that order.
 #![expect(
     clippy::print_stdout,
     reason = "the seed is to be seen: PROPTEST_RNG_SEED repeats a run, PROPTEST_CASES makes it longer"
 )]
 
+mod books;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use books::Books;
 use database::{Database, Server};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, Test
 use sea_orm_retry::Policy;
 use seabank::bank::Error;
 use seabank::bank::pay::{Decision, decide};
-use seabank::bank::transfer::{By, Field, Order, Receipt, Refusal, Style, TransferRequest};
+use seabank::bank::transfer::{By, Order, Receipt, Refusal, Style, TransferRequest};
 use seabank::bank::{AccountId, Amount, Bank};
 use tests::{Loss, Tap, Test, TestServer, tests};
 use tokio::task::JoinSet;
@@ -30,17 +30,16 @@ use crate::books::{everything, execute, tapped};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         some_order_of_the_transfers_explains_every_outcome,
-        a_chunk_is_decided_as_the_model_decides_one_by_one on &[Server::Sqlite],
+        a_chunk_agrees_with_the_model on &[Server::Sqlite],
     ]
 }
 
-/// The opening balances. Account 9 is asked for and does not exist.
+/// Account 9 is requested and does not exist.
 const OPENING: [(i64, i64); 4] = [(1, 100), (2, 40), (3, 1), (4, i64::MAX - 30)];
 
-/// A requested transfer. Fields that are not given were drawn, and agree with any recorded
-/// transfer.
+/// An omitted field is drawn, and matches any recorded transfer.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Requested {
     id: u128,
     source: i64,
     target: i64,
@@ -48,29 +47,29 @@ struct Asked {
     source_given: bool,
     target_given: bool,
     style: Style,
-    /// By `pay`, in one transaction with its neighbours that are paid too.
+    /// By `pay`, together with paid neighbours.
     paid: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Case {
-    asked: Vec<Asked>,
+    asked: Vec<Requested>,
     losses: Vec<Loss>,
     at_once: bool,
 }
 
-/// A recorded transfer: source, target, amount.
+/// Source, target, amount.
 type Record = (i64, i64, i64);
 type Outcome = Result<(Record, By), Refusal>;
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = Requested> {
     let account = || prop_oneof![9 => 1..=4_i64, 1 => Just(9)];
     let amount = prop_oneof![3 => Just(None), 5 => (1..=60_i64).prop_map(Some), 1 => Just(Some(i64::MAX))];
     let style = prop_oneof![Just(Style::Builder), Just(Style::Orm), Just(Style::Single)];
     // Few ids, so that some repeat.
     let fields =
         (0..6_u128, account(), account(), amount, any::<bool>(), any::<bool>(), style, any::<bool>());
-    fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Asked {
+    fields.prop_map(|(id, source, target, amount, source_given, target_given, style, paid)| Requested {
         id,
         source,
         target,
@@ -92,7 +91,6 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The number of cases, from a printed seed.
 fn config(server: &TestServer, few: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { few };
     let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
@@ -103,11 +101,11 @@ fn config(server: &TestServer, few: u32) -> Config {
     config
 }
 
-/// The pure function of `pay`, without a database.
-async fn a_chunk_is_decided_as_the_model_decides_one_by_one(server: &TestServer) {
+/// The pure function behind `pay`.
+async fn a_chunk_agrees_with_the_model(server: &TestServer) {
     let mut runner = TestRunner::new(config(server, 2000));
     let checked = runner.run(&vec(asked(), 1..=12), |asked| {
-        let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+        let orders: Vec<Order> = asked.iter().map(Requested::order).collect();
         let decided = decide(&orders, &HashMap::new(), &HashMap::from(OPENING));
         let outcome = |decision: &Decision| match decision {
             Ok(receipt) => Ok((record(receipt), receipt.by)),
@@ -145,7 +143,6 @@ async fn some_order_of_the_transfers_explains_every_outcome(server: &TestServer)
     .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Runs a case on a new bank and searches for an order that explains it.
 async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let opening = OPENING.map(|(id, balance)| format!("({id}, {balance}, {balance})")).join(", ");
     for sql in [
@@ -166,17 +163,17 @@ async fn check(database: &Database, case: &Case) -> TestCaseResult {
     let expected = Books::after(case, &outcomes, (1 << outcomes.len()) - 1);
     prop_assert_eq!(recorded, expected.recorded);
     prop_assert_eq!(balances, expected.balances);
-    let audit = Bank::new(database, Policy::default()).audit().await.expect("a reading");
+    let audit = Bank::new(database, Policy::default()).audit().await.expect("readable");
     prop_assert!(audit.ok, "{audit:?}");
     Ok(())
 }
 
 impl Case {
-    /// The ranges of transfers that run in one transaction.
+    /// Transfers that share a transaction.
     fn transactions(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         let together = self.asked.chunk_by(|one, next| one.paid && next.paid);
-        let range = |asked: &[Asked]| {
+        let range = |asked: &[Requested]| {
             let range = start..start + asked.len();
             start = range.end;
             range
@@ -191,12 +188,11 @@ async fn outcomes(bank: &Bank, case: &Case) -> Result<Vec<Outcome>, TestCaseErro
     for range in case.transactions() {
         let (bank, asked) = (bank.clone(), case.asked[range.clone()].to_vec());
         let is_last = range.end == case.asked.len();
-        // After a lost answer style `single` proves no refusal, and the model has no unknown
-        // outcome.
+        // After a lost answer style `single` cannot prove a refusal.
         let has = asked[0].style.works_on(bank.server()) && case.losses.is_empty();
         let style = if has || asked[0].style == Style::Orm { asked[0].style } else { Style::Builder };
         tasks.spawn(async move {
-            let orders: Vec<Order> = asked.iter().map(Asked::order).collect();
+            let orders: Vec<Order> = asked.iter().map(Requested::order).collect();
             let outcomes = if asked[0].paid {
                 bank.pay(&orders).await
             } else {
@@ -222,8 +218,8 @@ fn record(receipt: &Receipt) -> Record {
     (receipt.source.0, receipt.target.0, receipt.amount.units())
 }
 
-/// Whether an order explains the outcomes: any order if they ran concurrently, otherwise their own.
-/// The set of transfers that have run determines the books, so sets are searched, not orders.
+/// Searches sets of completed transfers, because the books do not depend on their order. If they
+/// did not run concurrently, only their own order counts.
 fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
     let all = 1_usize << outcomes.len();
     let mut reachable = vec![false; all];
@@ -250,7 +246,7 @@ fn is_explained(case: &Case, outcomes: &[Outcome]) -> bool {
 
 fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     match (expected, outcome) {
-        // After a lost answer a run may find what another run has applied and take it for its own.
+        // After a lost answer, a run may mistake another run's transfer for its own.
         (Ok((expected, _)), Ok((record, _))) if !case.losses.is_empty() => expected == record,
         // Style `single` reads the amount afterwards.
         (
@@ -261,67 +257,7 @@ fn agree(case: &Case, expected: &Outcome, outcome: &Outcome) -> bool {
     }
 }
 
-/// The books of the model.
-struct Books {
-    /// 128 bits hold any order of additions.
-    balances: BTreeMap<i64, i128>,
-    recorded: BTreeMap<u128, Record>,
-}
-
-impl Books {
-    /// After the transfers whose bits are in `done`, with these outcomes.
-    fn after(case: &Case, outcomes: &[Outcome], done: usize) -> Self {
-        let balances = OPENING.into_iter().map(|(id, balance)| (id, balance.into())).collect();
-        let mut books = Self { balances, recorded: BTreeMap::new() };
-        for (number, (asked, outcome)) in case.asked.iter().zip(outcomes).enumerate() {
-            if let Ok(((source, target, amount), _)) = *outcome
-                && done & (1 << number) != 0
-                && books.recorded.insert(asked.id, (source, target, amount)).is_none()
-            {
-                *books.balances.entry(source).or_default() -= i128::from(amount);
-                *books.balances.entry(target).or_default() += i128::from(amount);
-            }
-        }
-        books
-    }
-
-    /// The outcome of a transfer on these books, in checking order.
-    fn outcome(&self, asked: &Asked) -> Outcome {
-        let id = Uuid::from_u128(asked.id);
-        let (source, target) = (AccountId(asked.source), AccountId(asked.target));
-        if let Some(&recorded) = self.recorded.get(&asked.id) {
-            let given = [
-                (Field::Source, asked.source_given.then_some(asked.source), recorded.0),
-                (Field::Target, asked.target_given.then_some(asked.target), recorded.1),
-                (Field::Amount, asked.amount, recorded.2),
-            ];
-            return match given
-                .into_iter()
-                .find(|(_, given, recorded)| given.is_some_and(|it| it != *recorded))
-            {
-                Some((field, _, recorded)) => Err(Refusal::IdConflict { id, field, recorded }),
-                None => Ok((recorded, By::EarlierRun)),
-            };
-        }
-        if source == target {
-            return Err(Refusal::SameAccount(source));
-        }
-        let balance_of = |id: AccountId| self.balances.get(&id.0).copied().ok_or(Refusal::UnknownAccount(id));
-        let (balance, room) = (balance_of(source)?, i128::from(i64::MAX) - balance_of(target)?);
-        let half = i64::try_from(balance / 2).expect("a balance fits 64 bits");
-        let units = asked.amount.unwrap_or(half);
-        let amount = Amount::new(units).map_err(|_| Refusal::NothingToMove(source))?;
-        if balance < units.into() {
-            return Err(Refusal::InsufficientFunds { account: source, amount });
-        }
-        if room < units.into() {
-            return Err(Refusal::BalanceOverflow { account: target, amount });
-        }
-        Ok(((source.0, target.0, units), By::ThisRun))
-    }
-}
-
-impl Asked {
+impl Requested {
     fn order(&self) -> Order {
         let (source, target) = (AccountId(self.source), AccountId(self.target));
         let request = TransferRequest {

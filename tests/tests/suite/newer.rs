@@ -1,5 +1,5 @@
-//! Newer versions of CockroachDB, played: a proxy sends their documented answers.
-//! `docs/compatibility.md` refers to these tests by name.
+//! Newer CockroachDB, imitated by a proxy that sends its documented answers.
+//! `docs/compatibility.md` names these tests.
 
 mod limits;
 mod schema;
@@ -16,41 +16,38 @@ use serde_json::Value;
 use tests::{Kind, Played, Proxy, Request, Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::{execute, seed};
-use crate::generic::Generic;
+use crate::generic::GenericPlans;
 use crate::plans::{analyze, scans};
 
-use limits::{
-    a_chunk_that_takes_too_long_is_told_with_its_flag, a_cluster_without_a_licence_is_told_what_to_do,
-};
+use limits::{a_chunk_that_times_out_suggests_its_flag, a_cluster_without_a_licence_is_reported_with_advice};
 pub(crate) use schema::LOCKED;
 use schema::{
-    a_migration_names_a_locked_table, a_migrator_holds_its_turn_where_writes_are_buffered,
-    a_table_that_the_catalog_does_not_show_is_the_migrators_own, an_import_names_a_locked_table,
-    the_first_up_does_not_circle_on_a_slow_cluster, what_the_catalog_does_not_show_was_there,
+    a_database_and_a_user_missing_from_the_catalog_are_accepted, a_migration_names_a_locked_table,
+    a_table_missing_from_the_catalog_is_accepted, an_import_names_a_locked_table,
+    the_first_up_does_not_loop_on_a_slow_cluster, the_migration_lock_holds_with_buffered_writes,
 };
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        internals_that_are_closed_are_opened on COCKROACH,
-        internals_that_stay_closed_are_told_apart on COCKROACH,
-        the_past_that_is_kept_no_longer_is_told on COCKROACH,
-        the_first_up_does_not_circle_on_a_slow_cluster on COCKROACH,
-        a_migrator_holds_its_turn_where_writes_are_buffered on COCKROACH,
+        closed_internals_are_opened on COCKROACH,
+        internals_that_stay_closed_are_reported_with_advice on COCKROACH,
+        an_audit_beyond_the_kept_history_is_refused on COCKROACH,
+        the_first_up_does_not_loop_on_a_slow_cluster on COCKROACH,
+        the_migration_lock_holds_with_buffered_writes on COCKROACH,
         a_migration_names_a_locked_table on COCKROACH,
         an_import_names_a_locked_table on COCKROACH,
-        a_table_that_the_catalog_does_not_show_is_the_migrators_own on COCKROACH,
-        what_the_catalog_does_not_show_was_there on &[Server::Postgres, Server::Cockroach],
+        a_table_missing_from_the_catalog_is_accepted on COCKROACH,
+        a_database_and_a_user_missing_from_the_catalog_are_accepted on &[Server::Postgres, Server::Cockroach],
         a_generic_plan_that_scans_is_found on COCKROACH,
-        statistics_wait_for_the_servers_own on COCKROACH,
-        a_chunk_that_takes_too_long_is_told_with_its_flag on &[Server::Postgres, Server::Cockroach],
-        a_cluster_without_a_licence_is_told_what_to_do on COCKROACH,
-        a_setting_that_is_refused_is_offered_once on COCKROACH,
+        statistics_wait_for_automatic_ones on COCKROACH,
+        a_chunk_that_times_out_suggests_its_flag on &[Server::Postgres, Server::Cockroach],
+        a_cluster_without_a_licence_is_reported_with_advice on COCKROACH,
+        a_refused_setting_is_tried_once on COCKROACH,
     ]
 }
 
-/// Settings of newer servers only.
 const NEWER: [&str; 5] = [
     "allow_unsafe_internals",
     "autocommit_before_ddl",
@@ -59,11 +56,9 @@ const NEWER: [&str; 5] = [
     "plan_cache_mode",
 ];
 
-/// The version played.
 const VERSION: &str = "SELECT 'CockroachDB CCL v26.2.7 (played)' AS version";
 
-/// A proxy that plays v26.2, and its URL. It accepts v26.2's settings, and answers as `answer`
-/// says.
+/// Imitates v26.2: accepts its settings, then calls `answer`.
 pub(crate) async fn newer(
     test: &TestDatabase,
     mut answer: impl FnMut(&Request) -> Option<Played> + Send + 'static,
@@ -96,12 +91,11 @@ pub(crate) fn error(code: &'static str, message: &'static str) -> Option<Played>
 fn seabank(test: &TestDatabase, url: &str, arguments: &[&str]) -> (Output, Value) {
     let mut seabank = test.seabank();
     let output = seabank.args(arguments).args(["--format", "json", "--database-url", url]).output();
-    let output = output.expect("it runs");
+    let output = output.expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }
 
-/// The error line.
 fn line(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -111,13 +105,13 @@ fn line(output: &Output, code: i32) -> String {
 }
 
 fn migration(test: &TestDatabase, url: &str, arguments: &[&str]) -> Output {
-    test.migration().args(arguments).args(["--database-url", url]).output().expect("it runs")
+    test.migration().args(arguments).args(["--database-url", url]).output().expect("the command runs")
 }
 
 const CLOSED: &str = "Access to crdb_internal and system is restricted.";
 
-/// v26.1 denies `crdb_internal` unless the session asks, even to root.
-async fn internals_that_are_closed_are_opened(server: &TestServer) {
+/// v26.1 denies `crdb_internal` even to root, unless the session requests it.
+async fn closed_internals_are_opened(server: &TestServer) {
     let test = server.database().await;
     let (mut open, refused) = (BTreeSet::new(), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&refused);
@@ -138,14 +132,13 @@ async fn internals_that_are_closed_are_opened(server: &TestServer) {
         let found = answer["checks"].as_array().and_then(|all| all.iter().find(|it| it["check"] == check));
         assert_eq!(found.expect("a finding")["verdict"], "ok", "{answer}");
     }
-    // So do the harness's sessions.
     let options = Options { internals: true, ..Options::default() };
-    let database = connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("it answers");
+    let database =
+        connect(&Address::parse(&url).expect("a good URL"), &options).await.expect("the server answers");
     assert!(scalar(&database, "SELECT count(*) FROM crdb_internal.gossip_nodes").await > 0);
 }
 
-/// The setting is refused or reset.
-async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
+async fn internals_that_stay_closed_are_reported_with_advice(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer(&test, |request| match request.text.as_str() {
         "SHOW allow_unsafe_internals" => Some(Played::Text("SELECT 'off'".to_owned())),
@@ -160,7 +153,7 @@ async fn internals_that_stay_closed_are_told_apart(server: &TestServer) {
 }
 
 /// v23.1 keeps 4 h of history, earlier versions 25 h; here 10 min.
-async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
+async fn an_audit_beyond_the_kept_history_is_refused(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     execute(&database, "ALTER TABLE transfers CONFIGURE ZONE USING gc.ttlseconds = 600").await;
@@ -174,10 +167,10 @@ async fn the_past_that_is_kept_no_longer_is_told(server: &TestServer) {
     }
 }
 
-/// v25.2 has generic plans. Here the generic plan scans.
+/// v25.2 has generic plans; here the generic plan scans.
 async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     let test = server.database().await;
-    assert!(Generic::on(&test.connect().await).await.is_none(), "none of the servers here makes one");
+    assert!(GenericPlans::on(&test.connect().await).await.is_none(), "no tested server has generic plans");
     let forced = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&forced);
     let (_proxy, url) = newer(&test, move |request| {
@@ -187,8 +180,8 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     })
     .await;
     let address = Address::parse(&url).expect("a good URL");
-    let database = connect(&address, &Options::default()).await.expect("it answers");
-    let mut generic = Generic::on(&database).await.expect("this one makes generic plans");
+    let database = connect(&address, &Options::default()).await.expect("the server answers");
+    let mut generic = GenericPlans::on(&database).await.expect("this server has generic plans");
     let sought = sea_orm::Statement::from_sql_and_values(
         database.connection.get_database_backend(),
         "SELECT * FROM accounts WHERE id = $1",
@@ -198,8 +191,8 @@ async fn a_generic_plan_that_scans_is_found(server: &TestServer) {
     assert!(scans(Server::Cockroach, &plan) && forced.load(Ordering::Relaxed), "{plan:?}");
 }
 
-/// v26.1: one statistics job per table, automatic ones included.
-async fn statistics_wait_for_the_servers_own(server: &TestServer) {
+/// v26.1 allows one statistics job per table, including automatic ones.
+async fn statistics_wait_for_automatic_ones(server: &TestServer) {
     let test = server.database().await;
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
@@ -213,15 +206,15 @@ async fn statistics_wait_for_the_servers_own(server: &TestServer) {
     })
     .await;
     let address = Address::parse(&url).expect("a good URL");
-    let database = connect(&address, &Options::default()).await.expect("it answers");
+    let database = connect(&address, &Options::default()).await.expect("the server answers");
     analyze(&database, &["accounts"]).await;
     assert_eq!(sent.load(Ordering::Relaxed), 4);
     seed(&Bank::new(&database, Policy::default()), 10, 10).await.expect("seeded");
     assert_eq!(sent.load(Ordering::Relaxed), 7);
 }
 
-/// Only the probe tries it.
-async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
+/// Only the first session tries it.
+async fn a_refused_setting_is_tried_once(server: &TestServer) {
     let test = server.database().await;
     let offered = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&offered);
@@ -235,12 +228,12 @@ async fn a_setting_that_is_refused_is_offered_once(server: &TestServer) {
     });
     let options = Options { internals: true, max_connections: 4, ..Options::default() };
     let address = Address::parse(&proxy.url(test.url())).expect("a good URL");
-    let database = connect(&address, &options).await.expect("it answers");
+    let database = connect(&address, &options).await.expect("the server answers");
     let pool = database.connection.get_postgres_connection_pool();
     let mut sessions = Vec::new();
     for _ in 0..4 {
         sessions.push(pool.acquire().await.expect("a session"));
     }
-    // With the others, and alone.
+    // With the other settings, then alone.
     assert_eq!(offered.load(Ordering::Relaxed), 2);
 }

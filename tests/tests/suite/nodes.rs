@@ -10,9 +10,9 @@ use database::{Options, Server};
 use seabank::bank::transfer::Style;
 use tests::{Balancer, Cluster, OwnServer, Test, TestDatabase, TestServer, tests};
 
+use crate::background::Background;
 use crate::books::{everything, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
-use crate::told::Telling;
 use crate::wrong_input::fails;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -38,7 +38,7 @@ const WORKLOAD: [&str; 9] =
 struct Load<'a> {
     test: &'a TestDatabase,
     style: Style,
-    telling: Telling,
+    telling: Background,
     applied: usize,
 }
 
@@ -46,8 +46,8 @@ impl<'a> Load<'a> {
     /// Starts it; waits for its first transfers.
     async fn start(test: &'a TestDatabase, style: Style) -> Self {
         let arguments = [&WORKLOAD[..], &["--style", style.name()]].concat();
-        let mut load = Self { test, style, telling: Telling::start(test, &arguments), applied: 0 };
-        load.telling.has_applied(WELL).await;
+        let mut load = Self { test, style, telling: Background::start(test, &arguments), applied: 0 };
+        load.telling.wait_for_applied(WELL).await;
         load
     }
 
@@ -61,7 +61,7 @@ impl<'a> Load<'a> {
                 () = &mut loss, if !is_back => is_back = true,
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
-            let news = self.telling.news();
+            let news = self.telling.newly_applied();
             stall = stall.max(last.elapsed());
             assert!(stall <= STALL_MAX, "{what}: nothing was applied for {stall:?}");
             if self.telling.has_ended() {

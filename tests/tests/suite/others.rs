@@ -1,5 +1,5 @@
-//! Other programs' objects with the bank's names, and schemas that hide the bank: nothing foreign
-//! is used or dropped.
+//! Other programs' objects with the bank's names, and schemas that hide the bank: none is used or
+//! dropped.
 
 mod search_path;
 
@@ -12,7 +12,7 @@ use tests::{Test, TestDatabase, TestServer, scalar, tests};
 
 use crate::books::execute;
 use search_path::{
-    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_no_matter,
+    a_bank_in_two_schemas_is_refused, a_schema_behind_the_banks_is_ignored,
     a_schema_in_front_of_the_banks_is_named,
 };
 
@@ -21,18 +21,17 @@ pub(crate) fn tests() -> Vec<Test> {
         a_table_of_another_program_is_refused,
         a_table_that_this_user_has_no_rights_on_is_refused on WIRE,
         an_index_of_another_program_is_refused,
-        what_is_another_programs_by_now_is_not_dropped,
-        what_is_not_the_banks_stays,
+        a_table_replaced_by_another_program_is_not_dropped,
+        foreign_objects_stay,
         fresh_asks_first,
         a_schema_in_front_of_the_banks_is_named on WIRE,
         a_bank_in_two_schemas_is_refused on WIRE,
-        a_schema_behind_the_banks_is_no_matter on WIRE,
+        a_schema_behind_the_banks_is_ignored on WIRE,
     ]
 }
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// A command's exit code and its one line.
 fn one_line(output: &Output) -> (Option<i32>, String) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -40,7 +39,7 @@ fn one_line(output: &Output) -> (Option<i32>, String) {
 }
 
 fn run(mut command: Command, arguments: &[&str]) -> Output {
-    command.args(arguments).output().expect("it runs")
+    command.args(arguments).output().expect("the command runs")
 }
 
 fn migration(test: &TestDatabase, arguments: &[&str]) -> Output {
@@ -65,7 +64,6 @@ async fn count(database: &Database, table: &str) -> i64 {
     scalar(database, &format!("SELECT count(*) FROM {table}")).await
 }
 
-/// The existing tables with the bank's names.
 async fn tables(database: &Database) -> Vec<&'static str> {
     let mut there = Vec::new();
     for table in ["accounts", "transfers", "points", "batches"] {
@@ -76,20 +74,19 @@ async fn tables(database: &Database) -> Vec<&'static str> {
     there
 }
 
-/// Another program's database, with SQLite's default journal mode.
+/// SQLite: with the default journal mode.
 async fn theirs(test: &TestDatabase) -> Database {
     if test.server == Server::Sqlite {
         let url = format!("sqlite://{}?mode=rwc", test.file().display());
         let created = sea_orm::Database::connect(url).await.expect("a file");
         created.execute_unprepared("CREATE TABLE theirs (id INT)").await.expect("a table");
-        created.close().await.expect("it closes");
+        created.close().await.expect("the connection closes");
     }
     test.connect_for_analysis().await
 }
 
-/// The SQLite file's bytes.
 fn whole_file(test: &TestDatabase) -> Vec<u8> {
-    if test.server == Server::Sqlite { fs::read(test.file()).expect("it is there") } else { Vec::new() }
+    if test.server == Server::Sqlite { fs::read(test.file()).expect("the file exists") } else { Vec::new() }
 }
 
 async fn a_table_of_another_program_is_refused(server: &TestServer) {
@@ -124,9 +121,8 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         let named = format!("\"{table}\" belongs to another program");
         is_refused(&test, &["up"], &[&named, words, "database of its own"]);
         assert_eq!(succeeds(&test, &["status"]).matches("Pending").count(), migration::total());
-        assert_eq!(tables(&database).await, [table], "nothing else was made");
+        assert_eq!(tables(&database).await, [table], "nothing else was created");
         for arguments in [&["refresh"][..], &["down", "-n", "6"], &["reset"]] {
-            // Nothing is recorded to roll back.
             assert_eq!(
                 migration(&test, arguments).status.success(),
                 arguments[0] != "refresh",
@@ -136,7 +132,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
         assert_eq!(count(&database, table).await, rows);
         let (code, line) = one_line(&run(test.program("seabank"), &["demo", "--quiet"]));
         assert!(code == Some(1) && line.contains(&named), "{line}");
-        assert!(whole_file(&test) == before, "not a byte is changed");
+        assert!(whole_file(&test) == before, "the file is unchanged");
     }
     for view in ["accounts", "points"] {
         let test = server.empty_database().await;
@@ -147,7 +143,7 @@ async fn a_table_of_another_program_is_refused(server: &TestServer) {
     }
 }
 
-/// CockroachDB v20.x hides tables without rights.
+/// CockroachDB v20.x hides tables without privileges.
 async fn a_table_that_this_user_has_no_rights_on_is_refused(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
@@ -200,7 +196,7 @@ async fn an_index_of_another_program_is_refused(server: &TestServer) {
 }
 
 /// As recorded by an older version.
-async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
+async fn a_table_replaced_by_another_program_is_not_dropped(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "DROP TABLE batches").await;
@@ -216,7 +212,7 @@ async fn what_is_another_programs_by_now_is_not_dropped(server: &TestServer) {
     assert!(String::from_utf8_lossy(&examined.stdout).contains("belongs to another program"));
 }
 
-async fn what_is_not_the_banks_stays(server: &TestServer) {
+async fn foreign_objects_stay(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE theirs (id BIGINT PRIMARY KEY)").await;

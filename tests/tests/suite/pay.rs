@@ -1,29 +1,34 @@
-//! `pay`: files of transfers, applied once and in order; rejected lines; repeated runs.
+//! `pay`: files of transfers, each applied once and in order; rejected lines; repeated runs.
 
-use std::fs::{self, File};
+mod repeated;
+
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
-use database::Server;
 use serde_json::Value;
 use tests::{Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
 use crate::books::{balances, everything, execute, insert_account};
 use crate::crash::assert_whole;
-use crate::files::{Folder, accounts, count, import, pay};
+use crate::files::{Folder, count, import, pay};
+
+use repeated::{
+    a_file_paid_again_is_already_applied, a_file_without_ids_is_paid_once_by_its_run,
+    a_run_killed_repeatedly_gives_the_same_bank,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         transfers_are_applied_in_the_order_of_the_file,
         a_refusal_stops_before_its_chunk,
-        every_outcome_is_named_and_told_again,
+        every_outcome_is_reported_and_repeated,
         a_file_without_ids_is_paid_once_by_its_run,
-        what_is_exported_is_paid_into_another_bank,
-        a_file_that_is_paid_again_is_already_applied,
-        a_run_killed_again_and_again_gives_the_same_bank,
-        wrong_files_of_transfers_are_refused,
+        exported_transfers_are_paid_into_another_bank,
+        a_file_paid_again_is_already_applied,
+        a_run_killed_repeatedly_gives_the_same_bank,
+        invalid_files_of_transfers_are_refused,
     ]
 }
 
@@ -33,7 +38,6 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// The counts that are the same whenever a run is repeated.
 fn counts(answer: &Value) -> [u64; 4] {
     ["applied", "already_applied", "rejected", "chunks"].map(|key| count(answer, key))
 }
@@ -51,15 +55,15 @@ fn skip(rejects: &Path) -> [&str; 4] {
     ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")]
 }
 
-/// The lines and the reasons of rejected rows.
+/// Line, reason and content.
 fn rejected(path: &Path) -> Vec<(u64, String, String)> {
-    let mut rows = csv::Reader::from_path(path).expect("it is there");
+    let mut rows = csv::Reader::from_path(path).expect("the file exists");
     let row =
         |row: csv::StringRecord| (row[0].parse().expect("a line"), row[1].to_owned(), row[2].to_owned());
-    rows.records().map(|it| row(it.expect("it is CSV"))).collect()
+    rows.records().map(|it| row(it.expect("valid CSV"))).collect()
 }
 
-/// Money that one line brings leaves by the next, whatever the chunk size.
+/// Money that one line brings can leave by the next, whatever the chunk size.
 async fn transfers_are_applied_in_the_order_of_the_file(server: &TestServer) {
     for chunk in ["1", "2", "1000"] {
         let (test, database) = bank(server, &[(1, 100), (2, 0), (3, 0), (4, 0)]).await;
@@ -87,7 +91,7 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
     let error = answer["error"].as_str().expect("a line");
     assert_eq!((output.status.code(), &answer["kind"]), (Some(1), &"rejected".into()), "{answer}");
     assert!(error.contains("line 5: account 1 has less than 500") && error.contains("--run"), "{error}");
-    assert_eq!(counts(&answer), [2, 0, 1, 1], "the chunk before stays, its own is rolled back: {answer}");
+    assert_eq!(counts(&answer), [2, 0, 1, 1], "the previous chunk stays, this one is rolled back: {answer}");
     assert_eq!(balances(&database).await, [(1, 80), (2, 20)]);
     assert_eq!(scalar(&database, "SELECT count(*) FROM batches").await, 1);
 
@@ -99,15 +103,9 @@ async fn a_refusal_stops_before_its_chunk(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// Every outcome but those of the file itself, in checking order. Then balances move, and the run
-/// is repeated.
-async fn every_outcome_is_named_and_told_again(server: &TestServer) {
-    let (test, database) = bank(server, &[(1, 100), (2, 0), (3, i64::MAX - 10)]).await;
-    let before = ["--from", "1", "--to", "2", "--amount", "7", "--id", &id(7).to_string()].map(str::to_owned);
-    test.seabank().arg("transfer").args(before).assert().success();
-    let folder = Folder::new();
+fn lines_of_every_outcome() -> [String; 18] {
     let row = |n: u128, rest: &str| format!("{},{rest}\n", id(n));
-    let lines = [
+    [
         row(1, "1,2,50"),
         row(1, "1,2,50"),
         row(7, "1,2,7"),
@@ -126,7 +124,16 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
         row(8, "1,2"),
         row(9, "2,1,57"),
         row(10, "1,3,10"),
-    ];
+    ]
+}
+
+/// In checking order. A repeated run reports the same, although balances have changed.
+async fn every_outcome_is_reported_and_repeated(server: &TestServer) {
+    let (test, database) = bank(server, &[(1, 100), (2, 0), (3, i64::MAX - 10)]).await;
+    let before = ["--from", "1", "--to", "2", "--amount", "7", "--id", &id(7).to_string()].map(str::to_owned);
+    test.seabank().arg("transfer").args(before).assert().success();
+    let folder = Folder::new();
+    let lines = lines_of_every_outcome();
     let file = folder.write("t.csv", HEADER.to_owned() + &lines.concat());
     let words = [
         (5, "recorded with another amount: 7"),
@@ -152,12 +159,12 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     told.sort();
     for ((line, reason, row), (expected, words)) in told.iter().zip(words) {
         assert!(*line == expected && reason.contains(words), "{line}: {reason}");
-        assert_eq!(row, lines[*line as usize - 2].trim_end(), "as it was given");
+        assert_eq!(row, lines[*line as usize - 2].trim_end(), "the original row");
     }
     let books = everything(&database).await;
     assert_eq!(balances(&database).await, [(1, 90), (2, 0), (3, i64::MAX)]);
 
-    // By now a refused line could be applied, or refused for another reason.
+    // Now other outcomes are possible.
     execute(&database, "UPDATE accounts SET balance = 1000 WHERE id = 1").await;
     insert_account(&database, 9, 100).await;
     let (output, again) = pay(&test, &file, &run);
@@ -175,37 +182,14 @@ async fn every_outcome_is_named_and_told_again(server: &TestServer) {
     assert_eq!(everything(&database).await.1, books.1);
 }
 
-async fn a_file_without_ids_is_paid_once_by_its_run(server: &TestServer) {
-    let (test, database) = bank(server, &[(1, 100), (2, 0)]).await;
-    let folder = Folder::new();
-    // As a spreadsheet writes it.
-    let file = folder
-        .write("t.csv", "Amount,target_id,Source_ID\r\n\"5\",2,1\r\n5, 2 ,1\r\n\r\n500,2,1\r\n5,2,1\r\n");
-    let (rejects, run) = (folder.path("rejects.csv"), Uuid::new_v4().to_string());
-    let run = [&["--chunk", "3", "--run", &run][..], &skip(&rejects)].concat();
-    for found in [0, 3] {
-        let (output, answer) = pay(&test, &file, &run);
-        assert_eq!((output.status.code(), counts(&answer)), (Some(0), [3, 0, 1, 2]), "{answer}");
-        assert_eq!(count(&answer, "found"), found, "{answer}");
-        let rows = rejected(&rejects);
-        assert_eq!((rows.len(), rows[0].0, rows[0].2.as_str()), (1, 5, "500,2,1"));
-        assert_eq!(balances(&database).await, [(1, 85), (2, 15)]);
-    }
-    // Another run has other transfers.
-    fs::remove_file(&rejects).expect("it is there");
-    assert_eq!(counts(&pay(&test, &file, &skip(&rejects)).1)[..3], [3, 0, 1]);
-    assert_eq!(balances(&database).await, [(1, 70), (2, 30)]);
-    assert_whole(&test);
-}
-
-/// From standard input, gzipped, and with columns in another order.
-async fn what_is_exported_is_paid_into_another_bank(server: &TestServer) {
+/// From standard input, gzipped, with columns in another order.
+async fn exported_transfers_are_paid_into_another_bank(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     test.seabank().args(["seed", "--count", "50"]).assert().success();
     let accounts = folder.path("accounts.csv");
     test.seabank().args(["export", "accounts", "--output"]).arg(&accounts).assert().success();
     test.seabank().args(["transfer", "--count", "60", "--amount", "3", "--rng-seed", "1"]).assert().success();
-    let exported = test.seabank().args(["export", "transfers"]).output().expect("it runs").stdout;
+    let exported = test.seabank().args(["export", "transfers"]).output().expect("the command runs").stdout;
     let packed = folder.path("transfers.csv.gz");
     test.seabank().args(["export", "transfers", "--output"]).arg(&packed).assert().success();
     let turned: String = String::from_utf8(exported.clone())
@@ -234,78 +218,11 @@ async fn what_is_exported_is_paid_into_another_bank(server: &TestServer) {
     }
 }
 
-async fn a_file_that_is_paid_again_is_already_applied(server: &TestServer) {
-    let (test, database) = bank(server, &[(1, 1000), (2, 0)]).await;
-    let folder = Folder::new();
-    let row = |n: u128| format!("{},1,2,1\n", id(n));
-    let rows = |ids: std::ops::Range<u128>| HEADER.to_owned() + &ids.map(row).collect::<String>();
-    let file = folder.write("t.csv", rows(0..300));
-    assert_eq!(counts(&pay(&test, &file, &["--chunk", "100"]).1), [300, 0, 0, 3]);
-    // Without any money they are still already applied.
-    execute(&database, "UPDATE accounts SET balance = 0 WHERE id = 1").await;
-    let (output, answer) = pay(&test, &file, &["--chunk", "60"]);
-    assert_eq!((output.status.code(), counts(&answer)), (Some(0), [0, 300, 0, 5]), "{answer}");
-    execute(&database, "UPDATE accounts SET balance = 700 WHERE id = 1").await;
-    // With new ones among them.
-    let more = folder.write("more.csv", rows(250..350));
-    let (_, answer) = pay(&test, &more, &[]);
-    assert_eq!(counts(&answer), [50, 50, 0, 1], "{answer}");
-    assert_eq!(balances(&database).await, [(1, 650), (2, 350)]);
-    assert_whole(&test);
-}
-
-async fn a_run_killed_again_and_again_gives_the_same_bank(server: &TestServer) {
-    // Long enough to be interrupted.
-    let lines: i64 = if server.server == Server::Cockroach { 4000 } else { 20_000 };
-    let (folder, run) = (Folder::new(), Uuid::new_v4().to_string());
-    let row = |n: i64| {
-        let target = if n % 97 == 0 { 99 } else { (n * 7 + 3) % 20 + 1 };
-        let amount = if n % 101 == 0 { 100_000 } else { n % 13 + 1 };
-        format!("{},{},{target},{amount}\n", id(n as u128), n % 20 + 1)
-    };
-    let rows = (0..lines).map(row);
-    let file = folder.write("t.csv", HEADER.to_owned() + &rows.collect::<String>());
-    let opening = folder.write("accounts.csv", accounts(20));
-    let (test, clean) = (server.database().await, server.database().await);
-    for test in [&test, &clean] {
-        assert_eq!(import(test, &opening, &[]).0.status.code(), Some(0));
-    }
-    let database = test.connect().await;
-    let there = async || scalar(&database, "SELECT count(*) FROM batches WHERE rows > 0").await;
-    let rejects = folder.path("rejects.csv");
-    let file_name = file.to_str().expect("a path");
-    // In order, so that refusals are those of an uninterrupted run.
-    let flags = [&["--chunk", "20", "--concurrency", "1", "--run", &run][..], &skip(&rejects)].concat();
-    for _ in 0..3 {
-        let before = there().await;
-        let mut paying = test.spawn("seabank", &[&["pay", file_name], &flags[..]].concat());
-        while there().await < before + 5 && paying.try_wait().expect("it can be asked").is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        paying.kill().expect("it can be killed");
-        paying.wait().expect("it ends");
-        assert_whole(&test);
-    }
-    let (output, answer) = pay(&test, &file, &flags);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let (found, applied) = (count(&answer, "found"), count(&answer, "applied"));
-    assert!(0 < found && found < applied, "it was stopped in the middle: {answer}");
-    let clean_rejects = folder.path("clean.csv");
-    let (_, expected) =
-        pay(&clean, &file, &[&["--chunk", "20", "--concurrency", "1"][..], &skip(&clean_rejects)].concat());
-    assert_eq!(counts(&answer), counts(&expected));
-    assert!(counts(&answer)[2] > 0, "some are refused: {answer}");
-    assert_eq!(balances(&database).await, balances(&clean.connect().await).await);
-    let lines = |path| rejected(path).into_iter().map(|(line, _, row)| (line, row)).collect::<Vec<_>>();
-    assert_eq!(lines(&rejects), lines(&clean_rejects));
-    assert_whole(&test);
-}
-
-async fn wrong_files_of_transfers_are_refused(server: &TestServer) {
+async fn invalid_files_of_transfers_are_refused(server: &TestServer) {
     let (test, database) = bank(server, &[(1, 100), (2, 0)]).await;
     let folder = Folder::new();
-    let mut file = File::create(folder.path("plain.csv.gz")).expect("it can be made");
-    file.write_all(HEADER.as_bytes()).expect("written");
+    let mut file = File::create(folder.path("plain.csv.gz")).expect("the file is created");
+    file.write_all(HEADER.as_bytes()).expect("the file is written");
     for (name, text, words) in [
         ("empty.csv", "", "it is empty: the first line has to be a header"),
         ("accounts.csv", "id,balance\n1,5\n", "its column `balance` is not known"),
@@ -333,7 +250,6 @@ async fn wrong_files_of_transfers_are_refused(server: &TestServer) {
         output.status.code() == Some(1) && error.contains("line 2: the last line does not end"),
         "{error}"
     );
-    // A file of another bank: none of its accounts exists.
     let other = folder.write("other.csv", format!("{HEADER}{},77,78,50\n", id(1)));
     let (output, answer) = pay(&test, &other, &[]);
     let error = answer["error"].as_str().expect("a line");

@@ -1,5 +1,4 @@
-//! `Bank::pay`: many transfers in one transaction, also under faults. Guarantees 1 and 2 for
-//! chunks.
+//! `Bank::pay`: many transfers in one transaction (guarantees 1 and 2).
 
 mod faults;
 
@@ -24,32 +23,31 @@ use uuid::Uuid;
 
 use crate::books::{balances, execute, insert_account, loading, recorded, tapped};
 use faults::{
-    a_connection_that_breaks_anywhere_applies_a_chunk_once,
-    a_payment_that_waits_for_a_deposit_is_decided_with_it, a_program_that_stops_anywhere_is_completed,
-    a_refusal_whose_answer_was_lost_is_told_as_it_was, an_id_that_others_write_meanwhile_is_applied_once,
-    chunks_that_meet_are_all_applied, payments_that_are_too_many_become_their_halves,
-    payments_whose_answers_were_lost_are_told_as_they_were,
+    a_chunk_of_payments_that_is_too_large_is_halved, a_connection_that_breaks_anywhere_applies_a_chunk_once,
+    a_payment_that_waits_for_a_deposit_is_decided_with_it,
+    a_refusal_with_a_lost_answer_is_reported_unchanged, a_run_that_stops_anywhere_is_completed,
+    an_id_written_concurrently_is_applied_once, conflicting_chunks_are_all_applied,
+    payments_with_lost_answers_are_reported_correctly,
 };
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        orders_come_to_what_they_would_one_by_one,
+        a_batch_has_the_outcomes_of_single_transfers,
         the_number_of_statements_does_not_depend_on_the_size,
-        a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement,
-        payments_whose_answers_were_lost_are_told_as_they_were,
-        a_refusal_whose_answer_was_lost_is_told_as_it_was,
+        a_batch_draws_as_single_transfers_do_in_one_statement,
+        payments_with_lost_answers_are_reported_correctly,
+        a_refusal_with_a_lost_answer_is_reported_unchanged,
         a_connection_that_breaks_anywhere_applies_a_chunk_once on WIRE,
-        a_program_that_stops_anywhere_is_completed,
-        chunks_that_meet_are_all_applied,
-        an_id_that_others_write_meanwhile_is_applied_once,
+        a_run_that_stops_anywhere_is_completed,
+        conflicting_chunks_are_all_applied,
+        an_id_written_concurrently_is_applied_once,
         a_payment_that_waits_for_a_deposit_is_decided_with_it on WIRE,
-        payments_that_are_too_many_become_their_halves on &[Server::Postgres],
+        a_chunk_of_payments_that_is_too_large_is_halved on &[Server::Postgres],
     ]
 }
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// An order with all fields given.
 fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     let (source, target) = (AccountId(source), AccountId(target));
     let amount = Some(Amount::new(amount).expect("positive"));
@@ -57,7 +55,6 @@ fn order(id: u128, source: i64, target: i64, amount: i64) -> Order {
     Order::new(Uuid::from_u128(id), source, target, request)
 }
 
-/// A bank with accounts 1 to 10 of 1000 each.
 async fn bank(server: &TestServer) -> (tests::TestDatabase, Database) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -68,7 +65,7 @@ async fn bank(server: &TestServer) -> (tests::TestDatabase, Database) {
 }
 
 async fn assert_whole(database: &Database) {
-    let audit = Bank::new(database, Policy::default()).audit().await.expect("a reading");
+    let audit = Bank::new(database, Policy::default()).audit().await.expect("readable");
     assert!(audit.ok, "{audit:?}");
 }
 
@@ -83,7 +80,7 @@ fn by(outcome: &Outcome) -> Option<By> {
     outcome.as_ref().ok().map(|receipt| receipt.by)
 }
 
-async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
+async fn a_batch_has_the_outcomes_of_single_transfers(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
     assert!(bank.pay(&[]).await.is_empty());
@@ -117,7 +114,7 @@ async fn orders_come_to_what_they_would_one_by_one(server: &TestServer) {
     let there = balances(&database).await;
     assert_eq!(there[..4], [(1, 250), (2, 250), (3, 2500), (4, 1000)]);
 
-    // Repeated, nothing moves, and refusals are decided anew.
+    // Refusals are decided anew.
     let again = bank.pay(&orders).await;
     assert_eq!(
         again.iter().map(by).collect::<Vec<_>>(),
@@ -132,7 +129,6 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     for (round, size) in [1_i64, 10, 1000].into_iter().enumerate() {
         let tap = Tap::new(&database);
         let bank = Bank::on(tapped(&tap, Policy::default()));
-        // The last one is refused, so that every statement is sent.
         let orders: Vec<Order> = (0..=size)
             .map(|n| {
                 let id = (round as u128) << 64 | n as u128;
@@ -153,10 +149,10 @@ async fn the_number_of_statements_does_not_depend_on_the_size(server: &TestServe
     assert!(numbers.first().is_some_and(|number| *number <= 9), "{numbers:?}");
 }
 
-async fn a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement(server: &TestServer) {
+async fn a_batch_draws_as_single_transfers_do_in_one_statement(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let bank = Bank::new(&database, Policy::default());
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     for source in [None, Some(AccountId(1)), Some(AccountId(10))] {
         let request = TransferRequest { source, ..TransferRequest::default() };
         let many = |batch| Many {
@@ -181,7 +177,7 @@ async fn a_batch_draws_what_its_transfers_draw_one_by_one_in_one_statement(serve
             let tap = Tap::new(&database);
             let many = many(batch);
             let tapped = Bank::on(tapped(&tap, Policy::default()));
-            let mut ended = tapped.transfer_many(many, CancellationToken::new()).await.expect("a reading");
+            let mut ended = tapped.transfer_many(many, CancellationToken::new()).await.expect("readable");
             let mut drawn = BTreeMap::new();
             while let Some(it) = ended.recv().await {
                 let order = it.order.expect("it was drawn");

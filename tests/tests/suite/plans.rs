@@ -1,4 +1,4 @@
-//! Every statement of the hot path is explained on a large analysed table, and none scans it.
+//! Explains every statement of the hot path on a large analysed table. None scans a table.
 
 use std::io::Cursor;
 use std::ops::RangeInclusive;
@@ -15,13 +15,13 @@ use tests::{Tap, Test, TestServer, tests};
 use uuid::Uuid;
 
 use crate::books::{loading, seed, tapped};
-use crate::generic::Generic;
+use crate::generic::GenericPlans;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         no_statement_of_the_hot_path_scans_a_table,
-        accounts_are_sought_as_soon_as_they_are_seeded on &[Server::Cockroach],
-        a_new_transfer_reads_nothing_of_the_journal on &[Server::Cockroach],
+        new_accounts_are_sought_at_once on &[Server::Cockroach],
+        a_new_transfer_does_not_read_the_journal on &[Server::Cockroach],
         a_full_scan_is_recognised,
     ]
 }
@@ -40,8 +40,8 @@ async fn large_bank(server: &TestServer) -> (tests::TestDatabase, Database) {
 async fn fill(database: &Database) {
     let bank = Bank::new(database, Policy::default());
     seed(&bank, ACCOUNTS, 5000).await.expect("seeded");
-    // An empty table is scanned as quickly as sought: CockroachDB v20.1 then does.
-    let range = bank.account_range().await.expect("a reading");
+    // CockroachDB v20.1 may scan an empty table.
+    let range = bank.account_range().await.expect("readable");
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..TRANSFERS {
         let order = bank.order(Uuid::new_v4(), TransferRequest::default(), range.as_ref(), &mut rng).await;
@@ -49,7 +49,7 @@ async fn fill(database: &Database) {
     }
 }
 
-/// Tried again: since CockroachDB v26.1 a table has one statistics job at a time, and the server's own may run.
+/// Retried: CockroachDB v26.1 allows one statistics job per table, including automatic ones.
 pub(crate) async fn analyze(database: &Database, tables: &[&str]) {
     let runner = Runner::new(database, Policy::default());
     for table in tables {
@@ -68,8 +68,8 @@ async fn no_statement_of_the_hot_path_scans_a_table(server: &TestServer) {
     assert!(explained >= 20, "only {explained} statements were explained");
 }
 
-/// The planner has looked at the accounts while there were none, as it does soon after a table is made.
-async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
+/// The planner has statistics of the empty table, as it soon has of a new one.
+async fn new_accounts_are_sought_at_once(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     analyze(&database, &["accounts"]).await;
@@ -78,8 +78,8 @@ async fn accounts_are_sought_as_soon_as_they_are_seeded(server: &TestServer) {
     explain_the_hot_path(&database).await;
 }
 
-/// With ON CONFLICT the id is sought before it is written.
-async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
+/// ON CONFLICT seeks the id first.
+async fn a_new_transfer_does_not_read_the_journal(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let tap = Tap::new(&database);
     new_transfers(&Bank::on(tapped(&tap, Policy::default()))).await;
@@ -93,13 +93,12 @@ async fn a_new_transfer_reads_nothing_of_the_journal(server: &TestServer) {
     }
 }
 
-/// How many statements were explained of the hot path, none of which scans a table.
 async fn explain_the_hot_path(database: &Database) -> usize {
     let tap = Tap::new(database);
     let bank = Bank::on(tapped(&tap, Policy::default()));
     everything_on_the_hot_path(&bank).await;
 
-    let mut generic = Generic::on(database).await;
+    let mut generic = GenericPlans::on(database).await;
     let mut explained = 0;
     for statement in tap.sent() {
         if ["BEGIN", "COMMIT", "ROLLBACK"].contains(&statement.sql.as_str()) {
@@ -116,10 +115,9 @@ async fn explain_the_hot_path(database: &Database) -> usize {
     explained
 }
 
-/// What transfers send that are applied, in each style.
 async fn new_transfers(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     for style in Style::on(bank.server()) {
         for amount in [None, Some(Amount::new(1).expect("positive"))] {
             let request = TransferRequest { amount, ..TransferRequest::default() };
@@ -129,10 +127,10 @@ async fn new_transfers(bank: &Bank) {
     }
 }
 
-/// What a seed, a transfer in each style and a payment send, whichever way they end.
+/// With every outcome.
 async fn everything_on_the_hot_path(bank: &Bank) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let range = bank.account_range().await.expect("a reading");
+    let range = bank.account_range().await.expect("readable");
     let nobody = AccountId(-1);
     for style in Style::on(bank.server()) {
         let id = Uuid::new_v4();
@@ -140,7 +138,7 @@ async fn everything_on_the_hot_path(bank: &Bank) {
             bank.order(id, TransferRequest::default(), range.as_ref(), &mut rng).await.expect("two accounts");
         bank.transfer(drawn, style).await.expect("applied");
         bank.transfer(drawn, style).await.expect("applied already");
-        assert!(bank.transfer_by_id(id).await.expect("a reading").is_some());
+        assert!(bank.transfer_by_id(id).await.expect("readable").is_some());
         let exactly = |units| TransferRequest {
             amount: Some(Amount::new(units).expect("positive")),
             ..TransferRequest::default()
@@ -163,7 +161,6 @@ async fn everything_on_the_hot_path(bank: &Bank) {
     payments(bank, range.as_ref()).await;
 }
 
-/// Some that are applied, some that are refused, and all of it again by its run and by its ids.
 async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut text = "id,source_id,target_id,amount\n".to_owned();
@@ -183,7 +180,7 @@ async fn payments(bank: &Bank, range: Option<&RangeInclusive<i64>>) {
     }
 }
 
-/// A test that cannot fail proves nothing.
+/// Shows that the suite can fail.
 async fn a_full_scan_is_recognised(server: &TestServer) {
     let (_test, database) = large_bank(server).await;
     let backend = database.connection.get_database_backend();
@@ -197,12 +194,11 @@ async fn a_full_scan_is_recognised(server: &TestServer) {
     }
 }
 
-/// The plan's lines, with the values that were sent.
 async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
     let backend = statement.db_backend;
     let (explain, text) = match (backend, database.server) {
         (DbBackend::Sqlite, _) => ("EXPLAIN QUERY PLAN", 3),
-        // v20.x answers with a tree, a field and a description; newer versions with one text.
+        // v20.x: tree, field and description. Newer versions: one text.
         (_, Server::Cockroach) => ("EXPLAIN", usize::MAX),
         _ => ("EXPLAIN", 0),
     };
@@ -224,15 +220,14 @@ async fn plan(database: &Database, statement: &Statement) -> Vec<String> {
         .collect()
 }
 
-/// Whether a plan reads a whole table or index.
 pub(crate) fn scans(server: Server, plan: &[String]) -> bool {
     plan.iter().enumerate().any(|(n, line)| match server {
-        // `SEARCH accounts USING …` is a seek, and new rows are no table, nor is what a JSON text has in it.
+        // `SEARCH accounts USING …` is a seek. VALUES and JSON functions read no table.
         Server::Sqlite => {
             let no_table = ["CONSTANT ROW", "VALUES CLAUSE"].iter().any(|end| line.ends_with(end));
             line.starts_with("SCAN ") && !no_table && !line.contains("VIRTUAL TABLE")
         }
-        // An index without a condition is read from end to end.
+        // Without a condition, the whole index is read.
         Server::Postgres => {
             let condition = plan.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
             line.contains("Seq Scan") || (line.contains("Index") && line.contains(" on ") && !condition)

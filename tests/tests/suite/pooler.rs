@@ -1,5 +1,5 @@
-//! PgBouncer between the programs and the server: in session mode all is as without it, in every other mode it is refused in
-//! plain words, and nothing is left on the sessions that it shares.
+//! PgBouncer: session mode works, every other mode is refused in one line, and shared sessions keep
+//! no settings.
 
 use std::process::Output;
 
@@ -13,15 +13,16 @@ use crate::books::{everything, insert_account};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_pooler_in_transaction_or_statement_mode_is_refused on POSTGRES,
-        a_pooler_in_session_mode_is_as_none on POSTGRES,
-        a_parameter_that_the_pooler_does_not_know_is_named on POSTGRES,
+        a_pooler_in_session_mode_changes_nothing on POSTGRES,
+        a_parameter_unknown_to_the_pooler_is_named on POSTGRES,
     ]
 }
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
 fn run(program: &str, arguments: &[&str], url: &str) -> (Option<i32>, Output) {
-    let output = command(program).args(arguments).env("DATABASE_URL", url).output().expect("it runs");
+    let output =
+        command(program).args(arguments).env("DATABASE_URL", url).output().expect("the command runs");
     (output.status.code(), output)
 }
 
@@ -29,7 +30,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the pooler's sessions of the server have, as another program finds them.
+/// As another program finds them.
 async fn settings(url: &str) -> Vec<String> {
     let options: PgConnectOptions = url.parse().expect("a good URL");
     let session = PgPool::connect_with(options.extra_float_digits(None)).await.expect("the pooler answers");
@@ -37,7 +38,7 @@ async fn settings(url: &str) -> Vec<String> {
                AND name NOT IN ('client_encoding', 'DateStyle', 'TimeZone', 'extra_float_digits', 'application_name')";
     let mut found = Vec::new();
     for _ in 0..4 {
-        // Not prepared: statements of that name may be left by others.
+        // Unprepared: statement names are shared.
         let row = sea_orm::sqlx::raw_sql(sql).fetch_one(&session).await.expect("readable");
         found.extend(row.try_get::<Option<String>, _>(0).expect("text"));
     }
@@ -73,7 +74,7 @@ async fn a_pooler_in_transaction_or_statement_mode_is_refused(server: &TestServe
         ];
         let pooler = PgBouncer::start(&program, test.url(), &settings_of.each_ref().map(String::as_str))
             .await
-            .expect("it starts");
+            .expect("PgBouncer starts");
         let url = pooler.url(test.url());
         for (name, arguments) in [
             ("seabank", &["transfer", "--count", "20", "--concurrency", "4"][..]),
@@ -91,19 +92,19 @@ async fn a_pooler_in_transaction_or_statement_mode_is_refused(server: &TestServe
             }
             assert!(!told.contains("password"), "{told}");
         }
-        assert_eq!(settings(&url).await, [""; 0], "{mode}: nothing is left for others");
+        assert_eq!(settings(&url).await, [""; 0], "{mode}: no settings stay");
     }
     assert!(everything(&test.connect().await).await == before);
 }
 
-async fn a_pooler_in_session_mode_is_as_none(server: &TestServer) {
+async fn a_pooler_in_session_mode_changes_nothing(server: &TestServer) {
     let Some(program) = PgBouncer::find() else { return };
     for ignored in ["", "options", "options,extra_float_digits"] {
         let test = bank(server).await;
         let ignored = format!("ignore_startup_parameters = {ignored}");
         let pooler = PgBouncer::start(&program, test.url(), &["pool_mode = session", &ignored])
             .await
-            .expect("it starts");
+            .expect("PgBouncer starts");
         let url = pooler.url(test.url());
         for (name, arguments) in [
             ("migration", &["status"][..]),
@@ -123,10 +124,11 @@ async fn a_pooler_in_session_mode_is_as_none(server: &TestServer) {
     }
 }
 
-async fn a_parameter_that_the_pooler_does_not_know_is_named(server: &TestServer) {
+async fn a_parameter_unknown_to_the_pooler_is_named(server: &TestServer) {
     let Some(program) = PgBouncer::find() else { return };
     let test = bank(server).await;
-    let pooler = PgBouncer::start(&program, test.url(), &["pool_mode = session"]).await.expect("it starts");
+    let pooler =
+        PgBouncer::start(&program, test.url(), &["pool_mode = session"]).await.expect("PgBouncer starts");
     let url = pooler.url(test.url()) + "&options=-c%20search_path%3Dpublic";
     let (code, output) = run("seabank", &["accounts"], &url);
     let told = errors(&output);
@@ -134,9 +136,9 @@ async fn a_parameter_that_the_pooler_does_not_know_is_named(server: &TestServer)
         code == Some(5) && told.contains("ignore_startup_parameters") && told.contains("options"),
         "{told}"
     );
-    // Where it is told to, it drops what the user asked for without a word.
+    // This pooler is configured to drop the options silently.
     let settings = ["pool_mode = session", "ignore_startup_parameters = options"];
-    let pooler = PgBouncer::start(&program, test.url(), &settings).await.expect("it starts");
+    let pooler = PgBouncer::start(&program, test.url(), &settings).await.expect("PgBouncer starts");
     let url = pooler.url(test.url()) + "&options=-c%20search_path%3Dpublic";
     let (code, output) = run("seabank", &["accounts"], &url);
     let told = errors(&output);

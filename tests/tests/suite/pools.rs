@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use database::Server;
 
 use errors::{
-    an_error_in_answer_to_commit_is_definite, what_a_rights_check_refuses_fails_at_once,
-    what_the_driver_refuses_fails_at_once,
+    a_missing_privilege_fails_at_once, an_error_in_answer_to_commit_is_definite,
+    an_error_of_the_driver_fails_at_once,
 };
 use futures_util::future::join_all;
 use sea_orm::{
@@ -37,13 +37,13 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut all = tests![
         a_pool_conforms on EVERY,
         a_weaker_isolation_does_not_conform on POSTGRES,
-        isolation_is_named_whatever_the_pool_s_default_is on WIRE,
-        write_skew_is_tried_again on WIRE,
+        begin_names_the_isolation_level on WIRE,
+        write_skew_is_retried on WIRE,
         contended_get_or_create_is_exact on EVERY,
-        a_conflict_in_a_nested_transaction_is_the_whole_attempt_s on WIRE,
+        a_nested_conflict_retries_the_whole_attempt on WIRE,
         a_read_cannot_write on EVERY,
-        what_the_driver_refuses_fails_at_once on WIRE,
-        what_a_rights_check_refuses_fails_at_once on POSTGRES,
+        an_error_of_the_driver_fails_at_once on WIRE,
+        a_missing_privilege_fails_at_once on POSTGRES,
         an_error_in_answer_to_commit_is_definite on POSTGRES,
     ];
     all.extend(ddl::tests());
@@ -79,7 +79,6 @@ impl Log {
     }
 }
 
-/// SeaORM's pool.
 pub(crate) async fn open(url: &str, connections: u32) -> DatabaseConnection {
     let url = url.replacen("cockroachdb://", "postgres://", 1);
     let mut options = ConnectOptions::new(url);
@@ -123,7 +122,7 @@ async fn a_weaker_isolation_does_not_conform(server: &TestServer) {
     assert!(error.to_string().contains("write skew"), "{error}");
 }
 
-async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) {
+async fn begin_names_the_isolation_level(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let weaker = if server.server == Server::Postgres { "read committed" } else { "serializable" };
     execute(&log.db, &format!("SET default_transaction_isolation = '{weaker}'")).await;
@@ -142,7 +141,7 @@ async fn isolation_is_named_whatever_the_pool_s_default_is(server: &TestServer) 
 }
 
 /// Each transaction reads what the other writes, so one must be retried.
-async fn write_skew_is_tried_again(server: &TestServer) {
+async fn write_skew_is_retried(server: &TestServer) {
     let log = Log::new(server, 4).await;
     let both_have_read = Barrier::new(2);
     let insert_count = async |id: i64| {
@@ -154,7 +153,7 @@ async fn write_skew_is_tried_again(server: &TestServer) {
             }
             insert(tx, id).await.map(|()| count)
         };
-        log.runner.run("skew", body).await.expect("tried until it is serial")
+        log.runner.run("skew", body).await.expect("retried until it succeeds")
     };
     let (a, b) = tokio::join!(insert_count(1), insert_count(2));
     assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");
@@ -202,7 +201,6 @@ async fn contended_get_or_create_is_exact(server: &TestServer) {
     }
 }
 
-/// A statement that fails with a serialization failure.
 fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -212,7 +210,7 @@ fn serialization_failure(server: Server) -> &'static str {
     }
 }
 
-async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &TestServer) {
+async fn a_nested_conflict_retries_the_whole_attempt(server: &TestServer) {
     let log = Log::new(server, 2).await;
     let attempts = AtomicU32::new(0);
     let body = async |tx: &Tx| {
@@ -220,7 +218,6 @@ async fn a_conflict_in_a_nested_transaction_is_the_whole_attempt_s(server: &Test
         insert(tx, 1).await?;
         let nested = tx.begin().await?;
         if tx.attempt() < 4 {
-            // The whole attempt is retried although the body ignores the error.
             let _ = nested.execute_unprepared(serialization_failure(server.server)).await;
             let _ = nested.rollback().await;
         } else {
@@ -239,7 +236,7 @@ async fn a_read_cannot_write(server: &TestServer) {
     let started = std::time::Instant::now();
     assert!(log.runner.read("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
     assert!(read_only.run("write", async |tx: &Tx| insert(tx, 1).await).await.is_err());
-    assert!(started.elapsed().as_secs() < 5, "25006 of the runner's own making fails at once");
+    assert!(started.elapsed().as_secs() < 5, "25006 caused by the runner fails at once");
     insert(&log.db, 2).await.expect("the connection can write again");
     let see = async |tx: &Tx| scalar(tx, "SELECT count(*) FROM log").await;
     assert_eq!(log.runner.read("see", see).await, Ok(1));

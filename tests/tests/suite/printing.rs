@@ -1,5 +1,4 @@
-//! Output that cannot be written: its reader has gone, or the disk is full. No program panics, and work that was begun
-//! ends as after an interruption.
+//! Unwritable output: no command panics, and unfinished work ends as after an interrupt.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,40 +13,37 @@ use crate::files::{Folder, accounts};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        no_command_panics_where_it_cannot_print on &[Server::Sqlite],
-        an_answer_that_is_cut_short_says_so,
-        a_load_whose_reader_leaves_ends_with_whole_chunks,
-        what_cannot_be_told_is_not_begun,
+        no_command_panics_on_unwritable_output on &[Server::Sqlite],
+        a_truncated_answer_is_reported,
+        a_load_without_a_reader_ends_with_whole_chunks,
+        nothing_begins_unless_its_id_is_printed,
     ]
 }
 
-/// What is wrong with a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Bad {
+enum Unwritable {
     ReaderGone,
     DiskFull,
 }
 
-impl Bad {
+impl Unwritable {
     fn stream(self) -> Stdio {
         match self {
-            Self::ReaderGone => std::io::pipe().expect("a pipe can be made").1.into(),
-            Self::DiskFull => File::options().write(true).open("/dev/full").expect("it is there").into(),
+            Self::ReaderGone => std::io::pipe().expect("the pipe is created").1.into(),
+            Self::DiskFull => File::options().write(true).open("/dev/full").expect("the file exists").into(),
         }
     }
 
-    /// Runs a command whose answers, or whose news, cannot be written.
     fn run(self, stream: &str, command: &mut Command) -> Output {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
         match stream {
             "stdout" => command.stdout(self.stream()),
             _ => command.stderr(self.stream()),
         };
-        command.spawn().expect("it can be started").wait_with_output().expect("it ends")
+        command.spawn().expect("the process starts").wait_with_output().expect("the process ends")
     }
 }
 
-/// Every exit code that is documented.
 const CODES: [i32; 9] = [0, 1, 2, 3, 4, 5, 130, 141, 143];
 
 const COMMANDS: [(&str, &[&str]); 27] = [
@@ -80,19 +76,21 @@ const COMMANDS: [(&str, &[&str]); 27] = [
     ("migration", &["generate", "nothing", "--verbose"]),
 ];
 
-async fn no_command_panics_where_it_cannot_print(server: &TestServer) {
+async fn no_command_panics_on_unwritable_output(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     folder.write("accounts.csv", accounts(3));
     folder.write("bad.csv", "id,balance\nx,1\n4,40\n");
-    assert!(test.seabank().args(["seed", "--count", "100"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "100"]).output().expect("the command runs").status.success()
+    );
     for (program, arguments) in COMMANDS {
-        for (stream, bad) in
-            ["stdout", "stderr"].into_iter().flat_map(|it| [(it, Bad::ReaderGone), (it, Bad::DiskFull)])
+        for (stream, bad) in ["stdout", "stderr"]
+            .into_iter()
+            .flat_map(|it| [(it, Unwritable::ReaderGone), (it, Unwritable::DiskFull)])
         {
             let mut command = test.program(program);
-            // Whatever is logged cannot be written either.
             command.args(arguments).current_dir(folder.path("")).env("RUST_LOG", "info");
-            // Where `generate` writes; it is this package's while Cargo runs the test.
+            // `generate` writes there.
             command.env("CARGO_MANIFEST_DIR", folder.path(""));
             let output = bad.run(stream, &mut command);
             let said = [output.stdout, output.stderr].concat();
@@ -103,73 +101,77 @@ async fn no_command_panics_where_it_cannot_print(server: &TestServer) {
             assert!(!said.contains("panicked") && !said.contains("backtrace"), "{context}");
         }
     }
-    let audit = test.seabank().args(["audit"]).output().expect("it runs");
+    let audit = test.seabank().args(["audit"]).output().expect("the command runs");
     assert!(audit.status.success(), "{audit:?}");
     let batches = "SELECT count(*) FROM batches WHERE rows NOT IN (1, 3, 10, 100)";
     assert_eq!(scalar(&test.connect().await, batches).await, 0, "chunks are whole");
 }
 
-fn code(test: &TestDatabase, stream: &str, bad: Bad, arguments: &[&str]) -> (Option<i32>, String) {
+fn code(test: &TestDatabase, stream: &str, bad: Unwritable, arguments: &[&str]) -> (Option<i32>, String) {
     let output = bad.run(stream, test.program("seabank").args(arguments));
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-/// A reader that has enough of a whole answer is no failure, and a full disk is one.
-async fn an_answer_that_is_cut_short_says_so(server: &TestServer) {
+/// A closed pipe is not a failure, a full disk is.
+async fn a_truncated_answer_is_reported(server: &TestServer) {
     let test = server.database().await;
-    assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "10"]).output().expect("the command runs").status.success()
+    );
     let full = "error: standard output cannot be written: No space left on device";
     for arguments in [&["audit"][..], &["accounts"], &["migrate", "status"], &["completions", "zsh"]] {
         assert_eq!(
-            code(&test, "stdout", Bad::ReaderGone, arguments),
+            code(&test, "stdout", Unwritable::ReaderGone, arguments),
             (Some(0), String::new()),
             "{arguments:?}"
         );
-        let (code, said) = code(&test, "stdout", Bad::DiskFull, arguments);
+        let (code, said) = code(&test, "stdout", Unwritable::DiskFull, arguments);
         assert!(
             code == Some(1) && said.starts_with(full) && said.lines().count() == 1,
             "{arguments:?}: {said}"
         );
-        // Nothing is told there.
-        for bad in [Bad::ReaderGone, Bad::DiskFull] {
+        // They print nothing there.
+        for bad in [Unwritable::ReaderGone, Unwritable::DiskFull] {
             assert_eq!(self::code(&test, "stderr", bad, arguments).0, Some(0), "{arguments:?}");
         }
     }
-    // Its checks and steps are told one by one, and the next is not begun.
+    // Checks and steps are printed one by one; the command stops at the first.
     for arguments in [["doctor"], ["demo"]] {
-        assert_eq!(code(&test, "stdout", Bad::ReaderGone, &arguments), (Some(141), String::new()));
-        let (code, said) = code(&test, "stdout", Bad::DiskFull, &arguments);
+        assert_eq!(code(&test, "stdout", Unwritable::ReaderGone, &arguments), (Some(141), String::new()));
+        let (code, said) = code(&test, "stdout", Unwritable::DiskFull, &arguments);
         assert!(code == Some(1) && said.contains(full) && said.matches("error: ").count() == 1, "{said}");
     }
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 10);
 }
 
-async fn a_load_whose_reader_leaves_ends_with_whole_chunks(server: &TestServer) {
+async fn a_load_without_a_reader_ends_with_whole_chunks(server: &TestServer) {
     let test = server.database().await;
     let mut seeding = test.program("seabank");
     seeding.args(["seed", "--count", "20000", "--chunk", "10", "--rng-seed", "1", "--echo"]);
     let mut seeding =
-        seeding.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        seeding.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the process starts");
     let mut errors = BufReader::new(seeding.stderr.take().expect("it is piped"));
     let mut line = String::new();
     while !(line.contains("INSERT INTO") && line.contains("accounts")) {
         line.clear();
-        assert!(errors.read_line(&mut line).expect("it can be read") > 0, "it goes on");
+        assert!(errors.read_line(&mut line).expect("readable") > 0, "the process continues");
     }
     drop(errors);
-    let output = seeding.wait_with_output().expect("it ends");
+    let output = seeding.wait_with_output().expect("the process ends");
     assert_eq!(output.status.code(), Some(141), "{output:?}");
     let database = test.connect().await;
     let accounts = scalar(&database, "SELECT count(*) FROM accounts").await;
     assert!((10..20_000).contains(&accounts) && accounts % 10 == 0, "{accounts}");
 }
 
-/// The id of a run, or of a transfer, is told before anything is applied: without it nobody could settle what is unknown.
-async fn what_cannot_be_told_is_not_begun(server: &TestServer) {
+/// Without the printed id of a run or transfer, an unknown outcome could not be settled.
+async fn nothing_begins_unless_its_id_is_printed(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let file = folder.write("accounts.csv", accounts(3));
     let file = file.to_str().expect("a path");
-    assert!(test.seabank().args(["seed", "--count", "10"]).output().expect("it runs").status.success());
+    assert!(
+        test.seabank().args(["seed", "--count", "10"]).output().expect("the command runs").status.success()
+    );
     let database = test.connect().await;
     let before = everything(&database).await;
     for arguments in [
@@ -180,7 +182,7 @@ async fn what_cannot_be_told_is_not_begun(server: &TestServer) {
         &["transfer", "--count", "3"],
         &["workload", "--max-ops", "3"],
     ] {
-        for (bad, expected) in [(Bad::ReaderGone, 141), (Bad::DiskFull, 1)] {
+        for (bad, expected) in [(Unwritable::ReaderGone, 141), (Unwritable::DiskFull, 1)] {
             let arguments = [arguments, &["--format", "json"]].concat();
             let (code, answer) = code(&test, "stderr", bad, &arguments);
             let answer: Value =

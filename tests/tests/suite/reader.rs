@@ -1,4 +1,4 @@
-//! A user who may read a bank, and no more.
+//! A user with read-only privileges on a bank.
 
 use database::{Database, Server};
 use tests::TestDatabase;
@@ -7,11 +7,9 @@ use crate::books::execute;
 
 const TABLES: &str = "accounts, transfers, points, batches, seaql_migrations";
 
-/// A user of one bank.
 pub(crate) struct Reader {
     database: Database,
     role: String,
-    /// The bank's URL, for this user.
     pub(crate) url: String,
 }
 
@@ -26,7 +24,7 @@ impl Reader {
         Self { database, role, url }
     }
 
-    /// A role outlives the database where it still has rights in it.
+    /// A role with privileges in a database cannot be dropped.
     pub(crate) async fn drop(self) {
         execute(&self.database, &format!("REVOKE ALL ON TABLE {TABLES} FROM {}", self.role)).await;
         execute(&self.database, &format!("DROP ROLE {}", self.role)).await;

@@ -1,34 +1,39 @@
-//! Rejected rows: which line, why, and what of the rest is imported.
+//! Rejected rows: line, reason, and which other rows are imported.
+
+mod formats;
 
 use std::fs::{self, File};
 use std::io::Write;
 
 use database::Server;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use tests::{Test, TestServer, scalar, tests};
 use uuid::Uuid;
 
 use crate::books::{everything, insert_account};
 use crate::files::{Folder, accounts, count, import};
 
+use formats::{
+    a_file_of_another_format_is_refused_with_its_format, a_truncated_file_is_not_read_as_smaller_amounts,
+    files_of_other_programs_are_read,
+};
+
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_bad_row_stops_before_its_chunk,
         bad_rows_are_skipped_and_written_out,
-        rows_that_repeat_others_are_found_across_chunks,
+        repeated_rows_are_found_across_chunks,
         an_account_with_another_opening_balance_is_a_conflict,
-        a_transfer_of_nobody_is_rejected,
-        wrong_files_are_refused,
-        a_line_without_end_is_passed_over,
-        a_file_that_was_cut_off_is_not_read_as_smaller_amounts,
-        a_file_of_another_kind_is_told_by_its_kind on &[Server::Sqlite],
-        what_other_programs_write_is_read,
-        a_rejected_row_is_kept_as_it_was on &[Server::Sqlite],
+        a_transfer_of_an_unknown_account_is_rejected,
+        invalid_files_are_refused,
+        a_huge_line_is_rejected,
+        a_truncated_file_is_not_read_as_smaller_amounts,
+        a_file_of_another_format_is_refused_with_its_format on &[Server::Sqlite],
+        files_of_other_programs_are_read,
+        a_rejected_row_is_kept_verbatim on &[Server::Sqlite],
     ]
 }
 
-/// Bad lines, and words of the reasons.
+/// Bad lines, and a part of the reason.
 const BAD: [(&[u8], &str); 14] = [
     (b"7", "number of fields is 1"),
     (b"7,1,2", "number of fields is 3"),
@@ -58,7 +63,7 @@ async fn a_bad_row_stops_before_its_chunk(server: &TestServer) {
         assert!(error.contains("line 5: ") && error.contains(words) && error.contains("--run"), "{error}");
         assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, 0);
     }
-    // Whole chunks before it stay. The corrected file completes the run.
+    // Whole chunks stay. The corrected file completes the run.
     let text = accounts(25) + "26,x\n" + "27,270\n";
     let file = folder.write("late.csv", &text);
     let (_, answer) = import(&test, &file, &["--chunk", "10", "--concurrency", "1"]);
@@ -85,29 +90,27 @@ async fn bad_rows_are_skipped_and_written_out(server: &TestServer) {
     let balances = crate::books::balances(&test.connect().await).await;
     assert_eq!(balances, [(1, 10), (2, 20), (3, 30), (4, 40)]);
 
-    let mut rows = csv::Reader::from_path(&rejects).expect("it is there");
-    let rows: Vec<_> = rows.byte_records().map(|row| row.expect("it is CSV")).collect();
+    let mut rows = csv::Reader::from_path(&rejects).expect("the file exists");
+    let rows: Vec<_> = rows.byte_records().map(|row| row.expect("valid CSV")).collect();
     assert_eq!(rows.len(), BAD.len());
     for (n, (row, (line, words))) in rows.iter().zip(BAD).enumerate() {
         assert_eq!((&row[0], &row[2]), ((n + 5).to_string().as_bytes(), line));
         assert!(String::from_utf8_lossy(&row[1]).contains(words), "{row:?}");
     }
-    // The rejects file is kept, and a repeated run overwrites no other.
     let (output, _) = import(&test, &file, &skip);
     assert_eq!(output.status.code(), Some(2));
-    let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("it is there"));
+    let (run, before) = (Uuid::new_v4().to_string(), fs::read(&file).expect("the file exists"));
     let over = ["--run", &run, "--on-error", "skip", "--rejects", file.to_str().expect("a path")];
     assert_eq!(import(&test, &file, &over).0.status.code(), Some(2));
-    assert!(fs::read(&file).expect("it is there") == before);
+    assert!(fs::read(&file).expect("the file exists") == before);
 
-    // Without rejects no file remains.
     let none = folder.path("none.csv");
     let skip = ["--on-error", "skip", "--rejects", none.to_str().expect("a path")];
     let (output, _) = import(&test, &folder.write("good.csv", accounts(3)), &skip);
     assert!(output.status.success() && !none.exists());
 }
 
-async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
+async fn repeated_rows_are_found_across_chunks(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let text = accounts(30) + "3,30\n31,310\n4,40\n";
     let file = folder.write("accounts.csv", &text);
@@ -117,14 +120,14 @@ async fn rows_that_repeat_others_are_found_across_chunks(server: &TestServer) {
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!((output.status.code(), counts), (Some(1), [31, 2, 0]), "{answer}");
 
-    // A repetition within a chunk is detected before it is sent.
+    // Repetitions within a chunk are found before it is sent.
     folder.write("accounts.csv", text + "3,30\n");
     let rejects = folder.path("rejects.csv");
     let skip = ["--chunk", "10", "--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
     let (_, answer) = import(&test, &file, &skip);
     let counts = ["rows", "rejected", "present"].map(|key| count(&answer, key));
     assert_eq!(counts, [0, 3, 31], "{answer}");
-    let lines = fs::read_to_string(rejects).expect("it is there");
+    let lines = fs::read_to_string(rejects).expect("the file exists");
     for line in ["32,account 3", "34,account 4", "35,account 3"] {
         assert!(lines.contains(line), "{lines}");
     }
@@ -149,12 +152,12 @@ async fn an_account_with_another_opening_balance_is_a_conflict(server: &TestServ
         let (_, answer) = import(&test, &file, &skip);
         let counts = ["rows", "found", "rejected", "present"].map(|key| count(&answer, key));
         assert_eq!(counts, [rows, found, 1, 0], "{answer}");
-        assert!(fs::read_to_string(&rejects).expect("it is there").contains("3,"));
+        assert!(fs::read_to_string(&rejects).expect("the file exists").contains("3,"));
     }
     assert_eq!(crate::books::balances(&database).await, [(1, 10), (2, 99), (3, 30)]);
 }
 
-async fn a_transfer_of_nobody_is_rejected(server: &TestServer) {
+async fn a_transfer_of_an_unknown_account_is_rejected(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let database = test.connect().await;
     insert_account(&database, 1, 10).await;
@@ -176,7 +179,7 @@ async fn a_transfer_of_nobody_is_rejected(server: &TestServer) {
     }
 }
 
-async fn wrong_files_are_refused(server: &TestServer) {
+async fn invalid_files_are_refused(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let missing = folder.path("missing.csv");
     for (file, words) in [
@@ -202,123 +205,26 @@ async fn wrong_files_are_refused(server: &TestServer) {
     assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
 }
 
-/// In constant memory.
-async fn a_line_without_end_is_passed_over(server: &TestServer) {
+/// Needs constant memory.
+async fn a_huge_line_is_rejected(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let path = folder.path("accounts.csv");
-    let mut file = File::create(&path).expect("it can be made");
-    file.write_all(b"id,balance\n1,10\n").expect("written");
+    let mut file = File::create(&path).expect("the file is created");
+    file.write_all(b"id,balance\n1,10\n").expect("the file is written");
     for _ in 0..100 {
-        file.write_all(&[b'7'; 1 << 20]).expect("written");
+        file.write_all(&[b'7'; 1 << 20]).expect("the file is written");
     }
-    file.write_all(b"\n2,20\n").expect("written");
+    file.write_all(b"\n2,20\n").expect("the file is written");
     let rejects = folder.path("rejects.csv");
     let skip = ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
     let (_, answer) = import(&test, &path, &skip);
     assert_eq!((count(&answer, "rows"), count(&answer, "rejected")), (2, 1), "{answer}");
-    let text = fs::read_to_string(rejects).expect("it is there");
+    let text = fs::read_to_string(rejects).expect("the file exists");
     assert!(text.contains("3,\"the line has 104857601 bytes") && text.len() < 10_000, "{text:.200}");
 }
 
-async fn a_file_that_was_cut_off_is_not_read_as_smaller_amounts(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(accounts(3).as_bytes()).expect("written");
-    let mut packed = packed.finish().expect("written");
-    packed.truncate(packed.len() - 9);
-    for (name, text, words) in [
-        ("quoted.csv", b"id,balance\n1,10\n2,\"50".to_vec(), "line 3: a quote is not closed"),
-        ("plain.csv", b"id,balance\n1,10\n2,50".to_vec(), "line 3: the last line does not end"),
-        ("packed.csv.gz", packed, "cannot be read further"),
-    ] {
-        let (output, answer) = import(&test, &folder.write(name, text), &[]);
-        let error = answer["error"].as_str().expect("a line");
-        assert!(output.status.code() == Some(1) && error.contains(words), "{name}: {error}");
-        assert_eq!(count(&answer, "rows"), 0, "{name}: {answer}");
-    }
-    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
-    // A time ends in its zone, so no digits can be missing.
-    let text = "id,balance,opening_balance,created_at\n1,10,10,2026-01-01T00:00:00Z";
-    assert_eq!(count(&import(&test, &folder.write("time.csv", text), &[]).1, "rows"), 1);
-}
-
-/// UTF-16, little-endian, without a byte order mark.
-fn utf_16(text: &str) -> Vec<u8> {
-    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
-}
-
-fn packed(text: &str) -> Vec<u8> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(text.as_bytes()).expect("written");
-    packed.finish().expect("written")
-}
-
-async fn a_file_of_another_kind_is_told_by_its_kind(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    let text = accounts(3);
-    let with = |separator: &str| text.replace(',', separator).into_bytes();
-    for (name, bytes, words) in [
-        ("semicolons.csv", with(";"), "its separator is ;"),
-        ("tabs.csv", with("\t"), "its separator is a tab"),
-        ("bars.csv", with("|"), "its separator is |"),
-        ("quoted.csv", b"\"id\";\"balance\"\r\n1;10\r\n".to_vec(), "its separator is ;"),
-        ("marked.csv", [b"\xef\xbb\xbf", &with(";")[..]].concat(), "its separator is ;"),
-        ("packed.csv", packed(&text), "it is gzipped"),
-        ("plain.csv.gz", with(","), "it is not gzipped"),
-        ("utf16.csv", utf_16(&text), "it is UTF-16"),
-        ("utf16le.csv", [b"\xff\xfe", &utf_16(&text)[..]].concat(), "it is UTF-16"),
-        (
-            "utf16be.csv",
-            [b"\xfe\xff".to_vec(), text.encode_utf16().flat_map(u16::to_be_bytes).collect()].concat(),
-            "it is UTF-16",
-        ),
-        ("mac.csv", text.replace('\n', "\r").into_bytes(), "a carriage return alone"),
-        ("sheet.csv", b"PK\x03\x04\x14\x00".to_vec(), "it is a ZIP archive"),
-    ] {
-        let (output, answer) = import(&test, &folder.write(name, bytes), &[]);
-        let error = answer["error"].as_str().expect("a line");
-        assert!(output.status.code() == Some(2) && error.contains(words), "{name}: {error}");
-    }
-    assert_eq!(scalar(&test.connect().await, "SELECT count(*) FROM accounts").await, 0);
-}
-
-async fn what_other_programs_write_is_read(server: &TestServer) {
-    let (test, folder) = (server.database().await, Folder::new());
-    let (gzip, zeros) = (packed(&accounts(2)), [0; 5000]);
-    let psql = "id,balance,opening_balance,created_at\n11,1,1,2026-01-31 12:00:00+00\n12,1,1,2026-01-31 13:30:00.25+01:30\n\
-                13,1,1,2026-01-31T12:00:00Z\n";
-    let sheet = "\u{feff}id,balance\r\n21,1\r\n,\r\n,,,\r\n , \r\n\"\",\"\"\r\n22,1\r\n,,,,,,,,,,,,,,,,,,,,,,\r\n\r\n";
-    for (name, bytes, rows) in [
-        ("padded.csv.gz", [&gzip[..], &zeros].concat(), 2),
-        (
-            "members.csv.gz",
-            [&packed("id,balance\n3,30\n")[..], &zeros, &packed("4,40\n"), &zeros].concat(),
-            2,
-        ),
-        ("psql.csv", psql.as_bytes().to_vec(), 3),
-        ("sheet.csv", sheet.as_bytes().to_vec(), 2),
-    ] {
-        let (output, answer) = import(&test, &folder.write(name, bytes), &[]);
-        assert!(output.status.success() && count(&answer, "rows") == rows, "{name}: {answer}");
-    }
-    let history =
-        |id: &str| test.seabank().args(["history", id, "--format", "json"]).output().expect("it runs").stdout;
-    for (id, at) in [("11", "2026-01-31T12:00:00Z"), ("12", "2026-01-31T12:00:00.25Z")] {
-        let answer: serde_json::Value = serde_json::from_slice(&history(id)).expect("one object");
-        assert_eq!(answer["created_at"], at, "{answer}");
-    }
-    // A time without a zone is rejected.
-    let text = "id,balance,opening_balance,created_at\n31,1,1,2026-01-31 12:00:00\n";
-    let (output, answer) = import(&test, &folder.write("zone.csv", text), &[]);
-    let error = answer["error"].as_str().expect("a line");
-    assert!(
-        output.status.code() == Some(1) && error.contains("line 2: ") && error.contains("end it in Z"),
-        "{error}"
-    );
-}
-
-/// So that it can be corrected, in an editor: a spreadsheet takes a leading `=` for a formula.
-async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
+/// A person can correct it, although a spreadsheet reads a leading `=` as a formula.
+async fn a_rejected_row_is_kept_verbatim(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     let rows = ["=1+1,5", "@SUM(A1),5", "+x,-1", "=HYPERLINK(\"http://x\"),1"];
     let file = folder.write("formulas.csv", format!("id,balance\n{}\n", rows.join("\n")));
@@ -326,10 +232,9 @@ async fn a_rejected_row_is_kept_as_it_was(server: &TestServer) {
     let skip = ["--on-error", "skip", "--rejects", rejects.to_str().expect("a path")];
     let (output, answer) = import(&test, &file, &skip);
     assert!(output.status.success() && count(&answer, "rejected") == rows.len() as u64, "{answer}");
-    let mut written = csv::Reader::from_path(&rejects).expect("it is there");
-    let written: Vec<_> = written.records().map(|row| row.expect("it is CSV")[2].to_owned()).collect();
+    let mut written = csv::Reader::from_path(&rejects).expect("the file exists");
+    let written: Vec<_> = written.records().map(|row| row.expect("valid CSV")[2].to_owned()).collect();
     assert_eq!(written, rows);
-    // A device is no rejects file, and stays.
     let device = ["--on-error", "skip", "--rejects", "/dev/null"];
     assert!(import(&test, &folder.write("good.csv", accounts(1)), &device).0.status.success());
     let run = Uuid::new_v4().to_string();

@@ -1,4 +1,4 @@
-//! The explicit relations: the same joins with the foreign keys and without them.
+//! The declared relations: the same joins with and without foreign keys.
 
 use ::entity::{accounts, transfers};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select};
@@ -11,7 +11,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         joins_work_with_the_foreign_keys,
         joins_work_without_the_foreign_keys,
-        a_transfer_of_an_account_that_is_not_there_joins_to_nothing,
+        a_transfer_of_an_unknown_account_joins_to_nothing,
     ]
 }
 
@@ -31,7 +31,7 @@ async fn insert_into_nowhere(bank: &TestDatabase) -> Result<uuid::Uuid, sea_orm:
     insert_transfer(&database, 90, 91, 1).await
 }
 
-/// 1 pays 2 twice and 3 once; 3 pays 1 once.
+/// Account 1 pays 2 twice and 3 once; 3 pays 1 once.
 async fn joins_work(bank: &TestDatabase) {
     let database = bank.connect().await;
     for id in [1, 2, 3, 4] {
@@ -81,7 +81,7 @@ async fn joins_work(bank: &TestDatabase) {
     assert_eq!(counts, [(1, 3), (2, 0), (3, 1), (4, 0)]);
 }
 
-async fn a_transfer_of_an_account_that_is_not_there_joins_to_nothing(server: &TestServer) {
+async fn a_transfer_of_an_unknown_account_joins_to_nothing(server: &TestServer) {
     let bank = server.database_without_foreign_keys().await;
     insert_into_nowhere(&bank).await.expect("nothing forbids it");
     let database = bank.connect().await;

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tests::{Browser, Seen, Test, TestServer, tests};
 
+use crate::background::{Background, Finished};
 use crate::books::{execute, insert_account};
-use crate::told::{Telling, Told};
 
 /// The run says at its beginning and end if there is no browser.
 pub(crate) fn tests() -> Vec<Test> {
@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 async fn a_page_that_cannot_be_written_is_told_before_the_load(server: &TestServer) {
     let test = server.database().await;
-    let told = Telling::start(&test, &["workload", "--report", "/no/such/folder/page.html"]).end().await;
+    let told = Background::start(&test, &["workload", "--report", "/no/such/folder/page.html"]).end().await;
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.failure().contains("/no/such/folder/page.html cannot be written"), "{told:?}");
 }
@@ -34,7 +34,8 @@ async fn a_load_that_is_refused_leaves_the_page_before_it(server: &TestServer) {
     let folder = TempDir::with_prefix("seabank-report-").expect("a folder can be made");
     let page = folder.path().join("page.html");
     fs::write(&page, "of another load").expect("it can be written");
-    let told = Telling::start(&test, &["workload", "--report", page.to_str().expect("a name")]).end().await;
+    let told =
+        Background::start(&test, &["workload", "--report", page.to_str().expect("a name")]).end().await;
     assert_eq!((told.code, &told.answer["kind"]), (Some(1), &"too_few_accounts".into()), "{told:?}");
     assert_eq!(fs::read_to_string(&page).expect("it is there"), "of another load");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing half written stays");
@@ -50,7 +51,7 @@ async fn the_page_about_a_broken_bank_says_so_with_the_evidence(server: &TestSer
     let folder = TempDir::with_prefix("seabank-report-").expect("a folder can be made");
     let page = folder.path().join("page.html");
     let load = ["workload", "--max-ops", "5", "--audit-every", "0s", "--report"];
-    let told = Telling::start(&test, &[&load[..], &[page.to_str().expect("a name")]].concat()).end().await;
+    let told = Background::start(&test, &[&load[..], &[page.to_str().expect("a name")]].concat()).end().await;
     assert_eq!(told.code, Some(3), "{told:?}");
     let text = fs::read_to_string(&page).expect("it is written");
     for words in ["The bank is broken.", "the balances do not add up", told.failure()] {
@@ -136,7 +137,7 @@ async fn the_page_shows_what_is_answered_and_asks_for_nothing(server: &TestServe
 }
 
 /// A load with audits, and on a server with conflicts.
-async fn loaded(server: &TestServer, page: &Path) -> Told {
+async fn loaded(server: &TestServer, page: &Path) -> Finished {
     let test = server.database().await;
     let database = test.connect().await;
     for id in 1..=4 {
@@ -145,7 +146,7 @@ async fn loaded(server: &TestServer, page: &Path) -> Told {
     let load =
         ["workload", "--max-ops", "600", "--style", "orm", "--concurrency", "6", "--audit-every", "20ms"];
     let report = ["--display-every", "50ms", "--report", page.to_str().expect("a name")];
-    let told = Telling::start(&test, &[&load[..], &report].concat()).end().await;
+    let told = Background::start(&test, &[&load[..], &report].concat()).end().await;
     assert_eq!(told.code, Some(0), "{told:?}");
     told
 }
@@ -161,7 +162,7 @@ fn look_at(browser: &Browser, folder: &Path, look: &str) -> (Value, Seen) {
 }
 
 /// The page shows the numbers of the answer.
-fn assert_numbers(found: &Value, told: &Told, version: &str) {
+fn assert_numbers(found: &Value, told: &Finished, version: &str) {
     let shown = found["shown"].as_object().expect("an object");
     assert_eq!(shown.len(), 11, "{found}");
     for (key, text) in shown {
@@ -188,7 +189,7 @@ fn assert_numbers(found: &Value, told: &Told, version: &str) {
 }
 
 /// Each table adds up to the answer, and each chart has shapes.
-fn assert_pictures(found: &Value, told: &Told) {
+fn assert_pictures(found: &Value, told: &Finished) {
     let figures = found["figures"].as_array().expect("a list");
     let captions: Vec<_> = figures.iter().map(|it| it["caption"].as_str().expect("a text")).collect();
     assert_eq!(figures.len(), 4, "{captions:?}");

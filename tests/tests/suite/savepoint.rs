@@ -1,5 +1,4 @@
-//! CockroachDB's savepoint protocol: what is sent, in which order, and that it is refused where releasing a savepoint
-//! commits nothing.
+//! CockroachDB's savepoint protocol, and its refusal where RELEASE does not commit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

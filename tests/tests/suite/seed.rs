@@ -1,4 +1,4 @@
-//! Seeding: exact numbers, whole chunks, each applied once.
+//! Seeding: exact numbers, in whole chunks, each applied once.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -20,22 +20,21 @@ use crate::books::{everything, loading, tapped};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_asked_for_number_is_added,
-        a_number_that_is_taken_is_drawn_again,
+        the_requested_number_is_added,
+        a_taken_number_is_drawn_again,
         a_seeded_run_is_repeatable,
-        a_run_that_was_stopped_is_completed,
-        a_run_that_was_killed_is_completed,
-        a_chunk_whose_answer_was_lost_is_not_added_twice,
-        a_run_told_with_other_chunks_is_refused,
-        two_seeds_at_once_add_both,
-        more_than_the_numbers_there_are_is_refused,
+        a_stopped_run_is_completed,
+        a_killed_run_is_completed,
+        a_chunk_with_a_lost_answer_is_not_added_twice,
+        a_run_repeated_with_other_chunks_is_refused,
+        concurrent_seeds_both_add_their_accounts,
+        more_accounts_than_there_are_numbers_are_refused,
     ]
 }
 
 const COUNT: u64 = 250;
 const RNG_SEED: u64 = 42;
 
-/// A run of chunks of a hundred.
 fn run(number: u128) -> Loading {
     loading(Uuid::from_u128(number), 100)
 }
@@ -45,7 +44,7 @@ fn on(database: &database::Database) -> Bank {
 }
 
 async fn all(bank: &Bank, loading: &Loading) -> Loaded<Collisions> {
-    bank.seed(COUNT, RNG_SEED, loading, |_| ()).await.expect("it can be seeded")
+    bank.seed(COUNT, RNG_SEED, loading, |_| ()).await.expect("seeded")
 }
 
 async fn batch_rows(database: &database::Database) -> Vec<i64> {
@@ -55,7 +54,7 @@ async fn batch_rows(database: &database::Database) -> Vec<i64> {
     rows
 }
 
-async fn the_asked_for_number_is_added(server: &TestServer) {
+async fn the_requested_number_is_added(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let seeded = all(&on(&database), &run(7)).await;
@@ -72,12 +71,11 @@ async fn the_asked_for_number_is_added(server: &TestServer) {
     assert_eq!(batch_rows(&database).await, [50, 100, 100]);
 }
 
-async fn a_number_that_is_taken_is_drawn_again(server: &TestServer) {
+async fn a_taken_number_is_drawn_again(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
     assert_eq!(all(&bank, &run(7)).await.done, Collisions(0));
-    // Another run that draws the same numbers.
     let again = all(&bank, &run(8)).await;
     assert_eq!((again.rows, again.done), (250, Collisions(250)));
     assert_eq!(everything(&database).await.0.len(), 500);
@@ -88,7 +86,7 @@ async fn a_seeded_run_is_repeatable(server: &TestServer) {
     for (number, rng_seed) in [(1, 42), (2, 42), (3, 43)] {
         let test = server.database().await;
         let database = test.connect().await;
-        on(&database).seed(COUNT, rng_seed, &run(number), |_| ()).await.expect("it can be seeded");
+        on(&database).seed(COUNT, rng_seed, &run(number), |_| ()).await.expect("seeded");
         let (accounts, _) = everything(&database).await;
         drawn
             .push(accounts.into_iter().map(|account| (account.id, account.balance)).collect::<BTreeSet<_>>());
@@ -97,7 +95,7 @@ async fn a_seeded_run_is_repeatable(server: &TestServer) {
     assert!(drawn[0].is_disjoint(&drawn[2]));
 }
 
-async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
+async fn a_stopped_run_is_completed(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
@@ -116,7 +114,7 @@ async fn a_run_that_was_stopped_is_completed(server: &TestServer) {
     assert_eq!(everything(&database).await.0.len(), 250);
 }
 
-async fn a_run_that_was_killed_is_completed(server: &TestServer) {
+async fn a_killed_run_is_completed(server: &TestServer) {
     const COUNT: usize = 20_000;
     let test = server.database().await;
     let database = test.connect().await;
@@ -137,14 +135,14 @@ async fn a_run_that_was_killed_is_completed(server: &TestServer) {
         assert!(started.elapsed() < Duration::from_secs(60), "nothing was seeded");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    killed.kill().expect("it runs");
-    killed.wait().expect("it ends");
+    killed.kill().expect("the command runs");
+    killed.wait().expect("the process ends");
     let before = everything_count(&database).await;
-    assert!(before < COUNT && before % 100 == 0, "whole chunks only, and not all of them: {before}");
+    assert!(before < COUNT && before % 100 == 0, "whole chunks, but not all of them: {before}");
 
-    let output = test.seabank().args(arguments).output().expect("it runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    // What the killed one had sent may have been applied after we looked.
+    let output = test.seabank().args(arguments).output().expect("the command runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
+    // A request of the killed process may have committed since.
     assert_eq!(answer["created"].as_u64().unwrap_or(0) + answer["found"].as_u64().unwrap_or(0), COUNT as u64);
     assert!(answer["found"].as_u64() >= Some(before as u64), "{answer}");
     assert_eq!(everything_count(&database).await, COUNT);
@@ -154,7 +152,7 @@ async fn everything_count(database: &database::Database) -> usize {
     usize::try_from(tests::scalar(database, "SELECT count(*) FROM accounts").await).expect("a count")
 }
 
-async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
+async fn a_chunk_with_a_lost_answer_is_not_added_twice(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let tap = Tap::new(&database).losing(&[
@@ -171,7 +169,7 @@ async fn a_chunk_whose_answer_was_lost_is_not_added_twice(server: &TestServer) {
     assert_eq!(batch_rows(&database).await, [50, 100, 100]);
 }
 
-async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
+async fn a_run_repeated_with_other_chunks_is_refused(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let bank = on(&database);
@@ -187,15 +185,17 @@ async fn a_run_told_with_other_chunks_is_refused(server: &TestServer) {
     assert!(everything(&database).await == before);
 }
 
-async fn two_seeds_at_once_add_both(server: &TestServer) {
+async fn concurrent_seeds_both_add_their_accounts(server: &TestServer) {
     let test = server.database().await;
     let seed = |test: &TestDatabase| test.spawn("seabank", &["seed", "--count", "500", "--chunk", "10"]);
     let (mut one, mut other) = (seed(&test), seed(&test));
-    assert!(one.wait().expect("it ends").success() && other.wait().expect("it ends").success());
+    assert!(
+        one.wait().expect("the process ends").success() && other.wait().expect("the process ends").success()
+    );
     assert_eq!(everything_count(&test.connect().await).await, 1000);
 }
 
-async fn more_than_the_numbers_there_are_is_refused(server: &TestServer) {
+async fn more_accounts_than_there_are_numbers_are_refused(server: &TestServer) {
     let test = server.database().await;
     test.seabank().args(["seed", "--count", "1000000001"]).assert().code(2);
     assert_eq!(everything_count(&test.connect().await).await, 0);

@@ -1,4 +1,6 @@
-//! Import by CockroachDB: all accounts of a file are added or none, even if the program is killed.
+//! CockroachDB's IMPORT: all accounts of a file or none, even if the program is killed.
+
+mod jobs;
 
 use std::num::NonZero;
 use std::process::Output;
@@ -13,35 +15,35 @@ use tests::{Tap, Test, TestDatabase, TestServer, WebFile, scalar, tests};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::books::{everything, execute, insert_account, tapped};
+use crate::books::{everything, insert_account, tapped};
 use crate::crash::assert_whole;
 use crate::newer::{LOCKED, error, newer};
-use crate::told::Telling;
+
+use jobs::{
+    a_job_that_outlives_its_session_is_followed, a_job_with_a_cut_description_is_found,
+    an_interrupted_or_killed_import_is_whole_or_absent,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
-    // These cancel every session that has sent an IMPORT.
     let cancelling = tests![alone:
-        a_job_whose_session_is_gone_is_followed on COCKROACH,
-        a_job_is_found_where_its_description_is_cut on COCKROACH,
+        a_job_that_outlives_its_session_is_followed on COCKROACH,
+        a_job_with_a_cut_description_is_found on COCKROACH,
     ];
     let others = tests![
         the_server_reads_a_file on COCKROACH,
-        a_bank_that_is_exported_is_read_by_the_server on COCKROACH,
-        what_is_there_is_left_and_the_rest_added on COCKROACH,
-        a_mended_file_is_completed_under_its_run on COCKROACH,
-        what_cannot_be_added_changes_nothing on COCKROACH,
-        a_server_that_takes_neither_option_nor_table_gets_chunks on COCKROACH,
+        an_exported_bank_is_read_by_the_server on COCKROACH,
+        existing_accounts_stay_and_the_others_are_added on COCKROACH,
+        a_corrected_file_completes_its_run on COCKROACH,
+        a_refused_file_changes_nothing on COCKROACH,
+        an_older_server_gets_chunks on COCKROACH,
         a_locked_table_gets_chunks on COCKROACH,
-        an_import_that_is_interrupted_or_killed_leaves_nothing_half on COCKROACH,
-        other_servers_name_the_other_way on &[Server::Sqlite, Server::Postgres],
+        an_interrupted_or_killed_import_is_whole_or_absent on COCKROACH,
+        other_servers_suggest_the_clients_import on &[Server::Sqlite, Server::Postgres],
     ];
     [cancelling, others].concat()
 }
 
 const COCKROACH: &[Server] = &[Server::Cockroach];
-
-/// The requests of a file: for its header, for the check, for the accounts.
-const TO_LOOK_AT: usize = 2;
 
 fn accounts(count: u64, columns: usize) -> String {
     let header = ["id", "balance", "opening_balance", "created_at"][..columns].join(",");
@@ -58,12 +60,11 @@ async fn web(text: impl Into<Vec<u8>>) -> WebFile {
 
 fn import(test: &TestDatabase, url: &str, more: &[&str]) -> (Output, Value) {
     let arguments = ["import", "--server-side", url, "--format", "json"];
-    let output = test.seabank().args(arguments).args(more).output().expect("it runs");
+    let output = test.seabank().args(arguments).args(more).output().expect("the command runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output, answer)
 }
 
-/// No table is left over, and every constraint is validated.
 async fn assert_clean(test: &TestDatabase, database: &Database) {
     assert_eq!(
         scalar(database, "SELECT count(*) FROM [SHOW TABLES] WHERE table_name LIKE 'import%'").await,
@@ -84,7 +85,7 @@ async fn the_server_reads_a_file(server: &TestServer) {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!((&answer["rows"], &answer["rejected"]), (&25_000.into(), &0.into()), "{answer}");
         let errors = String::from_utf8_lossy(&output.stderr);
-        // With fewer columns, and on v20.1 with any, the table stays online.
+        // With two columns, and on v20.1 always, the table stays online.
         assert_eq!(errors.contains("the table is offline until it ends"), columns > 2, "{errors}");
         let (accounts, _) = everything(&database).await;
         assert_eq!(accounts.len(), 25_000);
@@ -94,10 +95,10 @@ async fn the_server_reads_a_file(server: &TestServer) {
     }
 }
 
-async fn a_bank_that_is_exported_is_read_by_the_server(server: &TestServer) {
+async fn an_exported_bank_is_read_by_the_server(server: &TestServer) {
     let (from, to) = (server.database().await, server.database().await);
     from.seabank().args(["seed", "--count", "500"]).assert().success();
-    let exported = from.seabank().args(["export", "accounts"]).output().expect("it runs");
+    let exported = from.seabank().args(["export", "accounts"]).output().expect("the command runs");
     let file = web(exported.stdout).await;
     let (output, _) = import(&to, &file.url("accounts.csv"), &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -105,7 +106,7 @@ async fn a_bank_that_is_exported_is_read_by_the_server(server: &TestServer) {
     assert!(before == after && before.0.len() == 500);
 }
 
-async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
+async fn existing_accounts_stay_and_the_others_are_added(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
     let database = test.connect().await;
     insert_account(&database, 7, 70).await;
@@ -122,8 +123,8 @@ async fn what_is_there_is_left_and_the_rest_added(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// Any correction within a chunk keeps its first and last account and its size.
-async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
+/// A corrected chunk keeps its first and last account and its size.
+async fn a_corrected_file_completes_its_run(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     let text = |balance: i64, wrong: i64, right: i64| {
@@ -140,7 +141,6 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     let there: Vec<i64> = everything(&database).await.0.iter().map(|account| account.id).collect();
     assert_eq!((there.len(), there.contains(&251)), (301, true));
 
-    // Another balance of an imported account is a conflict.
     let other = web(text(20, 250, 251)).await;
     let (output, answer) = import(&test, &other.url("a.csv"), &["--chunk", "100", "--run", run]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -149,7 +149,7 @@ async fn a_mended_file_is_completed_under_its_run(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
+async fn a_refused_file_changes_nothing(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 5, 50).await;
@@ -192,61 +192,14 @@ async fn what_cannot_be_added_changes_nothing(server: &TestServer) {
     assert_clean(&test, &database).await;
 }
 
-/// The session is cancelled while the server waits for the file. Its job continues and counts.
-async fn a_job_whose_session_is_gone_is_followed(server: &TestServer) {
-    for time in 1..=TO_LOOK_AT + 1 {
-        let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-        let database = test.connect().await;
-        file.hold(time);
-        let importing = Telling::start(&test, &["import", "--server-side", &file.url("a.csv")]);
-        if time <= TO_LOOK_AT || takes_accounts(&database) {
-            file.is_held().await;
-            cancel_import(&database).await;
-        }
-        file.release();
-        let told = importing.end().await;
-        assert_eq!((told.code, told.count("rows")), (Some(0), 300), "time {time}: {told:?}");
-        assert_eq!(everything(&database).await.0.len(), 300);
-        assert_clean(&test, &database).await;
-    }
-}
-
-async fn cancel_import(database: &Database) {
-    let sql = "CANCEL SESSIONS SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE active_queries LIKE 'IMPORT INTO %'";
-    execute(database, sql).await;
-}
-
-/// SHOW JOBS since v24.1: a long description keeps its beginning and its end.
-fn with_cut_descriptions(sql: &str) -> String {
-    let cut = "(SELECT job_id, job_type, status, fraction_completed, error, CASE WHEN length(description) > 70 \
-        THEN substr(description, 1, 59) || '...' || right(description, 7) ELSE description END AS description \
-        FROM [SHOW JOBS]) AS jobs";
-    sql.replace("[SHOW JOBS]", cut)
-}
-
-async fn a_job_is_found_where_its_description_is_cut(server: &TestServer) {
-    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let database = test.connect().await;
-    let (imported, url) = (Played::new(&test, with_cut_descriptions).await, file.url("a.csv"));
-    file.hold(TO_LOOK_AT);
-    let cancelled = async {
-        file.is_held().await;
-        cancel_import(&database).await;
-        file.release();
-    };
-    let (imported, ()) = tokio::join!(imported.import(&url), cancelled);
-    assert_eq!(imported.rows, 300);
-    assert_clean(&test, &database).await;
-}
-
-/// An older server without `row_limit`, which imports into no table with a DEFAULT.
+/// No `row_limit`, and no IMPORT into a table with a DEFAULT.
 fn refusing(sql: &str) -> String {
     sql.replace("row_limit", "no_such_option").replace("IMPORT INTO accounts ", "IMPORT INTO no_such_table ")
 }
 
-async fn a_server_that_takes_neither_option_nor_table_gets_chunks(server: &TestServer) {
+async fn an_older_server_gets_chunks(server: &TestServer) {
     let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let imported = Played::new(&test, refusing).await.import(&file.url("a.csv")).await;
+    let imported = Imitated::new(&test, refusing).await.import(&file.url("a.csv")).await;
     assert_eq!((imported.rows, imported.chunks), (300, 3), "{imported:?}");
     assert_clean(&test, &test.connect().await).await;
 }
@@ -268,13 +221,12 @@ async fn a_locked_table_gets_chunks(server: &TestServer) {
     assert_clean(&test, &test.connect().await).await;
 }
 
-/// Banks on a server that imitates another version.
-struct Played {
+struct Imitated {
     bank: Bank,
     long: Bank,
 }
 
-impl Played {
+impl Imitated {
     async fn new(test: &TestDatabase, rewrite: fn(&str) -> String) -> Self {
         let bank =
             |database: &Database| Bank::on(tapped(&Tap::new(database).rewriting(rewrite), Policy::default()));
@@ -293,50 +245,7 @@ impl Played {
     }
 }
 
-/// Whether the server imports into a table with a DEFAULT.
-fn takes_accounts(database: &Database) -> bool {
-    !database.version.contains(" v20.1.")
-}
-
-async fn an_import_that_is_interrupted_or_killed_leaves_nothing_half(server: &TestServer) {
-    let (test, file) = (server.database().await, web(accounts(300, 3)).await);
-    let database = test.connect().await;
-    let url = file.url("a.csv");
-    file.hold(TO_LOOK_AT);
-    let importing = Telling::start(&test, &["import", "--server-side", &url]);
-    file.is_held().await;
-    importing.interrupt();
-    // The job is polled every second, and cancelled then.
-    let cancelled = format!(
-        "SELECT count(*) FROM [SHOW JOBS] WHERE description LIKE 'IMPORT INTO {}.%' \
-         AND status NOT IN ('running', 'pending', 'failed')",
-        test.name
-    );
-    while scalar(&database, &cancelled).await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    file.release();
-    let told = importing.end().await;
-    assert_eq!((told.code, told.count("rows")), (Some(130), 0), "{told:?}");
-    assert_eq!(everything(&database).await.0.len(), 0);
-    assert_clean(&test, &database).await;
-
-    // Killed at the last moment: the job continues, and a repeated import waits for it.
-    file.hold(if takes_accounts(&database) { TO_LOOK_AT + 1 } else { TO_LOOK_AT });
-    let importing = Telling::start(&test, &["import", "--server-side", &url]);
-    file.is_held().await;
-    importing.kill();
-    let again = Telling::start(&test, &["import", "--server-side", &url]);
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    file.release();
-    let told = again.end().await;
-    assert_eq!((told.code, told.count("rows") + told.count("present")), (Some(0), 300), "{told:?}");
-    assert_eq!(told.count("present"), if takes_accounts(&database) { 300 } else { 0 });
-    assert_eq!(everything(&database).await.0.len(), 300);
-    assert_whole(&test);
-}
-
-async fn other_servers_name_the_other_way(server: &TestServer) {
+async fn other_servers_suggest_the_clients_import(server: &TestServer) {
     let test = server.empty_database().await;
     let (output, answer) = import(&test, "http://127.0.0.1:1/accounts.csv", &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

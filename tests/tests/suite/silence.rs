@@ -1,4 +1,4 @@
-//! A link that goes silent: every command of both programs ends, and ctrl-C ends it at once.
+//! Silent links: every command of both programs ends, and ctrl-C ends it at once.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,16 +12,15 @@ use crate::books::insert_account;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        alone: every_command_ends_on_a_link_that_goes_silent within 900 s on WIRE,
+        alone: every_command_ends_on_a_silent_link within 900 s on WIRE,
         ctrl_c_ends_every_command_on_a_silent_link within 600 s on WIRE,
-        a_silent_audit_does_not_keep_a_workload within 300 s on WIRE,
+        a_silent_audit_does_not_delay_a_workload within 300 s on WIRE,
         a_long_statement_is_waited_for within 300 s on &[Server::Postgres],
     ]
 }
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
-/// Every command that talks to a server.
 const COMMANDS: [(&str, &[&str]); 20] = [
     ("seabank", &["init", "--no-password", "--database", "silent", "--user", "silent"]),
     ("seabank", &["doctor"]),
@@ -45,10 +44,9 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("migration", &["up", "-n", "1"]),
 ];
 
-/// The longest that a command may take: to connect, to look at the schema, and to find out that nobody is at its work.
 const END_MAX: Duration = Duration::from_secs(100);
 
-/// The longest that it may take after ctrl-C: a second, and what a busy machine adds.
+/// One second, plus the delays of a busy machine.
 const INTERRUPT_MAX: Duration = Duration::from_secs(3);
 
 async fn bank(server: &TestServer) -> TestDatabase {
@@ -60,7 +58,6 @@ async fn bank(server: &TestServer) -> TestDatabase {
     test
 }
 
-/// A command on a link of its own, which goes silent after so many requests.
 struct Silenced {
     what: String,
     child: Child,
@@ -93,14 +90,14 @@ impl Silenced {
             command.args(["--retry-for", "5"]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("it can be started");
+        let child = command.spawn().expect("the process starts");
         let what = format!("{program} {arguments:?} after {after}");
         Self { what, child, started: Instant::now(), asked, after, _proxy: proxy, _test: own }
     }
 
     async fn end(&mut self, from: Instant, max: Duration) -> ExitStatus {
         loop {
-            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+            if let Some(status) = self.child.try_wait().expect("the process is polled") {
                 return status;
             }
             assert!(from.elapsed() < max, "{} goes on after {max:?}", self.what);
@@ -108,29 +105,28 @@ impl Silenced {
         }
     }
 
-    /// Whether it has asked for something that it gets no answer to, and still runs.
+    /// Whether it waits for a lost answer.
     async fn hangs(&mut self) -> bool {
         while self.asked.load(Ordering::Relaxed) <= self.after {
-            if self.child.try_wait().expect("it can be looked at").is_some() {
+            if self.child.try_wait().expect("the process is polled").is_some() {
                 return false;
             }
             assert!(self.started.elapsed() < END_MAX, "{}", self.what);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        self.child.try_wait().expect("it can be looked at").is_none()
+        self.child.try_wait().expect("the process is polled").is_none()
     }
 }
 
 impl Drop for Silenced {
     fn drop(&mut self) {
-        // An error says that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-async fn every_command_ends_on_a_link_that_goes_silent(server: &TestServer) {
+async fn every_command_ends_on_a_silent_link(server: &TestServer) {
     let test = bank(server).await;
     for after in [0, 5, 9, 14] {
         let mut all = Vec::new();
@@ -156,38 +152,37 @@ async fn ctrl_c_ends_every_command_on_a_silent_link(server: &TestServer) {
                 continue;
             }
             let kill = format!("kill -INT {}", silenced.child.id());
-            Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+            Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
             let status = silenced.end(Instant::now(), INTERRUPT_MAX).await;
-            // The last request of a migration that is done closes its session, and nobody waits for the answer.
+            // A completed migration does not wait for its session to close.
             let is_done = program == "migration" && status.success();
             assert!(is_done || matches!(status.code(), Some(130 | 4)), "{}: {status}", silenced.what);
         }
     }
 }
 
-async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
+async fn a_silent_audit_does_not_delay_a_workload(server: &TestServer) {
     let test = bank(server).await;
     let proxy = test.proxy().await;
-    // The sums of an audit, on whatever link, and from then on that link.
     proxy.arm(|request| request.text.contains("opening_high").then_some(Fault::Silent { delivered: false }));
     for interrupted in [false, true] {
         let mut command = command("seabank");
         command.args(["workload", "--duration", "3s", "--retry-for", "5", "--format", "json"]);
         command.env("DATABASE_URL", proxy.url(test.url())).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("it can be started");
+        let mut child = command.spawn().expect("the process starts");
         let started = Instant::now();
         if interrupted {
             tokio::time::sleep(Duration::from_millis(4500)).await;
             let kill = format!("kill -INT {}", child.id());
-            Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+            Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
         }
         let from = Instant::now();
         let max = if interrupted { INTERRUPT_MAX } else { END_MAX };
-        while child.try_wait().expect("it can be looked at").is_none() {
+        while child.try_wait().expect("the process is polled").is_none() {
             assert!(from.elapsed() < max, "{interrupted}: it goes on after {:?}", started.elapsed());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let output = child.wait_with_output().expect("it has ended");
+        let output = child.wait_with_output().expect("the process ends");
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the totals are told");
         assert!(answer["transfers"].as_u64().expect("a count") > 0, "{answer}");
         assert!(answer["audit"].is_null(), "{answer}");
@@ -195,7 +190,7 @@ async fn a_silent_audit_does_not_keep_a_workload(server: &TestServer) {
     }
 }
 
-/// As long as the server says that it is at it.
+/// Waited for while the server reports that the statement runs.
 async fn a_long_statement_is_waited_for(server: &TestServer) {
     let test = bank(server).await;
     let database = test.connect_for_analysis().await;
@@ -205,13 +200,12 @@ async fn a_long_statement_is_waited_for(server: &TestServer) {
         crate::books::execute(&database, "SELECT pg_sleep(25)").await;
         Ok::<_, sea_orm::DbErr>(())
     };
-    database.watch(&watched, work).await.expect("it goes on").expect("it is done");
-    // Nobody is at this one.
+    database.watch(&watched, work).await.expect("the statement continues").expect("the statement ends");
     let started = Instant::now();
     let silent = async {
         watched.note(&database.connection, database.server).await.expect("readable");
         std::future::pending::<()>().await;
     };
-    database.watch(&watched, silent).await.expect_err("it is given up");
+    database.watch(&watched, silent).await.expect_err("given up");
     assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }

@@ -1,4 +1,4 @@
-//! A hot standby: whoever reads may, whoever writes is told so, and one that is promoted in time is waited for.
+//! Hot standbys: readers work, writers are refused, and a promotion is waited for.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use crate::books::{everything, execute, insert_account};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        what_reads_reads_on_a_hot_standby on POSTGRES,
-        what_writes_is_told_in_one_line on POSTGRES,
+        reading_commands_work_on_a_hot_standby on POSTGRES,
+        writing_commands_are_refused_in_one_line on POSTGRES,
         a_promotion_is_waited_for on POSTGRES,
         sessions_of_a_standby_are_not_used_after_its_promotion on POSTGRES,
     ]
@@ -22,7 +22,6 @@ pub(crate) fn tests() -> Vec<Test> {
 
 const POSTGRES: &[Server] = &[Server::Postgres];
 
-/// A bank on a server of its own, and the server that follows it.
 struct Pair {
     bank: TestDatabase,
     standby: Postgres,
@@ -31,15 +30,15 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        let programs = Postgres::find().expect("this server was started by them");
-        let primary = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
+        let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+        let primary = OwnServer::Postgres(Postgres::start(&programs).await.expect("the server starts"));
         let bank = primary.bank().await;
         let database = bank.connect().await;
         for id in 1..=20 {
             insert_account(&database, id, 1000).await;
         }
         let OwnServer::Postgres(server) = &primary else { unreachable!("it was started as one") };
-        let standby = server.standby().await.expect("it starts");
+        let standby = server.standby().await.expect("the server starts");
         Self { bank, standby, _primary: primary }
     }
 
@@ -54,11 +53,11 @@ impl Pair {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        self.command(program, arguments).output().expect("it runs")
+        self.command(program, arguments).output().expect("the command runs")
     }
 
     async fn promote(&self) {
-        let session = sea_orm::Database::connect(self.url()).await.expect("it answers");
+        let session = sea_orm::Database::connect(self.url()).await.expect("the server answers");
         session.execute_unprepared("SELECT pg_promote()").await.expect("it is promoted");
     }
 }
@@ -67,7 +66,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn what_reads_reads_on_a_hot_standby(_: &TestServer) {
+async fn reading_commands_work_on_a_hot_standby(_: &TestServer) {
     let pair = Pair::start().await;
     for (program, arguments) in [
         ("seabank", &["accounts"][..]),
@@ -87,7 +86,7 @@ async fn what_reads_reads_on_a_hot_standby(_: &TestServer) {
     assert!(String::from_utf8_lossy(&told.stdout).contains("a hot standby"), "{told:?}");
 }
 
-async fn what_writes_is_told_in_one_line(_: &TestServer) {
+async fn writing_commands_are_refused_in_one_line(_: &TestServer) {
     let pair = Pair::start().await;
     let before = everything(&pair.bank.connect().await).await;
     for (program, arguments) in [
@@ -129,34 +128,34 @@ async fn a_promotion_is_waited_for(_: &TestServer) {
     .map(|arguments| {
         let mut command = pair.command("seabank", arguments);
         command.args(["--retry-for", "80"]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().expect("it can be started")
+        command.spawn().expect("the process starts")
     })
     .into();
     tokio::time::sleep(Duration::from_secs(2)).await;
     for child in &mut waiting {
-        assert!(child.try_wait().expect("it can be looked at").is_none(), "it waits");
+        assert!(child.try_wait().expect("the process is polled").is_none(), "the process waits");
     }
     pair.promote().await;
     for child in &mut waiting {
         let started = Instant::now();
-        while child.try_wait().expect("it can be looked at").is_none() {
-            assert!(started.elapsed() < Duration::from_secs(80), "it goes on");
+        while child.try_wait().expect("the process is polled").is_none() {
+            assert!(started.elapsed() < Duration::from_secs(80), "the process continues");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(child.wait().expect("it has ended").success());
+        assert!(child.wait().expect("the process ends").success());
     }
     let address = Address::parse(&pair.url()).expect("a good URL");
-    let promoted = database::connect(&address, &Options::default()).await.expect("it answers");
+    let promoted = database::connect(&address, &Options::default()).await.expect("the server answers");
     assert_eq!(scalar(&promoted, "SELECT count(*) FROM accounts").await, 25);
     assert_eq!(scalar(&promoted, "SELECT count(*) FROM transfers").await, 6);
 }
 
-/// Their default is weaker than serializable, and what is autocommitted has no other.
+/// Their default isolation is weaker, and applies to autocommitted statements.
 async fn sessions_of_a_standby_are_not_used_after_its_promotion(_: &TestServer) {
     let pair = Pair::start().await;
     let address = Address::parse(&pair.url()).expect("a good URL");
     let two = Options { max_connections: 2, ..Options::default() };
-    let database = database::connect(&address, &two).await.expect("it answers");
+    let database = database::connect(&address, &two).await.expect("the server answers");
     assert!(database.is_standby);
     assert_eq!(scalar(&database, "SELECT count(*) FROM accounts").await, 20);
     pair.promote().await;

@@ -1,4 +1,4 @@
-//! What others may have put into a bank: times that cannot be represented, and account numbers of every size.
+//! Unusual data: times that cannot be represented, and account numbers of every size.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::files::{Folder, count, import};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         times_are_stored_in_one_format_and_sorted,
-        a_time_that_is_out_of_range_is_rejected_by_its_line,
-        a_time_that_cannot_be_read_stops_only_who_shows_it,
+        a_time_out_of_range_is_rejected_with_its_line,
+        an_unreadable_time_fails_only_commands_that_show_it,
         every_account_number_works_everywhere,
-        a_task_that_panics_is_told_with_the_totals,
+        a_panicking_task_is_reported_with_the_totals,
     ]
 }
 
-/// Runs `seabank` and gives its answer; it ends with `code`.
 fn seabank(test: &TestDatabase, arguments: &[&str], code: i32) -> Value {
-    let output = test.seabank().args(arguments).args(["--format", "json"]).output().expect("it runs");
+    let output =
+        test.seabank().args(arguments).args(["--format", "json"]).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
     assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
@@ -42,7 +42,6 @@ fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-{number:012}")
 }
 
-/// The times of the transfers, oldest first, as `history` tells them.
 fn times_of_account_1(test: &TestDatabase) -> Vec<String> {
     let history = seabank(test, &["history", "1"], 0);
     let outgoing = history["outgoing"].as_array().expect("a list").iter().rev();
@@ -67,7 +66,6 @@ async fn times_are_stored_in_one_format_and_sorted(server: &TestServer) {
     }
     let (output, answer) = import(&test, &folder.write("transfers.csv", text), &[]);
     assert_eq!((output.status.code(), count(&answer, "rows")), (Some(0), 4), "{output:?}");
-    // What the database itself gives.
     for (number, time) in [(5, "'2026-01-02 00:00:02.1'"), (6, "CURRENT_TIMESTAMP")] {
         let sql = format!(
             "INSERT INTO transfers (id, source_id, target_id, amount, created_at) VALUES ({}, 1, 2, 1, {time})",
@@ -84,14 +82,14 @@ async fn times_are_stored_in_one_format_and_sorted(server: &TestServer) {
         for time in texts(&database, "SELECT created_at FROM transfers").await {
             assert!(time.as_bytes()[10] == b' ' && !time.ends_with('Z'), "{time}");
         }
-        // An older version of this program has stored others.
+        // As an older version wrote it.
         execute(&database, "UPDATE transfers SET created_at = replace(created_at, ' ', 'T') || 'Z' WHERE amount = 1 AND created_at LIKE '%02'").await;
         assert_eq!(times_of_account_1(&test)[..5], expected);
     }
 }
 
 fn uuid(server: Server, number: u32) -> String {
-    // The column holds the id's bytes there.
+    // SQLite stores the id's bytes.
     if server == Server::Sqlite { format!("x'{number:032}'") } else { format!("'{}'", id(number)) }
 }
 
@@ -101,7 +99,7 @@ async fn texts(database: &Database, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect()
 }
 
-async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer) {
+async fn a_time_out_of_range_is_rejected_with_its_line(server: &TestServer) {
     let (test, folder) = (server.database().await, Folder::new());
     for (time, words) in [
         (
@@ -119,7 +117,7 @@ async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer
         assert!(answer["error"].as_str().is_some_and(|error| error.contains(words)), "{answer}");
     }
     assert_eq!(balances(&test.connect().await).await, []);
-    // The ends of the range, by COPY where there is one: it goes by many rows.
+    // Enough rows for COPY.
     let mut text = "id,balance,opening_balance,created_at\n".to_owned();
     for number in 0..5000 {
         let time = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"][number % 2];
@@ -132,7 +130,7 @@ async fn a_time_that_is_out_of_range_is_rejected_by_its_line(server: &TestServer
     assert_whole(&test);
 }
 
-async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer) {
+async fn an_unreadable_time_fails_only_commands_that_show_it(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     for account in [1, 2, 3] {
@@ -157,7 +155,6 @@ async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer)
         }
         seabank(&test, &["transfer", "--from", "1", "--to", "2", "--amount", "1", "--style", style], 0);
         seabank(&test, &["transfer", "--from", "2", "--to", "1", "--style", style], 0);
-        // What is recorded, what is not enough, and who is not there.
         seabank(&test, &[&transfer[..], &[&id(1), "--style", style]].concat(), 0);
         seabank(&test, &["transfer", "--from", "3", "--to", "2", "--amount", "1000", "--style", style], 1);
         seabank(&test, &["transfer", "--from", "3", "--to", "4", "--amount", "1", "--style", style], 1);
@@ -170,7 +167,7 @@ async fn a_time_that_cannot_be_read_stops_only_who_shows_it(server: &TestServer)
     let file = folder.write("again.csv", format!("id,source_id,target_id,amount\n{},1,2,1\n", id(1)));
     assert_eq!(count(&import(&test, &file, &[]).1, "present"), 1);
     for arguments in [&["history", "3"][..], &["export", "accounts"], &["export", "transfers"]] {
-        let output = test.seabank().args(arguments).output().expect("it runs");
+        let output = test.seabank().args(arguments).output().expect("the command runs");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
         let [line] = errors.lines().collect::<Vec<_>>()[..] else { panic!("one line, not {errors}") };
@@ -200,7 +197,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
         let given = given.map(str::to_owned);
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
         assert_eq!(seabank(&test, &given, 0)["applied"], 1);
-        assert_eq!(seabank(&test, &given, 0)["already_applied"], 1, "the command that settles it");
+        assert_eq!(seabank(&test, &given, 0)["already_applied"], 1, "the suggested command settles it");
         assert_eq!(seabank(&test, &["history", &from], 0)["id"], pair[0]);
     }
     seabank(&test, &["transfer", "--count", "50", "--amount", "1"], 0);
@@ -208,12 +205,12 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
         let load = seabank(&test, &[&["workload", "--max-ops", "100", "--amount", "1"], more].concat(), 0);
         assert_eq!(load["transfers"], 100, "{load}");
     }
-    let exported = test.seabank().args(["export", "accounts"]).output().expect("it runs");
+    let exported = test.seabank().args(["export", "accounts"]).output().expect("the command runs");
     assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 9);
     assert_whole(&test);
 }
 
-async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
+async fn a_panicking_task_is_reported_with_the_totals(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     for account in 1..=4 {
@@ -234,7 +231,7 @@ async fn a_task_that_panics_is_told_with_the_totals(server: &TestServer) {
         rng_seed: 1,
     };
     let mut endings =
-        panicking("UPDATE").transfer_many(many, CancellationToken::new()).await.expect("a reading");
+        panicking("UPDATE").transfer_many(many, CancellationToken::new()).await.expect("readable");
     let mut told = 0;
     while let Some(ended) = endings.recv().await {
         let unknown = matches!(&ended.outcome, Err(Unsuccessful::Transfer(error)) if error.may_be_applied());

@@ -18,9 +18,9 @@ use seabank::bank::export::What;
 use tests::{Test, TestServer, scalar, tests};
 use tokio_util::sync::CancellationToken;
 
+use crate::background::paste;
 use crate::books::{execute, insert_account, seed};
 use crate::files::{Folder, accounts};
-use crate::told::paste;
 use crate::wrong_input::fails;
 use command_lines::{
     a_command_line_can_be_pasted, a_password_is_left_out_of_a_command_line, the_program_is_called_as_it_was,

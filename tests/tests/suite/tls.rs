@@ -1,4 +1,4 @@
-//! TLS on a server that requires it: what each `sslmode` verifies, and one line per refusal.
+//! TLS on a server that requires it: what each `sslmode` verifies, and one error line per refusal.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,28 +14,25 @@ const POSTGRES: &[Server] = &[Server::Postgres];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        the_mode_says_what_is_verified on POSTGRES,
-        a_server_that_cannot_be_verified_is_not_trusted on POSTGRES,
-        a_file_that_cannot_be_used_is_2 on POSTGRES,
-        a_client_certificate_says_who_the_user_is on POSTGRES,
-        a_password_that_is_wrong_or_over_is_refused on POSTGRES,
-        a_server_without_tls_is_told on POSTGRES,
+        sslmode_decides_what_is_verified on POSTGRES,
+        an_unverified_server_is_not_trusted on POSTGRES,
+        an_unusable_file_exits_with_2 on POSTGRES,
+        a_client_certificate_authenticates_the_user on POSTGRES,
+        a_wrong_or_expired_password_is_refused on POSTGRES,
+        a_server_without_tls_is_reported on POSTGRES,
         a_secure_cockroachdb_is_used_from_init_to_audit on &[Server::Cockroach],
     ]
 }
 
-/// A bank on a server that requires TLS. Its user `teller` has a password.
+/// User `teller` has a password.
 struct Bank {
-    /// Its administrator's.
     url: String,
-    /// The certificates.
     folder: PathBuf,
-    /// Where a command would connect if it ignored `--database-url`.
+    /// Used if a command ignores `--database-url`.
     elsewhere: TestDatabase,
 }
 
 impl Bank {
-    /// The administrator creates it through this database's URL.
     async fn open(run: &TestServer, admin: &str, url: String, folder: PathBuf) -> Self {
         let bank = Self { url, folder, elsewhere: run.empty_database().await };
         let teller = bank.url("teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}");
@@ -46,13 +43,13 @@ impl Bank {
         ] {
             let mut command = command(program);
             command.args(arguments).stdin(Stdio::null()).env("BANK_PASSWORD", "s3cret");
-            let output = command.env("DATABASE_URL", url).output().expect("it can be started");
+            let output = command.env("DATABASE_URL", url).output().expect("the process starts");
             assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         }
         bank
     }
 
-    /// Expands `USER@HOST?QUERY`; `{ca.crt}` is a certificate's file.
+    /// `{ca.crt}` becomes a certificate's path.
     fn url(&self, short: &str) -> String {
         let mut url = Url::parse(&self.url).expect("a good URL");
         let (who, query) = short.split_once('?').expect("a query");
@@ -78,11 +75,11 @@ impl Bank {
 
     fn works(&self, short: &str) {
         let mut audit = command("seabank");
-        let output = audit.args(["audit", "--database-url", &self.url(short)]).output().expect("it runs");
+        let output =
+            audit.args(["audit", "--database-url", &self.url(short)]).output().expect("the command runs");
         assert!(output.status.success(), "{short}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Fails with this code and line.
     fn is_refused(&self, short: &str, code: i32, line: &str) {
         let url = self.url(short);
         for arguments in [&["audit"][..], &["seed", "--count", "1"]] {
@@ -92,13 +89,12 @@ impl Bank {
     }
 }
 
-/// A PostgreSQL; `carrier` needs a client certificate.
+/// User `carrier` needs a client certificate.
 struct Secure {
     server: Postgres,
     certificates: Certificates,
 }
 
-/// pg_hba.conf.
 const WHO: &str = "
 host      all postgres 127.0.0.1/32 trust
 hostssl   all carrier  127.0.0.1/32 cert
@@ -118,7 +114,6 @@ impl Secure {
         (secure, bank)
     }
 
-    /// Restarts it with another certificate.
     async fn present(&mut self, certificate: &str) {
         let keep =
             |setting, name: &str, text: &str| format!("{setting}={}", self.server.keep(name, text).display());
@@ -134,17 +129,17 @@ impl Secure {
     }
 }
 
-async fn the_mode_says_what_is_verified(run: &TestServer) {
+async fn sslmode_decides_what_is_verified(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     for url in [
-        // Any server, any file.
+        // Any server, whatever the file.
         "teller@localhost?sslmode=require",
         "teller@127.0.0.1?sslmode=require&sslrootcert={other.crt}",
         "teller@127.0.0.1?sslmode=prefer",
         // Any certificate of this authority.
         "teller@localhost?sslmode=verify-ca&sslrootcert={ca.crt}",
         "teller@127.0.0.1?sslmode=verify-ca&sslrootcert={ca.crt}",
-        // That host.
+        // Only this host.
         "teller@localhost?sslmode=verify-full&sslrootcert={ca.crt}",
     ] {
         bank.works(url);
@@ -167,7 +162,7 @@ const RENEW: &str = "days ago; give the server a new one, or correct this machin
 const SELFISH: &str = "is not trusted: its certificate is not a server certificate (CaUsedAsEndEntity); \
     give the server a version 3 certificate with its host in subjectAltName, signed by an authority";
 
-async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
+async fn an_unverified_server_is_not_trusted(run: &TestServer) {
     let (mut secure, bank) = Secure::open(run).await;
     for (certificate, url, line) in [
         ("server", "teller@localhost?sslmode=verify-ca", UNKNOWN),
@@ -187,13 +182,13 @@ async fn a_server_that_cannot_be_verified_is_not_trusted(run: &TestServer) {
     }
 }
 
-async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
+async fn an_unusable_file_exits_with_2(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     std::fs::write(
         bank.folder.join("noise.crt"),
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     )
-    .expect("it can be written");
+    .expect("the file is written");
     for (query, line) in [
         ("sslrootcert={nothing.crt}", "sslrootcert={nothing.crt} cannot be read (No such file"),
         ("sslrootcert={nothing.crt}", "(os error 2)): name a file in PEM format"),
@@ -218,7 +213,7 @@ async fn a_file_that_cannot_be_used_is_2(run: &TestServer) {
     }
 }
 
-async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
+async fn a_client_certificate_authenticates_the_user(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let with = |user, name| {
         format!(
@@ -226,7 +221,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
         )
     };
     bank.works(&with("carrier", "client"));
-    // Harmless to a user with a password.
+    // Not needed by a user with a password.
     bank.works(&with("teller", "client"));
     bank.is_refused(
         "carrier@localhost?sslmode=verify-full&sslrootcert={ca.crt}",
@@ -247,7 +242,7 @@ async fn a_client_certificate_says_who_the_user_is(run: &TestServer) {
     }
 }
 
-async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
+async fn a_wrong_or_expired_password_is_refused(run: &TestServer) {
     let (_secure, bank) = Secure::open(run).await;
     let line = "password authentication failed for user \"teller\"; check the user and the password of the URL; \
         an expired password (VALID UNTIL) gives the same error";
@@ -257,7 +252,7 @@ async fn a_password_that_is_wrong_or_over_is_refused(run: &TestServer) {
     bank.is_refused("teller@localhost?sslmode=require", 5, line);
 }
 
-async fn a_server_without_tls_is_told(run: &TestServer) {
+async fn a_server_without_tls_is_reported(run: &TestServer) {
     let test = run.database().await;
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = test.url().replace("sslmode=disable", &format!("sslmode={mode}"));
@@ -268,7 +263,7 @@ async fn a_server_without_tls_is_told(run: &TestServer) {
 }
 
 async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
-    // An existing server has its own certificates.
+    // Other servers have their own certificates.
     let Some(program) = run.program() else { return };
     let node = SecureCockroach::start(program).await.unwrap_or_else(|error| panic!("{error}"));
     let bank = Bank::open(run, &node.url("defaultdb"), node.url("bank"), node.certificates()).await;
@@ -279,7 +274,6 @@ async fn a_secure_cockroachdb_is_used_from_init_to_audit(run: &TestServer) {
     bank.works("teller@localhost?sslmode=require");
     bank.is_refused("teller@localhost?sslmode=verify-full", 5, UNKNOWN);
     bank.is_refused("teller@localhost?sslmode=disable", 5, "give sslmode=verify-full&sslrootcert=FILE");
-    // The versions' words and codes differ.
     bank.is_refused(&format!("root@{verified}"), 5, "check the user");
     bank.is_refused(
         &format!("teller@{verified}&{root}"),

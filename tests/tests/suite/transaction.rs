@@ -15,8 +15,8 @@ use tokio::sync::Barrier;
 
 use crate::books::tapped;
 use connection::{
-    a_cancelled_begin_leaks_nothing, a_connection_lost_in_the_body_is_tried_again,
-    a_lost_answer_to_a_read_is_no_matter, a_lost_answer_to_commit_is_unknown,
+    a_cancelled_begin_leaks_nothing, a_connection_lost_in_the_body_is_retried,
+    a_lost_answer_to_commit_is_unknown, a_read_survives_a_lost_answer,
     a_run_dropped_in_its_body_frees_its_locks, after_an_error_the_connection_is_used_again,
     connections_that_broke_while_idle_cost_no_attempt,
 };
@@ -25,30 +25,29 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        what_is_returned_is_committed,
+        a_successful_body_is_committed,
         an_error_of_the_body_rolls_back,
-        an_error_the_body_swallows_is_an_error,
+        an_error_that_the_body_ignores_fails_the_run,
         after_the_first_error_nothing_more_is_sent,
         transaction_control_in_raw_text_is_refused,
         a_run_inside_a_run_is_refused,
-        a_statement_begun_and_not_finished_is_tried_again,
+        an_unfinished_statement_is_retried,
         a_body_runs_in_a_task_with_captured_references,
         a_cancelled_begin_leaks_nothing,
         a_run_dropped_in_its_body_frees_its_locks,
         after_an_error_the_connection_is_used_again,
         attempts_are_bounded on WIRE,
-        write_skew_is_tried_again on WIRE,
-        a_connection_lost_in_the_body_is_tried_again on &[Server::Postgres],
+        write_skew_is_retried on WIRE,
+        a_connection_lost_in_the_body_is_retried on &[Server::Postgres],
         connections_that_broke_while_idle_cost_no_attempt on WIRE,
         a_lost_answer_to_commit_is_unknown,
-        a_lost_answer_to_a_read_is_no_matter,
+        a_read_survives_a_lost_answer,
         a_runner_sends_begin_the_body_and_commit,
     ]
 }
 
 /// A table `log (id)`, and a runner.
 pub(crate) struct Log {
-    // Dropped with its database.
     _bank: TestDatabase,
     pub(crate) database: Database,
     pub(crate) runner: Runner,
@@ -63,7 +62,7 @@ impl Log {
         let bank = server.empty_database().await;
         let database = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
         let create = "CREATE TABLE log (id BIGINT PRIMARY KEY, note BIGINT NOT NULL DEFAULT 0)";
-        database.connection.execute_unprepared(create).await.expect("the table can be made");
+        database.connection.execute_unprepared(create).await.expect("the table is created");
         let runner = Runner::new(&database, policy);
         Self { _bank: bank, database, runner }
     }
@@ -77,7 +76,7 @@ pub(crate) async fn insert(tx: &Tx, id: i64) -> Result<(), DbErr> {
     tx.execute_unprepared(&format!("INSERT INTO log (id) VALUES ({id})")).await.map(drop)
 }
 
-async fn what_is_returned_is_committed(server: &TestServer) {
+async fn a_successful_body_is_committed(server: &TestServer) {
     let log = Log::new(server).await;
     let id = log
         .runner
@@ -101,7 +100,7 @@ async fn an_error_of_the_body_rolls_back(server: &TestServer) {
     assert_eq!(log.count().await, 0);
 }
 
-async fn an_error_the_body_swallows_is_an_error(server: &TestServer) {
+async fn an_error_that_the_body_ignores_fails_the_run(server: &TestServer) {
     let log = Log::new(server).await;
     let error = log
         .runner
@@ -165,7 +164,7 @@ async fn a_run_inside_a_run_is_refused(server: &TestServer) {
     assert_eq!(log.count().await, 0);
 }
 
-async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) {
+async fn an_unfinished_statement_is_retried(server: &TestServer) {
     let log = Log::new(server).await;
     let slow = match server.server {
         Server::Sqlite => {
@@ -181,7 +180,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again(server: &TestServer) 
                 let slow = tx.execute_unprepared(slow);
                 assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err(), "too fast");
             }
-            // The body does not know of the error, but the attempt must fail.
+            // The body does not see the error, but the attempt must fail.
             Ok::<_, DbErr>(())
         })
         .await
@@ -214,7 +213,6 @@ async fn a_body_runs_in_a_task_with_captured_references(server: &TestServer) {
     assert_eq!(log.count().await, 8);
 }
 
-/// A statement that fails with a serialization failure.
 pub(crate) fn serialization_failure(server: Server) -> &'static str {
     match server {
         Server::Cockroach => "SELECT crdb_internal.force_error('40001', 'on purpose')",
@@ -242,7 +240,7 @@ async fn attempts_are_bounded(server: &TestServer) {
 }
 
 /// Each transaction reads what the other writes, so one must be retried.
-async fn write_skew_is_tried_again(server: &TestServer) {
+async fn write_skew_is_retried(server: &TestServer) {
     let log = Log::new(server).await;
     let both_have_read = Barrier::new(2);
     let insert_count = async |id: i64| {
@@ -257,7 +255,7 @@ async fn write_skew_is_tried_again(server: &TestServer) {
                 insert(tx, id).await.map(|()| count)
             })
             .await
-            .expect("tried until it is serial")
+            .expect("retried until it succeeds")
     };
     let (a, b) = tokio::join!(insert_count(1), insert_count(2));
     assert_eq!((a.min(b), a.max(b)), (0, 1), "one saw the other");

@@ -1,7 +1,5 @@
-//! Outcomes that stay unknown, through the binary: exit code 4, a line that names the id, and a command in it that settles
-//! the transfer when the server is back, whichever way it went.
-//!
-//! What is here holds guarantee 2 of the README where it is hardest: the server is gone for good while a COMMIT is on its way.
+//! Ambiguous commits when the server is gone, through the binary (guarantee 2): exit code 4, and a
+//! line with the id and a command that settles the transfer later, applied or not.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -12,43 +10,41 @@ use serde_json::Value;
 use tests::{Fault, OwnServer, Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished, follow};
 use crate::books::{balances, execute, recorded};
 use crate::crash::{assert_whole, open_rich_accounts};
-use crate::told::{Telling, Told, follow};
 
 const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        a_transfer_whose_commit_has_no_answer_is_settled_by_its_command on &[Server::Postgres],
+        an_ambiguous_transfer_is_settled_by_its_command on &[Server::Postgres],
         each_unknown_transfer_of_a_run_is_named on &[Server::Postgres],
-        a_commit_that_is_never_answered_is_asked_for_in_time on WIRE,
-        a_run_whose_server_stays_away_names_what_is_unknown on WIRE,
+        an_unanswered_commit_is_resolved_in_time on WIRE,
+        a_run_whose_server_stays_away_names_its_unknown_transfers on WIRE,
     ]
 }
 
-/// A way to have a COMMIT under way for as long as it takes to end the server.
-struct Hold {
-    /// Whether the transaction is in the log by then.
-    lands: bool,
+/// Delays a COMMIT until the server has crashed.
+struct CommitDelay {
+    applied: bool,
     set: &'static [&'static str],
-    /// What PostgreSQL says that a session waits for.
     waits_for: &'static str,
-    /// Of `set`, what outlives the server.
+    /// Reverts what survives the crash.
     undo: &'static str,
 }
 
-const HOLDS: [Hold; 2] = [
-    Hold {
-        // Written and synced, and then it waits for a standby that does not exist.
-        lands: true,
+const COMMIT_DELAYS: [CommitDelay; 2] = [
+    CommitDelay {
+        // Written and synced; waits for a missing standby.
+        applied: true,
         set: &["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"],
         waits_for: "SyncRep",
         undo: "ALTER SYSTEM RESET synchronous_standby_names",
     },
-    Hold {
-        // A deferred trigger is the COMMIT's first work.
-        lands: false,
+    CommitDelay {
+        // COMMIT begins with deferred triggers.
+        applied: false,
         set: &[
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
              $$ BEGIN PERFORM pg_sleep(600); RETURN NULL; END $$",
@@ -62,48 +58,47 @@ const HOLDS: [Hold; 2] = [
     },
 ];
 
-async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    for hold in HOLDS {
+    for delay in COMMIT_DELAYS {
         let [transfer, seed] = ended_in_commit(
             &mut own,
             &test,
-            &hold,
+            &delay,
             [
                 &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"],
                 &["seed", "--count", "5", "--retry-for", "1"],
             ],
         )
         .await;
-        own.restart().await.expect("it recovers");
-        execute(&test.connect().await, hold.undo).await;
+        own.restart().await.expect("the server recovers");
+        execute(&test.connect().await, delay.undo).await;
 
         let id: Uuid = transfer.answer["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
         let line = transfer.failure();
         assert_eq!((transfer.code, transfer.count("unknown")), (Some(4), 1), "{transfer:?}");
         assert!(line.contains(&format!("seabank transfer --id {id} --from 1 --to 2 --amount 7")), "{line}");
-        assert_eq!(recorded(&test.connect().await).await.contains(&id), hold.lands);
+        assert_eq!(recorded(&test.connect().await).await.contains(&id), delay.applied);
         let before = balances(&test.connect().await).await;
-        // Whoever is unsure asks twice.
         for (ask, settled) in
-            [(1, if hold.lands { "already_applied" } else { "applied" }), (2, "already_applied")]
+            [(1, if delay.applied { "already_applied" } else { "applied" }), (2, "already_applied")]
         {
             let output = follow(&test, line, "to settle it run");
-            let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+            let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
             assert_eq!((output.status.code(), &answer[settled]), (Some(0), &1.into()), "{ask}: {answer}");
         }
-        let moved = if hold.lands { 0 } else { 7 };
+        let moved = if delay.applied { 0 } else { 7 };
         let after = balances(&test.connect().await).await;
         assert_eq!((before[0].1 - moved, before[1].1 + moved), (after[0].1, after[1].1));
 
         let line = seed.failure();
         assert_eq!(seed.code, Some(4), "{seed:?}");
         let output = follow(&test, line, "to settle it run");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
         assert_eq!(
-            (output.status.code(), &answer[if hold.lands { "found" } else { "created" }]),
+            (output.status.code(), &answer[if delay.applied { "found" } else { "created" }]),
             (Some(0), &5.into())
         );
         assert_whole(&test);
@@ -112,29 +107,29 @@ async fn a_transfer_whose_commit_has_no_answer_is_settled_by_its_command(server:
 }
 
 async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
-    let [told] = ended_in_commit(&mut own, &test, &HOLDS[0], [&many]).await;
-    own.restart().await.expect("it recovers");
+    let [told] = ended_in_commit(&mut own, &test, &COMMIT_DELAYS[0], [&many]).await;
+    own.restart().await.expect("the server recovers");
 
     assert!(told.code == Some(4) && told.count("unknown") > 0, "{told:?}");
     let unknown = each_unknown_is_named(&told);
-    // The one that was held landed; another of the three may have been anywhere in its COMMIT.
+    // The delayed transfer was applied; others may have been anywhere in their COMMIT.
     let recorded = recorded(&test.connect().await).await;
     assert!(unknown.intersection(&recorded).next().is_some(), "{unknown:?}");
     let output = follow(&test, told.failure(), "to complete the run");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     let applied = (answer["already_applied"].as_u64(), answer["applied"].as_u64());
     let landed = recorded.len() as u64;
-    assert!(landed <= unknown.len() as u64 + told.count("applied"), "nothing landed that was not told");
+    assert!(landed <= unknown.len() as u64 + told.count("applied"), "only reported transfers may be applied");
     assert_eq!((output.status.code(), applied), (Some(0), (Some(landed), Some(40 - landed))), "{answer}");
     assert_whole(&test);
 }
 
-/// A node vanishes: nothing passes any more, and nobody is told. A new connection asks another.
-async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServer) {
+/// As after a lost node; a new connection reaches another.
+async fn an_unanswered_commit_is_resolved_in_time(server: &TestServer) {
     let test = server.database().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "20"];
@@ -150,45 +145,44 @@ async fn a_commit_that_is_never_answered_is_asked_for_in_time(server: &TestServe
         let through = |command: &mut Command| {
             command.env("DATABASE_URL", url);
         };
-        let told = Telling::start_with(&test, &transfer, through).end().await;
+        let told = Background::start_with(&test, &transfer, through).end().await;
         assert_eq!((told.code, told.count("applied"), told.count("retries")), (Some(0), 1, 1), "{told:?}");
-        // The server ends what it still waits for, before the bank is looked at.
         proxy.settle().await;
     }
     assert_eq!(recorded(&test.connect().await).await.len(), 2);
     assert_whole(&test);
 }
 
-/// Ends the server while a COMMIT of each of these commands is held; answers with what came of each.
+/// Crashes the server while each command's COMMIT is delayed.
 async fn ended_in_commit<const N: usize>(
     own: &mut OwnServer,
     test: &TestDatabase,
-    hold: &Hold,
+    delay: &CommitDelay,
     commands: [&[&str]; N],
-) -> [Told; N] {
+) -> [Finished; N] {
     let admin = own.admin().await;
     let database = test.connect().await;
-    for sql in hold.set {
+    for sql in delay.set {
         execute(&database, sql).await;
     }
-    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", hold.waits_for);
+    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{}'", delay.waits_for);
     let started = Instant::now();
     let mut held = Vec::new();
     for command in commands {
-        let mut telling = Telling::start(test, command);
+        let mut telling = Background::start(test, command);
         while scalar(&admin, &waiting).await <= held.len() as i64 {
-            // A reloaded setting is not there at once.
+            // Reloading takes time.
             if telling.has_ended() {
-                telling = Telling::start(test, command);
+                telling = Background::start(test, command);
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", hold.waits_for);
+            assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for {}", delay.waits_for);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         held.push(telling);
     }
-    if hold.lands {
-        // Without a word to the sessions that wait: the next start reads it.
-        execute(&admin, hold.undo).await;
+    if delay.applied {
+        // Read by the next start only.
+        execute(&admin, delay.undo).await;
     }
     own.crash();
     let mut told = Vec::new();
@@ -198,18 +192,17 @@ async fn ended_in_commit<const N: usize>(
     told.try_into().expect("as many as commands")
 }
 
-/// Each has a line with its id, and in it the command that settles it; answers with the ids.
-fn each_unknown_is_named(told: &Told) -> BTreeSet<Uuid> {
+/// Each has a line with its id and the command that settles it.
+fn each_unknown_is_named(told: &Finished) -> BTreeSet<Uuid> {
     let unknown = named(told, "it is not known");
-    assert_eq!(unknown.len() as u64, told.count("unknown"), "each is named: {told:?}");
+    assert_eq!(unknown.len() as u64, told.count("unknown"), "every unknown transfer is named: {told:?}");
     for id in &unknown {
         assert!(told.errors.contains(&format!("seabank transfer --id {id} --from ")), "{told:?}");
     }
     unknown
 }
 
-/// The transfers of which a line says this.
-fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
+fn named(told: &Finished, word: &str) -> BTreeSet<Uuid> {
     let lines = told.errors.lines().filter_map(|line| line.strip_prefix("transfer "));
     lines
         .filter_map(|line| line.split_once(": ").filter(|(_, rest)| rest.starts_with(word)))
@@ -217,33 +210,33 @@ fn named(told: &Told, word: &str) -> BTreeSet<Uuid> {
         .collect()
 }
 
-async fn a_run_whose_server_stays_away_names_what_is_unknown(server: &TestServer) {
+async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &TestServer) {
     const COUNT: u64 = 300;
-    let Some(mut own) = OwnServer::start(server).await.expect("it starts") else { return };
+    let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
     let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
-    let mut transferring = Telling::start(&test, &transfer);
-    transferring.has_applied(50).await;
+    let mut transferring = Background::start(&test, &transfer);
+    transferring.wait_for_applied(50).await;
     own.crash();
     let told = transferring.end().await;
-    own.restart().await.expect("it recovers");
+    own.restart().await.expect("the server recovers");
     let recorded_then = recorded(&test.connect().await).await;
 
     let ended: u64 = ["applied", "already_applied", "skipped", "failed", "unknown"]
         .iter()
         .map(|key| told.count(key))
         .sum();
-    assert!(ended < COUNT && told.failure().contains("were not begun"), "it goes on in vain: {told:?}");
+    assert!(ended < COUNT && told.failure().contains("were not begun"), "the run does not stop: {told:?}");
     assert_eq!(told.applied.len() as u64, told.count("applied"));
-    assert!(told.applied.is_subset(&recorded_then), "reported applied, and missing");
+    assert!(told.applied.is_subset(&recorded_then), "reported applied, but missing");
 
     let (unknown, failed) = (each_unknown_is_named(&told), named(&told, "given up"));
-    assert!(failed.is_disjoint(&recorded_then), "reported failed, and there");
+    assert!(failed.is_disjoint(&recorded_then), "reported failed, but applied");
     assert_eq!(told.code, Some(if unknown.is_empty() { 1 } else { 4 }), "{told:?}");
 
     let output = follow(&test, told.failure(), "to complete the run");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
     assert_eq!(output.status.code(), Some(0), "{answer}");
     assert_eq!(answer["already_applied"].as_u64(), Some(recorded_then.len() as u64), "{answer}");
     let recorded_now = recorded(&test.connect().await).await;

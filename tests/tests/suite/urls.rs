@@ -1,4 +1,4 @@
-//! URLs as strangers write them, through both programs: what cannot be meant is refused, and no secret is shown.
+//! Database URLs as users write them: invalid ones are refused, and no secret is shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,13 +10,13 @@ use tests::{OwnServer, Postgres, Test, TestServer, command, tests};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         an_unknown_parameter_is_refused_and_named on WIRE,
-        a_harmless_parameter_of_libpq_is_told on WIRE,
+        a_harmless_parameter_of_libpq_is_reported on WIRE,
         no_secret_is_shown on WIRE,
-        what_is_no_url_is_told on &[Server::Sqlite],
+        an_invalid_url_is_reported on &[Server::Sqlite],
         a_search_path_is_given_by_options on POSTGRES,
-        a_password_file_that_others_may_read_is_told on POSTGRES,
-        an_address_of_ipv6_connects on POSTGRES,
-        sessions_have_the_name_of_their_command on WIRE,
+        a_password_file_readable_by_others_is_reported on POSTGRES,
+        an_ipv6_address_connects on POSTGRES,
+        sessions_are_named_after_their_command on WIRE,
     ]
 }
 
@@ -26,7 +26,7 @@ const POSTGRES: &[Server] = &[Server::Postgres];
 const READING: [(&str, &str); 2] = [("seabank", "accounts"), ("migration", "status")];
 
 fn run(program: &str, argument: &str, url: &str) -> (Option<i32>, String) {
-    let output = command(program).arg(argument).env("DATABASE_URL", url).output().expect("it runs");
+    let output = command(program).arg(argument).env("DATABASE_URL", url).output().expect("the command runs");
     (output.status.code(), all(&output))
 }
 
@@ -57,7 +57,7 @@ async fn an_unknown_parameter_is_refused_and_named(server: &TestServer) {
     }
 }
 
-async fn a_harmless_parameter_of_libpq_is_told(server: &TestServer) {
+async fn a_harmless_parameter_of_libpq_is_reported(server: &TestServer) {
     let test = server.database().await;
     let url = format!("{}&connect_timeout=10&keepalives=1", test.url());
     for (program, argument) in READING {
@@ -72,7 +72,7 @@ async fn no_secret_is_shown(server: &TestServer) {
     for parameter in
         ["password=s3cret", "options=-c%20app.token=s3cret", "sslpassword=s3cret", "PASSWORD=s3cret"]
     {
-        // Nobody answers there, and the errors say where.
+        // No server listens there.
         let nowhere = "postgres://bank@127.0.0.1:1/bank?sslmode=disable";
         for url in [format!("{}&{parameter}", test.url()), format!("{nowhere}&{parameter}")] {
             for (program, argument) in [READING[0], READING[1], ("seabank", "doctor"), ("seabank", "demo")] {
@@ -83,7 +83,7 @@ async fn no_secret_is_shown(server: &TestServer) {
     }
 }
 
-async fn what_is_no_url_is_told(server: &TestServer) {
+async fn an_invalid_url_is_reported(server: &TestServer) {
     let test = server.database().await;
     let quoted = format!("\"{}\"", test.url());
     for (url, words) in [
@@ -123,17 +123,17 @@ async fn a_search_path_is_given_by_options(server: &TestServer) {
     assert!(code == Some(0) && told.contains("may read and write all"), "{told}");
 }
 
-async fn a_password_file_that_others_may_read_is_told(server: &TestServer) {
+async fn a_password_file_readable_by_others_is_reported(server: &TestServer) {
     let test = server.database().await;
-    let folder = tempfile::TempDir::new().expect("a folder can be made");
+    let folder = tempfile::TempDir::new().expect("the folder is created");
     let file = folder.path().join("pgpass");
-    fs::write(&file, "*:*:*:*:s3cret\n").expect("it can be written");
+    fs::write(&file, "*:*:*:*:s3cret\n").expect("the file is written");
     for (mode, is_told) in [(0o644, true), (0o640, true), (0o600, false)] {
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("owned by this user");
         for (program, argument) in READING {
             let mut command = command(program);
             command.arg(argument).env("DATABASE_URL", test.url()).env("PGPASSFILE", &file);
-            let output = command.output().expect("it runs");
+            let output = command.output().expect("the command runs");
             let told = all(&output);
             assert!(output.status.success(), "{told}");
             assert_eq!(told.contains("others may read it"), is_told, "{mode:o}: {told}");
@@ -142,13 +142,13 @@ async fn a_password_file_that_others_may_read_is_told(server: &TestServer) {
     }
 }
 
-async fn an_address_of_ipv6_connects(_: &TestServer) {
+async fn an_ipv6_address_connects(_: &TestServer) {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return;
     }
-    let programs = Postgres::find().expect("this server was started by them");
-    let mut server = Postgres::start(&programs).await.expect("it starts");
-    server.restart_with(vec!["listen_addresses=127.0.0.1,::1".to_owned()]).await.expect("it starts");
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let mut server = Postgres::start(&programs).await.expect("the server starts");
+    server.restart_with(vec!["listen_addresses=127.0.0.1,::1".to_owned()]).await.expect("the server starts");
     let own = OwnServer::Postgres(server);
     let bank = own.bank().await;
     let url = bank.url().replace("127.0.0.1", "[::1]");
@@ -158,7 +158,7 @@ async fn an_address_of_ipv6_connects(_: &TestServer) {
     }
 }
 
-async fn sessions_have_the_name_of_their_command(server: &TestServer) {
+async fn sessions_are_named_after_their_command(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     crate::books::insert_account(&database, 1, 1_000_000).await;
@@ -176,7 +176,7 @@ async fn sessions_have_the_name_of_their_command(server: &TestServer) {
             assert!(started.elapsed().as_secs() < 60, "{name}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        working.kill().expect("it runs");
-        working.wait().expect("it ends");
+        working.kill().expect("the command runs");
+        working.wait().expect("the process ends");
     }
 }

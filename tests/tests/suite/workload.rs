@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use tests::{Test, TestDatabase, TestServer, scalar, tests};
 use uuid::Uuid;
 
+use crate::background::{Background, Finished};
 use crate::books::insert_account;
 use crate::crash::assert_whole;
-use crate::told::{Telling, Told};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
@@ -29,8 +29,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-async fn workload(test: &TestDatabase, more: &[&str]) -> Told {
-    Telling::start(test, &[&["workload"], more].concat()).end().await
+async fn workload(test: &TestDatabase, more: &[&str]) -> Finished {
+    Background::start(test, &[&["workload"], more].concat()).end().await
 }
 
 async fn bank(server: &TestServer, accounts: i64) -> TestDatabase {
@@ -138,8 +138,8 @@ async fn a_killed_run_is_completed(server: &TestServer) {
     let database = test.connect().await;
     let run = Uuid::new_v4().to_string();
     let load = ["--max-ops", "400", "--concurrency", "8", "--run", &run, "--rng-seed", "7"];
-    let mut loading = Telling::start(&test, &[&["workload"], &load[..]].concat());
-    loading.has_applied(50).await;
+    let mut loading = Background::start(&test, &[&["workload"], &load[..]].concat());
+    loading.wait_for_applied(50).await;
     let reported = loading.kill().len() as i64;
     let there = scalar(&database, "SELECT count(*) FROM transfers").await;
     assert!(reported <= there && there < 400, "{reported} were told, {there} are there");
@@ -169,8 +169,8 @@ async fn a_rate_is_kept_and_latency_counts_from_when_a_transfer_was_due(server: 
 async fn the_first_audit_that_finds_the_bank_broken_ends_the_run(server: &TestServer) {
     let test = bank(server, 20).await;
     let database = test.connect().await;
-    let mut loading = Telling::start(&test, &["workload", "--duration", "60s", "--audit-every", "20ms"]);
-    loading.has_applied(20).await;
+    let mut loading = Background::start(&test, &["workload", "--duration", "60s", "--audit-every", "20ms"]);
+    loading.wait_for_applied(20).await;
     // Retried, because it conflicts with the load.
     let intrusion = "INSERT INTO accounts (id, balance, opening_balance) VALUES (99, 5, 4)";
     let runner = seabank::bank::Runner::new(&database, sea_orm_retry::Policy::default());
@@ -206,8 +206,8 @@ async fn a_transfer_that_fails_ends_the_run_unless_tolerated(server: &TestServer
 
 async fn an_interrupted_run_tells_its_totals(server: &TestServer) {
     let test = bank(server, 20).await;
-    let mut loading = Telling::start(&test, &["workload", "--duration", "60s"]);
-    loading.has_applied(10).await;
+    let mut loading = Background::start(&test, &["workload", "--duration", "60s"]);
+    loading.wait_for_applied(10).await;
     loading.interrupt();
     let told = loading.end().await;
     assert_eq!(told.code, Some(130), "{told:?}");

@@ -12,7 +12,7 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        wrong_usage_is_2,
+        wrong_usage_exits_with_2,
         every_flag_takes_times_alike on &[Server::Sqlite],
         a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden,
         a_server_that_is_not_there_is_5,
@@ -55,7 +55,7 @@ pub(crate) fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &
     }
 }
 
-async fn wrong_usage_is_2(server: &TestServer) {
+async fn wrong_usage_exits_with_2(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 1, 10).await;

@@ -1,5 +1,4 @@
-//! A pool that loses the answer to a COMMIT: its connection is gone, before the server has the
-//! COMMIT or after.
+//! A pool that loses its connection during COMMIT, before or after the server receives it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,20 +10,20 @@ use sea_orm::{DatabaseConnection, DbErr, ExecResult, RuntimeErr, Statement};
 use crate::session::Rows;
 use crate::{Id, Pool, Session, Sessions, Version};
 
-/// A pool that loses the answer to the first COMMIT.
+/// Loses the answer to the first COMMIT.
 pub(super) struct Lossy {
     pool: Pool,
     loss: Arc<Loss>,
 }
 
 struct Loss {
-    /// Whether the server has the COMMIT.
+    /// Whether the server receives the COMMIT.
     delivered: bool,
     lost: AtomicBool,
 }
 
 impl Lossy {
-    /// Takes sessions from this connection's pool.
+    /// Takes sessions from the connection's pool.
     pub(super) fn new(connection: &DatabaseConnection, delivered: bool) -> Self {
         Self { pool: Pool::new(connection), loss: Arc::new(Loss { delivered, lost: AtomicBool::new(false) }) }
     }
@@ -51,7 +50,7 @@ impl Sessions for Lossy {
 }
 
 struct LossySession {
-    /// `None` once the connection is lost.
+    /// `None` after the connection was lost.
     session: Option<Box<dyn Session>>,
     loss: Arc<Loss>,
 }
@@ -70,7 +69,7 @@ fn lost() -> DbErr {
 #[async_trait]
 impl Session for LossySession {
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
-        // With CockroachDB's restart savepoint its release is the commit.
+        // Releasing CockroachDB's restart savepoint commits.
         let ends = sql.ends_with("COMMIT") && !sql.starts_with("BEGIN");
         let commits = ends || sql == "RELEASE SAVEPOINT cockroach_restart";
         if !commits || self.loss.lost.swap(true, Ordering::Relaxed) {

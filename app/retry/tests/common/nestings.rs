@@ -1,5 +1,4 @@
-//! Random nestings against a model of what stays. Also run on servers, by the suites of the
-//! workspace.
+//! Random nested transactions against a model. The workspace's suites run them on servers.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -12,7 +11,6 @@ use super::{ids, insert};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// Inserts an id, which may be taken.
     Insert(i64),
     Begin,
     Commit,
@@ -31,7 +29,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..24)
 }
 
-/// What the nested transactions should hold: the innermost last, and whether each has failed.
+/// Each open nesting: its ids, and whether it failed.
 struct Model(Vec<(BTreeSet<i64>, bool)>);
 
 impl Model {
@@ -39,7 +37,6 @@ impl Model {
         self.0.last_mut().expect("never empty")
     }
 
-    /// Whether the step is well.
     fn insert(&mut self, id: i64) -> bool {
         let taken = self.0.iter().any(|(ids, _)| ids.contains(&id));
         let (ids, failed) = self.innermost();
@@ -92,13 +89,12 @@ async fn play(tx: &Tx, steps: &[Step], model: &mut Model) -> Result<(), DbErr> {
             }
         }
     }
-    // Those that are still open are undone.
+    // Nestings that are still open are rolled back.
     model.0.truncate(1);
     Ok(())
 }
 
-/// Plays steps in a run on the table `log`, which is empty, and compares what stays. Leaves it
-/// empty.
+/// Runs the steps on the empty table `log`, compares, and empties it.
 pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection, steps: &[Step]) {
     let model = Mutex::new(Model(vec![(BTreeSet::new(), false)]));
     let body = async |tx: &Tx| {
@@ -112,5 +108,5 @@ pub(crate) async fn agrees_with_a_model(runner: &Runner, db: &DatabaseConnection
     assert_eq!(applied, !failed, "{steps:?}");
     let expected: Vec<i64> = if failed { Vec::new() } else { expected.into_iter().collect() };
     assert_eq!(ids(db).await, Ok(expected), "{steps:?}");
-    db.execute_unprepared("DELETE FROM log").await.expect("nothing is open");
+    db.execute_unprepared("DELETE FROM log").await.expect("no transaction is open");
 }

@@ -1,4 +1,4 @@
-//! Random texts beside the server's own word. Also run on servers, by the suites of the workspace.
+//! Random SQL texts against the server's behaviour. The workspace's suites run them on servers.
 
 use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
@@ -43,16 +43,14 @@ const COMMON: [&str; 34] = [
     "EXPLAIN",
 ];
 
-/// Texts from parts that every server knows, and from `own` ones.
 pub(crate) fn text(own: &[&'static str]) -> impl Strategy<Value = String> {
     let parts: Vec<&str> = COMMON.iter().chain(own).copied().collect();
     proptest::collection::vec(proptest::sample::select(parts), 1..9).prop_map(|parts| parts.concat())
 }
 
-/// Sends a text in a run that is rolled back, and in one that is committed: the run's own row is
-/// there if and only if the run says so, and no transaction is left open. The table `log` is empty
-/// before and after; `clear` empties it, and `other` is another pool on it.
-pub(crate) async fn leaves_no_hole(
+/// Sends a text in a run that is rolled back and in one that commits. The run's row exists if and
+/// only if the run reports it, and no transaction stays open. `clear` empties `log`.
+pub(crate) async fn escapes_no_transaction(
     runner: &Runner,
     db: &DatabaseConnection,
     other: &DatabaseConnection,
@@ -68,13 +66,13 @@ pub(crate) async fn leaves_no_hole(
         let applied = runner.run("text", body).await.is_ok();
         let seen = ids(other).await.expect("readable");
         assert_eq!(seen.contains(&1), applied, "{sql:?} ended the transaction, which commits: {commits}");
-        db.execute_unprepared(clear).await.expect("nothing is open");
-        insert(db, 2).await.expect("nothing is open");
+        db.execute_unprepared(clear).await.expect("no transaction is open");
+        insert(db, 2).await.expect("no transaction is open");
         assert_eq!(
             ids(other).await,
             Ok(vec![2]),
             "{sql:?} left a transaction open, which commits: {commits}"
         );
-        db.execute_unprepared(clear).await.expect("nothing is open");
+        db.execute_unprepared(clear).await.expect("no transaction is open");
     }
 }

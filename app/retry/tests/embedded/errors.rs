@@ -1,4 +1,4 @@
-//! What the caller gets: the body's own error untouched, or an `Ended`.
+//! What the caller gets: the body's error unchanged, or an `Ended`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,7 +19,7 @@ enum Refusal {
 }
 
 #[tokio::test]
-async fn an_error_of_the_body_comes_back_untouched_and_rolls_back() {
+async fn an_error_of_the_body_is_returned_unchanged_and_rolls_back() {
     let log = Log::new(1).await;
     let told: Result<(), Refusal> = log
         .runner
@@ -59,7 +59,7 @@ async fn the_chain_of_an_error_is_kept() {
 }
 
 #[tokio::test]
-async fn an_error_that_the_body_swallows_is_an_error() {
+async fn an_error_that_the_body_ignores_fails_the_run() {
     let log = Log::new(1).await;
     let told: Result<(), DbErr> = log
         .runner
@@ -87,7 +87,7 @@ async fn an_error_that_the_body_swallows_is_an_error() {
 }
 
 #[tokio::test]
-async fn after_the_last_attempt_the_first_error_is_the_source_and_the_body_s_is_in_the_text() {
+async fn exhaustion_has_the_first_error_as_source_and_the_bodys_in_its_text() {
     let log = Log::new(1).await;
     let runner = log.runner.under(Policy { attempts_max: 3, ..Policy::default() });
     let told: anyhow::Result<()> = runner
@@ -122,7 +122,7 @@ fn outside_a_runtime_a_run_is_an_error() {
     let log = runtime.block_on(Log::new(1));
     let mut run = Box::pin(log.runner.run("nowhere", async |_: &Tx| Ok::<_, DbErr>(())));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(told) = run.as_mut().poll(&mut context) else { panic!("it waits") };
+    let std::task::Poll::Ready(told) = run.as_mut().poll(&mut context) else { panic!("the run waits") };
     assert!(told.expect_err("no runtime").to_string().contains("needs a tokio runtime"));
     drop(run);
     runtime.block_on(async { drop(log) });
@@ -153,7 +153,7 @@ async fn a_run_in_a_run_is_refused_on_the_same_pool_and_allowed_on_another() {
 }
 
 #[tokio::test]
-async fn a_run_that_hides_in_a_task_ends_within_its_time_with_an_error_that_names_it() {
+async fn a_nested_run_in_a_task_ends_in_time_with_an_error_that_names_it() {
     let log = Log::new(1).await;
     let runner = log.runner.under(Policy { total_time: Duration::from_millis(500), ..Policy::default() });
     let started = std::time::Instant::now();
@@ -193,7 +193,7 @@ async fn proofs_are_refused_where_they_were_not_promised() {
 }
 
 #[tokio::test]
-async fn what_only_cockroachdb_has_is_refused_elsewhere_before_anything_is_sent() {
+async fn options_of_cockroachdb_are_refused_elsewhere_before_anything_is_sent() {
     let log = Log::new(1).await;
     let past = Some(Duration::from_secs(1));
     for policy in [

@@ -1,4 +1,4 @@
-//! The bounds of a run, and who is told of it.
+//! The bounds of a run, and its observers.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ async fn time_is_bounded_and_no_attempt_begins_with_none_left() {
 }
 
 #[tokio::test]
-async fn an_answer_is_waited_for_no_longer_than_its_deadline() {
+async fn a_missing_answer_ends_at_its_deadline() {
     let log = Log::new(1).await;
     let slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n";
     let policy = Policy { attempts_max: 1, answer_deadline: Duration::from_millis(20), ..Policy::default() };
@@ -61,7 +61,7 @@ async fn an_answer_is_waited_for_no_longer_than_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_statement_begun_and_not_finished_is_tried_again() {
+async fn an_unfinished_statement_is_retried() {
     let log = Log::new(2).await;
     let slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n";
     let body = async |tx: &Tx| {
@@ -70,7 +70,7 @@ async fn a_statement_begun_and_not_finished_is_tried_again() {
             let slow = tx.execute_unprepared(slow);
             assert!(tokio::time::timeout(Duration::from_millis(5), slow).await.is_err(), "too fast");
         }
-        // The body knows of no error, and yet the first attempt cannot be believed.
+        // The body does not see the error, but the attempt must fail.
         Ok::<_, DbErr>(tx.attempt())
     };
     assert_eq!(log.runner.run("slow", body).await, Ok(2));
@@ -123,7 +123,7 @@ impl Observer for Told {
 }
 
 #[tokio::test]
-async fn an_observer_is_told_of_every_attempt_and_run() {
+async fn an_observer_sees_every_attempt_and_run() {
     let log = Log::new(1).await;
     let told = Arc::new(Told::default());
     let runner = log.runner.clone().observed_by(told.clone());

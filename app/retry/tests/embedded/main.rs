@@ -1,4 +1,4 @@
-//! The crate on SQLite, on pools that SeaORM makes.
+//! The crate on SQLite, with SeaORM's own pools.
 #![allow(missing_docs, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "nested transactions of a Tx are savepoints")]
 
@@ -18,7 +18,7 @@ mod worker;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 use sea_orm_retry::{Policy, Runner, Tx};
 
-/// A file with a table `log (id)`, and a pool on it as SeaORM makes it.
+/// An SQLite file with a table `log (id)`.
 pub(crate) struct Log {
     _file: tempfile::TempDir,
     pub(crate) url: String,
@@ -57,7 +57,6 @@ pub(crate) async fn insert(connection: &impl ConnectionTrait, id: i64) -> Result
     connection.execute_unprepared(&format!("INSERT INTO log VALUES ({id})")).await.map(drop)
 }
 
-/// Runs a text in a body.
 pub(crate) async fn send(log: &Log, sql: &str) -> Result<(), DbErr> {
     log.runner.run("send", async |tx: &Tx| tx.execute_unprepared(sql).await.map(drop)).await
 }

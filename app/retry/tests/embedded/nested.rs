@@ -9,7 +9,7 @@ use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
 
 use crate::{Log, ids, insert};
 
-/// The helper that SeaORM's users write.
+/// A helper as SeaORM's users write it.
 async fn get_or_create<C: ConnectionTrait + TransactionTrait>(
     connection: &C,
     id: i64,
@@ -38,7 +38,7 @@ async fn get_or_create_by_catching_a_unique_violation() {
 }
 
 #[tokio::test]
-async fn what_is_nested_is_undone_alone_or_with_what_encloses_it() {
+async fn a_nested_transaction_is_undone_alone_or_with_its_parent() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let outer = tx.begin().await?;
@@ -65,7 +65,7 @@ async fn what_is_nested_is_undone_alone_or_with_what_encloses_it() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_undone_before_the_next_statement_and_before_commit() {
+async fn a_dropped_one_is_undone_before_the_next_statement_and_before_commit() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let nested = tx.begin().await?;
@@ -84,7 +84,7 @@ async fn what_is_dropped_is_undone_before_the_next_statement_and_before_commit()
 }
 
 #[tokio::test]
-async fn one_that_outlives_its_body_is_over_and_undone() {
+async fn one_that_outlives_its_body_is_undone() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         insert(tx, 1).await?;
@@ -101,12 +101,12 @@ async fn one_that_outlives_its_body_is_over_and_undone() {
 }
 
 #[tokio::test]
-async fn a_nested_commit_after_an_error_is_that_error_and_undone() {
+async fn a_nested_commit_after_an_error_fails_with_it_and_is_undone() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let nested = tx.begin().await?;
         insert(&nested, 1).await?;
-        let first = insert(&nested, 1).await.expect_err("it is taken");
+        let first = insert(&nested, 1).await.expect_err("the id is taken");
         assert_eq!(insert(&nested, 2).await, Err(first.clone()), "nothing more is sent");
         assert_eq!(nested.commit().await, Err(first));
         insert(tx, 3).await
@@ -140,7 +140,7 @@ async fn the_closure_form_commits_and_rolls_back() {
 }
 
 #[tokio::test]
-async fn two_at_once_are_refused() {
+async fn two_siblings_at_once_are_refused() {
     let log = Log::new(1).await;
     let body = async |tx: &Tx| {
         let first = tx.begin().await?;
@@ -152,8 +152,8 @@ async fn two_at_once_are_refused() {
     assert!(error.to_string().contains("do not run two at once"), "{error}");
 }
 
-/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the whole transaction, and the next statement
-/// would be applied alone.
+/// `RAISE(ROLLBACK)` and `ON CONFLICT ROLLBACK` end the transaction, so the next statement would be
+/// autocommitted.
 #[tokio::test]
 async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
     let log = Log::new(1).await;
@@ -172,7 +172,6 @@ async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
                 assert!(nested.execute_unprepared(sql).await.is_err());
                 let undone = if rollback { nested.rollback().await } else { nested.commit().await };
                 assert!(undone.is_err(), "{sql}");
-                // It would be applied by itself.
                 let _ = insert(tx, 2).await;
                 Ok::<_, DbErr>(())
             };
@@ -186,7 +185,7 @@ async fn an_error_that_ends_sqlite_s_transaction_ends_the_attempt() {
             assert_eq!(log.ids().await, [0_i64; 0], "{sql}");
         }
     }
-    insert(&log.db, 3).await.expect("the connection is well");
+    insert(&log.db, 3).await.expect("the connection is usable");
     assert_eq!(log.ids().await, [3]);
 }
 
@@ -222,7 +221,7 @@ async fn a_stream_is_read_or_dropped_before_the_next_statement() {
     assert!(error.to_string().contains("a stream of rows is still open"), "{error}");
 }
 
-/// An error after the first rows, which a body that drops the stream never sees.
+/// A body that drops the stream does not see its late error.
 #[tokio::test]
 async fn an_error_in_the_unread_rest_of_a_stream_is_found_before_commit() {
     let log = Log::new(1).await;

@@ -1,4 +1,4 @@
-//! What SeaORM's users write works with a `Tx`.
+//! SeaORM code works with a `Tx`.
 #![allow(unreachable_pub, reason = "SeaORM's macros make the models public")]
 
 use futures_util::TryStreamExt;
@@ -54,7 +54,6 @@ async fn kitchen() -> Log {
     log
 }
 
-/// A helper of a user's own.
 async fn rename<C: ConnectionTrait + TransactionTrait>(
     connection: &C,
     from: &str,
@@ -90,7 +89,7 @@ async fn entities_active_models_streams_and_helpers() {
 }
 
 #[tokio::test]
-async fn builders_with_what_belongs_to_them_and_the_loader() {
+async fn nested_builders_and_the_loader() {
     let log = kitchen().await;
     let body = async |tx: &Tx| {
         let saved = cake::ActiveModel::builder()
@@ -112,7 +111,6 @@ async fn builders_with_what_belongs_to_them_and_the_loader() {
     assert_eq!(names, ["plain"]);
 }
 
-/// A caller that knows nothing of the body but that it is boxed.
 async fn generic<T, F>(runner: &Runner, body: F) -> Result<T, DbErr>
 where
     T: Send,
@@ -125,7 +123,7 @@ where
 }
 
 #[tokio::test]
-async fn a_run_can_be_spawned_with_what_it_captures_and_boxed_for_generic_callers() {
+async fn a_run_can_be_spawned_with_captures_and_boxed_for_generic_callers() {
     let log = std::sync::Arc::new(kitchen().await);
     let tasks: Vec<_> = (0..4_i64)
         .map(|n| {

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use sea_orm_retry::{Policy, Runner};
 
 use crate::nestings::{agrees_with_a_model, steps};
-use crate::texts::{leaves_no_hole, text};
+use crate::texts::{escapes_no_transaction, text};
 use crate::{Log, open};
 
-/// Parts of texts that only SQLite knows.
+/// Fragments that only SQLite knows.
 const OWN: [&str; 4] = [
     "CREATE TRIGGER t AFTER INSERT ON log BEGIN ",
     "CREATE TEMP TRIGGER t AFTER DELETE ON log BEGIN SELECT 1; END",
@@ -15,7 +15,6 @@ const OWN: [&str; 4] = [
     "CREATE",
 ];
 
-/// A database that this thread's cases share.
 fn on_one_log(case: impl AsyncFn(&Log, &sea_orm::DatabaseConnection)) {
     thread_local! {
         static WORLD: (tokio::runtime::Runtime, Log, sea_orm::DatabaseConnection) = {
@@ -42,10 +41,10 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
     #[test]
-    fn no_random_text_leaves_a_hole(sql in text(&OWN)) {
+    fn no_random_text_escapes_its_transaction(sql in text(&OWN)) {
         on_one_log(async |log, other| {
             let runner = Runner::new(&log.db, Policy { attempts_max: 1, ..Policy::default() });
-            leaves_no_hole(&runner, &log.db, other, "DROP TRIGGER IF EXISTS t; DELETE FROM log", &sql).await;
+            escapes_no_transaction(&runner, &log.db, other, "DROP TRIGGER IF EXISTS t; DELETE FROM log", &sql).await;
         });
     }
 }

@@ -1,4 +1,4 @@
-//! A `read` cannot write, and what forbids it is off again on every way out.
+//! A `read` cannot write, and its connection is writable again afterwards.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ async fn a_read_sees_one_snapshot_and_waits_for_no_writer() {
     assert_eq!(log.ids().await, [1]);
 }
 
-/// Of a database in memory, whose only connection would take it along.
+/// Closing the only connection of a database in memory would delete the database.
 #[tokio::test]
 async fn a_dropped_run_rolls_back_and_keeps_a_database_in_memory() {
     let db = crate::open("sqlite::memory:", 1).await;

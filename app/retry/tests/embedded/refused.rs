@@ -1,4 +1,4 @@
-//! What a body may send, and what it may not.
+//! The statements that a body may and may not send.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_retry::Tx;
@@ -32,11 +32,11 @@ async fn control_is_refused_and_nothing_is_applied() {
 }
 
 #[tokio::test]
-async fn several_statements_and_a_trigger_are_taken() {
+async fn several_statements_and_a_trigger_are_accepted() {
     let log = Log::new(1).await;
     send(&log, "INSERT INTO log VALUES (1); INSERT INTO log VALUES (2)").await.expect("two statements");
     let trigger = "CREATE TRIGGER more AFTER INSERT ON log WHEN NEW.id = 3 BEGIN INSERT INTO log VALUES (30); SELECT 1; END";
     send(&log, trigger).await.expect("a trigger");
-    send(&log, "INSERT INTO log VALUES (3)").await.expect("it fires");
+    send(&log, "INSERT INTO log VALUES (3)").await.expect("the trigger fires");
     assert_eq!(log.ids().await, [1, 2, 3, 30]);
 }

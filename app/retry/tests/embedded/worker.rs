@@ -1,4 +1,4 @@
-//! A worker keeps its connection, gives it back, and can be dropped anywhere.
+//! A worker keeps its connection, returns it, and can be dropped at any point.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ fn idle(log: &Log) -> usize {
 }
 
 #[tokio::test]
-async fn a_worker_keeps_its_connection_and_gives_it_back_when_it_idles() {
+async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
     let log = Log::new(1).await;
     let mut worker = log.runner.worker();
     for _ in 0..3 {
         nothing(&mut worker).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(idle(&log), 0, "it is kept");
+        assert_eq!(idle(&log), 0, "the connection is kept");
     }
     let started = Instant::now();
     insert(&log.db, 1).await.expect("the only connection comes back");
@@ -31,7 +31,7 @@ async fn a_worker_keeps_its_connection_and_gives_it_back_when_it_idles() {
 }
 
 #[tokio::test]
-async fn a_busy_worker_lets_others_have_their_turn() {
+async fn a_busy_worker_lets_others_use_its_connection() {
     let log = Log::new(1).await;
     let mut worker = log.runner.worker();
     let started = Instant::now();
@@ -42,7 +42,7 @@ async fn a_busy_worker_lets_others_have_their_turn() {
     };
     tokio::select! {
         () = busy => unreachable!("it never ends"),
-        other = insert(&log.db, 1) => other.expect("it has its turn"),
+        other = insert(&log.db, 1) => other.expect("the connection becomes free"),
     }
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
@@ -68,7 +68,6 @@ fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
             panic!("on purpose");
         }));
         assert!(unwound.is_err());
-        // A run that is dropped half way, and then everything after its runtime.
         let mut third = runtime.block_on(async {
             let mut third = log.runner.worker();
             nothing(&mut third).await;

@@ -1,4 +1,4 @@
-//! Bodies, each written in its own way.
+//! The transactions' bodies, one per style.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) async fn ask(tx: &Tx, request: Request) -> Result<Answer, DbErr> {
 
 pub(crate) async fn insert_first(tx: &Tx, id: u64, row: Row, strict: bool) -> Result<Answer, Refusal> {
     if ask(tx, Request::Insert { id, row, strict }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     tx.proved_not_applied();
     move_money(tx, row).await
@@ -34,7 +34,7 @@ pub(crate) async fn lock_first(tx: &Tx, id: u64, row: Row) -> Result<Answer, Ref
         return Err(Refusal::Funds);
     }
     if ask(tx, Request::Insert { id, row, strict: false }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     move_money(tx, row).await
 }
@@ -57,7 +57,7 @@ pub(crate) async fn insert_nested(tx: &Tx, id: u64, row: Row, blindly: bool) -> 
         return found(tx, id).await?.ok_or(Refusal::Database(error));
     }
     tx.proved_not_applied();
-    // What is only looked at in passing may fail.
+    // May fail.
     let passing = tx.begin().await?;
     if ask(&passing, Request::Look { id }).await.is_ok() {
         passing.commit().await?;
@@ -85,7 +85,6 @@ pub(crate) async fn once(tx: &Tx, kind: Kind, row: Row) -> Result<Answer, Refusa
     let debited = match kind {
         Kind::Impatient => match tokio::time::timeout(Duration::from_millis(3), debit).await {
             Ok(answer) => answer?,
-            // It does not even say so.
             Err(_) => return Ok(Answer::default()),
         },
         Kind::Swallowing => debit.await.unwrap_or(Answer { rows: 1, value: 0 }),
@@ -107,7 +106,6 @@ pub(crate) async fn read(tx: &Tx) -> Result<Answer, Refusal> {
     Ok(first)
 }
 
-/// Looks at the id; where it is there, says so.
 async fn found(tx: &Tx, id: u64) -> Result<Option<Answer>, DbErr> {
     let found = ask(tx, Request::Look { id }).await?;
     if found.rows == 1 {
@@ -123,12 +121,12 @@ async fn move_money(tx: &Tx, row: Row) -> Result<Answer, Refusal> {
     Ok(ask(tx, Request::Credit { account: row.target, amount: row.amount }).await?)
 }
 
-/// A chunk of orders after its own row: locks their accounts, looks for their ids, decides in
-/// memory, and writes what was decided. Money that arrives by one order can leave by the next.
+/// Locks the accounts, looks up the ids, decides in memory, writes the result. Money that one order
+/// brings can leave by the next.
 pub(crate) async fn chunk(tx: &Tx, id: u64, orders: &[(u64, Row)]) -> Result<Answer, Refusal> {
     let own = Row { amount: 0, ..orders[0].1 };
     if ask(tx, Request::Insert { id, row: own, strict: false }).await?.rows == 0 {
-        return found(tx, id).await?.ok_or(Refusal::Impossible("an id in the way that is not there"));
+        return found(tx, id).await?.ok_or(Refusal::Impossible("a taken id that does not exist"));
     }
     tx.proved_not_applied();
     let mut before = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Clients: what they run through the real runner, and whether what they were told is true.
+//! Clients of the real runner, and the check of the reported outcomes.
 
 use std::time::Duration;
 
@@ -14,37 +14,31 @@ use crate::request::{Request, Row};
 use crate::server::{ACCOUNTS, Answer, OPENING};
 use crate::wire::World;
 
-/// What a transaction is, and how its body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Writes its id first.
+    /// Inserts its id first.
     InsertFirst,
-    /// The same, in a way that fails where the id is there; then in the other.
+    /// The same. Until it has failed once, its statement fails if the id exists.
     InsertPlainly,
-    /// Locks both accounts first, and then looks at the id.
     LockFirst,
-    /// Looks, and then inserts in a way that fails where the id is there.
+    /// Looks up the id, then inserts it; fails if it exists meanwhile.
     InsertStrictly,
-    /// Writes its id in a nested transaction, in a way that fails where the id is there, and then
-    /// looks.
+    /// Inserts its id in a nested transaction, and looks it up if that fails.
     InsertNested,
-    /// The same, and commits the nested transaction whatever its statement answered.
+    /// The same, and commits the nested transaction even if its statement failed.
     InsertNestedBlindly,
-    /// A chunk of transfers: its own row first, then those of its orders that can be applied.
+    /// Its own row first, then the orders that can be applied.
     Chunk,
-    /// One autocommitted statement.
     Statement,
-    /// The same, in a way that fails where the id is there; then in the other.
+    /// The same. Until it has failed once, its statement fails if the id exists.
     StatementPlainly,
-    /// Has no id, and so may be run but once.
+    /// Without an id: must not run again after an ambiguous commit.
     Once,
-    /// The same, and says that all is well whatever a statement answered.
+    /// Ignores errors of its statements.
     Swallowing,
-    /// The same, and does not wait for a slow statement.
+    /// Does not wait for slow statements.
     Impatient,
-    /// Reads a snapshot twice.
     Read,
-    /// Reads without a transaction.
     Query,
 }
 
@@ -69,7 +63,6 @@ const KINDS: [Kind; 18] = [
     Kind::Query,
 ];
 
-/// Why a body refuses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("too little money")]
@@ -78,12 +71,10 @@ pub(crate) enum Refusal {
     Database(#[from] DbErr),
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// What no server may answer.
     #[error("{0}")]
     Impossible(&'static str),
 }
 
-/// One transaction: its id, and what it is to move.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) kind: Kind,
@@ -91,29 +82,28 @@ pub(crate) struct Order {
     pub(crate) row: Row,
 }
 
-/// What a client was told; looked at again when everything late has arrived.
+/// Verified again when all late requests have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     Applied,
     Failed,
     Unknown,
-    /// It did not wait for the answer.
+    /// The client did not wait.
     Left,
 }
 
-/// One client's transactions, in order.
 pub(crate) async fn client(
     world: &World,
     runner: &Runner,
     seed: u64,
     number: u64,
     count: u64,
-) -> Vec<(Order, Told)> {
+) -> Vec<(Order, Reported)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(1 + number);
     let mut told = Vec::new();
     for n in 0..count {
-        // Some ids are asked for again, some by several clients at once.
+        // Some ids repeat, also on several clients at once.
         let repeated = rng.random_range(0..6) == 0;
         let id = if repeated { rng.random_range(0..=n) * 10 } else { n * 10 + number };
         let order = order(&mut rng, id, number * 1_000_000 + n);
@@ -123,14 +113,14 @@ pub(crate) async fn client(
         } else {
             Some(run(runner, order).await)
         };
-        let outcome = ended.map_or(Told::Left, |ended| told_by(world, order, ended));
+        let outcome = ended.map_or(Reported::Left, |ended| reported(world, order, ended));
         check(world, order, outcome);
         told.push((order, outcome));
     }
     told
 }
 
-/// An order is the same whenever its id is, but for the run and the way it is done.
+/// An id determines source, target and amount.
 fn order(rng: &mut ChaCha8Rng, id: u64, run: u64) -> Order {
     let kind = KINDS[rng.random_range(0..KINDS.len())];
     Order { kind, id, row: row(id, run) }
@@ -144,19 +134,18 @@ fn row(id: u64, run: u64) -> Row {
     Row { source, target, amount, run }
 }
 
-/// The id of a chunk's own row.
 fn chunk_id(id: u64) -> u64 {
     id + (1 << 40)
 }
 
-/// The orders of a chunk: its own, one that its client may have asked for before, and one that
-/// another client may ask for meanwhile.
+/// Its own, one that this client may have run before, and one that another client may run
+/// concurrently.
 fn orders(order: Order) -> [(u64, Row); 3] {
     let ids = [order.id, order.id.saturating_sub(10), order.id - order.id % 10 + (order.id + 1) % 3];
     ids.map(|id| (id, row(id, order.row.run)))
 }
 
-/// Runs an order; a reader answers with what it saw.
+/// A reader returns what it saw.
 pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal> {
     let Order { kind, id, row } = order;
     match kind {
@@ -199,7 +188,7 @@ pub(crate) async fn run(runner: &Runner, order: Order) -> Result<Answer, Refusal
     }
 }
 
-pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Told {
+pub(crate) fn reported(world: &World, order: Order, ended: Result<Answer, Refusal>) -> Reported {
     let reads = matches!(order.kind, Kind::Read | Kind::Query);
     let total = OPENING * i64::try_from(ACCOUNTS).unwrap_or(0);
     let impossible = match &ended {
@@ -208,7 +197,7 @@ pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal
             Some("a reader's outcome is unknown".to_owned())
         }
         Err(Refusal::Ended(ended)) if ended.attempts().is_empty() => {
-            Some(format!("{ended:?} tells no attempt"))
+            Some(format!("{ended:?} lists no attempt"))
         }
         Err(Refusal::Impossible(what)) => Some((*what).to_owned()),
         Err(_) => None,
@@ -218,15 +207,14 @@ pub(crate) fn told_by(world: &World, order: Order, ended: Result<Answer, Refusal
         world.lock().store.violations.push(format!("{order:?}: {what}"));
     }
     match ended {
-        Ok(_) => Told::Applied,
-        Err(Refusal::Ended(ended)) if ended.kind() == End::Unknown => Told::Unknown,
-        Err(_) => Told::Failed,
+        Ok(_) => Reported::Applied,
+        Err(Refusal::Ended(ended)) if ended.kind() == End::Unknown => Reported::Unknown,
+        Err(_) => Reported::Failed,
     }
 }
 
-/// Guarantees 1 and 2: told applied, it is there; told failed, this run has not applied it. That
-/// nothing is there twice the server notes by itself.
-pub(crate) fn check(world: &World, order: Order, told: Told) {
+/// Guarantees 1 and 2. The server itself detects double application.
+pub(crate) fn check(world: &World, order: Order, told: Reported) {
     let mut world = world.lock();
     let store = &mut world.store;
     let (present, by_this_run) = match order.kind {
@@ -255,12 +243,12 @@ pub(crate) fn check(world: &World, order: Order, told: Told) {
         }
     };
     match told {
-        Told::Applied if !present => {
-            store.violations.push(format!("{order:?} was told applied and is missing"))
+        Reported::Applied if !present => {
+            store.violations.push(format!("{order:?} was reported applied and is missing"))
         }
-        Told::Failed if by_this_run => {
-            store.violations.push(format!("{order:?} was told failed and is applied"))
+        Reported::Failed if by_this_run => {
+            store.violations.push(format!("{order:?} was reported failed and is applied"))
         }
-        Told::Applied | Told::Failed | Told::Unknown | Told::Left => {}
+        Reported::Applied | Reported::Failed | Reported::Unknown | Reported::Left => {}
     }
 }

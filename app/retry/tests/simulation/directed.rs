@@ -1,4 +1,4 @@
-//! Single faults, told in advance: what is sent, in which order, and what is told of it in the end.
+//! Planned faults: the requests in order, and the reported outcome.
 
 mod attempt;
 mod bounds;
@@ -32,7 +32,7 @@ fn refused(code: &'static str) -> Fate {
     Fate::Refused { code, applied: false }
 }
 
-/// What a body states of earlier attempts.
+/// What a body states about earlier attempts.
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Applied,
@@ -48,14 +48,12 @@ impl Proof {
     }
 }
 
-/// A failed attempt, as an observer is told of it.
 #[derive(Clone, Debug)]
 struct Failed {
     phase: Phase,
     code: Option<String>,
 }
 
-/// Every failed attempt of a runner.
 #[derive(Default)]
 struct Watch(Mutex<Vec<Failed>>);
 
@@ -66,16 +64,13 @@ impl Observer for Watch {
     }
 }
 
-/// Who is refused, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The body's own error.
     Own,
-    /// The database refused.
     Database,
     RetriesExhausted,
     Unknown,
-    /// Before anything was sent.
+    /// Before any statement was sent.
     Refused,
 }
 
@@ -92,7 +87,6 @@ fn end_of(refusal: &Refusal) -> End {
     }
 }
 
-/// A world, what was told in the end, and how long it took.
 struct Ended {
     world: World,
     runner: Runner,
@@ -102,7 +96,6 @@ struct Ended {
     took: Duration,
 }
 
-/// A runner on a world, and who watches it.
 fn watched(world: &World, policy: Policy) -> (Runner, Arc<Watch>, Arc<Counter>) {
     let (watch, counter) = (Arc::<Watch>::default(), Arc::<Counter>::default());
     let runner = Runner::on(world.clone(), policy).observed_by(watch.clone()).observed_by(counter.clone());
@@ -161,7 +154,7 @@ fn on_simulated_time<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// One transfer of 10 from account 0 to account 1 with the id 7.
+/// 10 from account 0 to account 1, with the id 7.
 fn transfer(
     server: Server,
     policy: Policy,

@@ -1,4 +1,4 @@
-//! Errors as the driver gives them.
+//! Errors as the driver returns them.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -9,12 +9,10 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-/// What a server answers with this code.
 pub(crate) fn sql_error(code: &'static str) -> DbErr {
     driver(sqlx::Error::Database(Box::new(Coded(code))))
 }
 
-/// What the driver says when the connection breaks.
 pub(crate) fn broken() -> DbErr {
     driver(sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)))
 }

@@ -1,4 +1,4 @@
-//! What can become of a request on its way, and which errors are true of it.
+//! What can happen to a request, and the SQLSTATEs that it can be refused with.
 
 use std::time::Duration;
 
@@ -8,26 +8,25 @@ use sea_orm_retry::Server;
 
 use crate::request::Request;
 
-/// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is carried out and answered.
+    /// Executed and answered.
     Well,
-    /// The connection breaks before it arrives.
+    /// The connection breaks first.
     CutBefore,
-    /// The connection breaks after it is carried out.
+    /// Executed; then the connection breaks.
     CutAfter,
-    /// The connection breaks, and it arrives so much later.
+    /// The connection breaks, and the request arrives later.
     Late(Duration),
-    /// It never arrives, and nobody says so.
+    /// Never arrives, without an error.
     Silent,
-    /// It is carried out, and the answer never arrives.
+    /// Executed, without an answer.
     NoAnswer,
-    /// It is refused; where the code leaves that open, it may be carried out nevertheless.
+    /// `applied` only if the code is ambiguous.
     Refused { code: &'static str, applied: bool },
 }
 
-/// Draws a trouble that means something for a request; `None` is the acquiring of a connection.
+/// `None`: the acquisition of a connection.
 pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>) -> Fate {
     let codes = codes(kind, request);
     let network = kind != Server::Sqlite;
@@ -39,79 +38,78 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, kind: Server, request: Option<&Request>
         5 => Fate::NoAnswer,
         _ if codes.is_empty() => Fate::Well,
         _ => {
-            let (code, truth) = codes[rng.random_range(0..codes.len())];
-            let applied = match truth {
-                Truth::Not => false,
-                // PostgreSQL rolls back whatever it answers an ERROR of these to.
-                Truth::Either if kind == Server::Postgres && code == "57014" => false,
-                Truth::Is => true,
-                Truth::Either => rng.random::<bool>(),
+            let (code, execution) = codes[rng.random_range(0..codes.len())];
+            let applied = match execution {
+                Execution::No => false,
+                // PostgreSQL rolls back after this ERROR.
+                Execution::Maybe if kind == Server::Postgres && code == "57014" => false,
+                Execution::Yes => true,
+                Execution::Maybe => rng.random::<bool>(),
             };
             Fate::Refused { code, applied }
         }
     }
 }
 
-/// Whether what was refused with a code is carried out.
 #[derive(Clone, Copy)]
-enum Truth {
-    Not,
-    Is,
-    Either,
+enum Execution {
+    No,
+    Yes,
+    Maybe,
 }
 
-type Codes = &'static [(&'static str, Truth)];
+type Codes = &'static [(&'static str, Execution)];
 
 fn codes(kind: Server, request: Option<&Request>) -> Codes {
-    use Truth::{Either, Is, Not};
+    use Execution::{Maybe, No, Yes};
     let sqlite = kind == Server::Sqlite;
     match request {
-        None if sqlite => &[("5", Not)],
-        None => &[("53300", Not), ("57P03", Not), ("57P02", Not)],
-        Some(Request::Rollback | Request::RollbackTo | Request::Undo(_)) => &[("XX000", Not)],
-        Some(Request::Begin(_)) if sqlite => &[("5", Not), ("517", Not)],
-        Some(Request::Begin(_) | Request::Savepoint) => &[("57P01", Not), ("40001", Not), ("53300", Not)],
+        None if sqlite => &[("5", No)],
+        None => &[("53300", No), ("57P03", No), ("57P02", No)],
+        Some(Request::Rollback | Request::RollbackTo | Request::Undo(_)) => &[("XX000", No)],
+        Some(Request::Begin(_)) if sqlite => &[("5", No), ("517", No)],
+        Some(Request::Begin(_) | Request::Savepoint) => &[("57P01", No), ("40001", No), ("53300", No)],
         Some(Request::Commit | Request::CommitLogged | Request::Release) if sqlite => {
-            &[("5", Not), ("13", Not), ("1034", Either), ("787", Not)]
+            &[("5", No), ("13", No), ("1034", Maybe), ("787", No)]
         }
         Some(Request::Commit | Request::CommitLogged | Request::Release) => &[
-            ("40001", Not),
-            ("40P01", Not),
-            ("23503", Not),
-            ("23505", Not),
-            ("40003", Either),
-            ("57P01", Either),
-            ("57014", Either),
-            ("58C01", Either),
-            ("XX000", Either),
-            ("XXA00", Is),
+            ("40001", No),
+            ("40P01", No),
+            ("23503", No),
+            ("23505", No),
+            ("40003", Maybe),
+            ("57P01", Maybe),
+            ("57014", Maybe),
+            ("58C01", Maybe),
+            ("XX000", Maybe),
+            ("XXA00", Yes),
         ],
         Some(Request::Whole { .. }) => &[
-            ("40001", Not),
-            ("40P01", Not),
-            ("22003", Not),
-            ("23514", Not),
-            ("40003", Either),
-            ("57P01", Either),
-            ("57014", Either),
-            ("58C01", Either),
-            ("53300", Either),
+            ("40001", No),
+            ("40P01", No),
+            ("22003", No),
+            ("23514", No),
+            ("40003", Maybe),
+            ("57P01", Maybe),
+            ("57014", Maybe),
+            ("58C01", Maybe),
+            ("53300", Maybe),
         ],
-        Some(_) if sqlite => &[("5", Not), ("13", Not), ("10", Not)],
+        Some(_) if sqlite => &[("5", No), ("13", No), ("10", No)],
         Some(_) => &[
-            ("40001", Not),
-            ("40001", Not),
-            ("CR000", Not),
-            ("40P01", Not),
-            ("40003", Not),
-            ("57P01", Not),
-            ("25P03", Not),
-            ("57014", Not),
-            ("58C01", Not),
-            ("0A000", Not),
-            ("23505", Not),
-            ("22003", Not),
-            ("XX000", Not),
+            ("40001", No),
+            ("40001", No),
+            ("CR000", No),
+            ("40P01", No),
+            ("40003", No),
+            ("57P01", No),
+            ("25P03", No),
+            ("57014", No),
+            ("58C01", No),
+            ("0A000", No),
+            ("23505", No),
+            ("22003", No),
+            ("XX000", No),
         ],
     }
 }

@@ -1,19 +1,18 @@
-//! The real runner against a pretended server, transaction by transaction, on simulated time.
+//! The real runner against a simulated server, in simulated time.
 //!
-//! What is proven, for each transaction of each seed (the guarantees of the project's README):
+//! Verified for each transaction of each seed (the README's guarantees):
 //!
-//! 1. A transfer id is applied at most once, whatever fails and however often it is tried.
-//! 2. Told applied: it is there. Told failed: this run has not applied it and never will, looked at
-//!    again when everything late has arrived. A body without an id is never run again once it may
-//!    be applied.
-//! 3. No snapshot sees balances that do not add up to the opening balances, nor a negative one.
+//! 1. A transfer id is applied at most once, whatever fails and however often it is retried.
+//! 2. A transaction that is reported applied is in the database. One that is reported failed was
+//!    not applied by this run and never will be, not even by late requests. A body without an id is
+//!    never retried after an ambiguous commit.
+//! 3. No snapshot sees balances that do not add up, or a negative balance.
 //!
-//! And of the runner's manners: nothing is sent after the first error, no lock is held through a
-//! pause, no connection is given back broken or with a transaction open.
+//! Also verified: the runner sends nothing after the first error, holds no lock during a pause, and
+//! returns no connection that is broken or in a transaction.
 //!
-//! `SIMULATION_TRANSACTIONS` says how many transactions (1 000 000), `SIMULATION_SEED` the first
-//! world's seed (drawn, and printed). A world is a function of its seed: a failure prints the one
-//! that repeats it.
+//! `SIMULATION_TRANSACTIONS` is the number of transactions (1 000 000), `SIMULATION_SEED` the first
+//! world's seed (random, and printed). A world depends only on its seed; a failure prints it.
 #![expect(clippy::print_stdout, reason = "the seed and the figures are printed")]
 #![allow(missing_docs, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "nested transactions of a Tx are savepoints")]
@@ -39,14 +38,14 @@ use rand::{RngExt, SeedableRng};
 use sea_orm_retry::Server;
 use sea_orm_retry::{Policy, Runner, Worker};
 
-use client::{Order, Told, check, client};
+use client::{Order, Reported, check, client};
 use server::State;
 use wire::World;
 
 const CLIENTS: u64 = 3;
 const EACH: u64 = 20;
 
-/// What became of the transactions of a world, by how they were written and what was told.
+/// Counts by body and outcome.
 type Tally = BTreeMap<String, u64>;
 
 #[test]
@@ -96,7 +95,7 @@ fn a_seed_repeats_itself() {
     }
 }
 
-/// Runs one world to its end, in which everything late has arrived.
+/// Runs until all late requests have arrived.
 fn simulate(seed: u64) -> Result<Tally, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -116,7 +115,7 @@ fn simulate(seed: u64) -> Result<Tally, String> {
         let own = |worker| if keep { Worker::runner(worker).clone() } else { runner.clone() };
         let runners: Vec<Runner> = workers.iter_mut().map(own).collect();
         let clients = (0..).zip(&runners).map(|(number, runner)| client(&world, runner, seed, number, EACH));
-        let told: Vec<(Order, Told)> = join_all(clients).await.into_iter().flatten().collect();
+        let told: Vec<(Order, Reported)> = join_all(clients).await.into_iter().flatten().collect();
         drop((workers, runners));
         tokio::time::sleep(Duration::from_secs(300)).await;
         world.lock().see_standby();

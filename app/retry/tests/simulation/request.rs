@@ -1,9 +1,8 @@
-//! What a client asks, and that as a statement and back: the text says what, the parameters with
-//! what.
+//! Requests as statements: the text names the request, the parameters are its fields.
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// A transfer, or a mark of a body that has no id: what moved, and which run moved it.
+/// A transfer, or the mark of a body without an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) source: usize,
@@ -12,13 +11,10 @@ pub(crate) struct Row {
     pub(crate) run: u64,
 }
 
-/// How a transaction begins, as far as the server cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
     Write,
-    /// At high priority.
     WriteOverOrphan,
-    /// Reads what is committed now.
     Snapshot,
 }
 
@@ -34,7 +30,6 @@ impl Begin {
     }
 }
 
-/// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Begin(Begin),
@@ -42,33 +37,32 @@ pub(crate) enum Request {
     RollbackTo,
     Release,
     Commit,
-    /// COMMIT of a transaction that has written to the log, whatever else it did.
+    /// After a write to the log.
     CommitLogged,
-    /// Writes to the log and nothing else.
+    /// Only a write to the log.
     Wait,
     Rollback,
-    /// Begins a nested transaction.
+    /// SAVEPOINT
     Nest(u32),
-    /// Commits it into what encloses it.
+    /// RELEASE
     Keep(u32),
-    /// Undoes it.
+    /// ROLLBACK TO
     Undo(u32),
-    /// Writes the id unless it is there. With `strict`, an id that is there is an error.
+    /// `strict`: an existing id is an error.
     Insert {
         id: u64,
         row: Row,
         strict: bool,
     },
-    /// Whether the id is there, and by which run.
     Look {
         id: u64,
     },
-    /// Locks both accounts; answers with the first one's balance.
+    /// Returns the balance of `source`.
     Lock {
         source: usize,
         target: usize,
     },
-    /// Takes from an account that has enough.
+    /// Only with sufficient funds.
     Debit {
         account: usize,
         amount: i64,
@@ -77,23 +71,22 @@ pub(crate) enum Request {
         account: usize,
         amount: i64,
     },
-    /// A row without an id of its own: every attempt adds one.
+    /// A row without a key, once per attempt.
     Mark {
         tag: u64,
         row: Row,
     },
-    /// The whole transfer at once. With `strict`, an id that is there is an error.
+    /// A transfer in one statement. `strict`: an existing id is an error.
     Whole {
         id: u64,
         row: Row,
         strict: bool,
     },
-    /// The sum of all balances, and how many are negative.
+    /// The sum of all balances, and the number of negative ones.
     Sum,
 }
 
 impl Request {
-    /// The text of a nested transaction's control.
     pub(crate) fn nested(sql: &str) -> Self {
         let number = sql.rsplit('_').next().and_then(|number| number.parse().ok()).expect("it has a number");
         match sql.split(' ').next() {
@@ -103,13 +96,12 @@ impl Request {
         }
     }
 
-    /// Whether it gives work up.
     pub(crate) fn gives_up(&self) -> bool {
         matches!(self, Self::Rollback | Self::RollbackTo | Self::Undo(_))
     }
 }
 
-/// What a request is called where fates are told and statements listed.
+/// The name in planned faults and in lists of requests.
 pub(crate) fn verb(request: &Request) -> &'static str {
     match request {
         Request::Begin(Begin::Write) => "BEGIN",
@@ -137,7 +129,6 @@ pub(crate) fn verb(request: &Request) -> &'static str {
     }
 }
 
-/// A request of a body, as a statement.
 pub(crate) fn encode(request: &Request) -> Statement {
     let transfer = |id: u64, row: &Row| {
         vec![number(id), number(row.source), number(row.target), row.amount.into(), number(row.run)]

@@ -1,10 +1,9 @@
-//! A pretended server with the states of a real one: sessions that are idle, open, failed, released
-//! or ended, row locks that others wait for, and a commit that happens once or not at all. No
-//! network: that is `wire`.
+//! A simulated server, without the network (`wire`): sessions, row locks, and commits that happen
+//! once or not at all.
 //!
-//! It does what real servers do of a client that misbehaves (COMMIT of a failed transaction answers
-//! well and applies nothing; a statement outside a transaction commits by itself), and notes what a
-//! client must never do.
+//! It treats a misbehaving client as real servers do, and records violations: COMMIT of a failed
+//! transaction succeeds and applies nothing, and a statement outside a transaction is
+//! autocommitted.
 
 mod statements;
 mod transactions;
@@ -17,17 +16,16 @@ use sea_orm_retry::{Id, Server};
 pub(crate) const ACCOUNTS: usize = 3;
 pub(crate) const OPENING: i64 = 100;
 
-/// A count of rows, and a number found.
+/// A row count and a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) rows: i64,
     pub(crate) value: i64,
 }
 
-/// What comes of a request.
 pub(crate) enum Handled {
     Done(Result<Answer, &'static str>),
-    /// Somebody else holds a lock; whether nobody is there any more to let it go.
+    /// Another session holds a lock. `by_orphan`: that session has no client.
     Blocked {
         by_orphan: bool,
     },
@@ -38,17 +36,15 @@ pub(crate) enum State {
     #[default]
     Idle,
     Open,
-    /// Aborted by a rival; the client does not know yet.
+    /// Aborted; the client does not know yet.
     Doomed,
-    /// An error came: only ROLLBACK and ROLLBACK TO help.
+    /// After an error: only ROLLBACK and ROLLBACK TO work.
     Failed,
-    /// The restart savepoint is released: committed, and only COMMIT is allowed.
+    /// Committed by RELEASE: only COMMIT is allowed.
     Released,
-    /// The session is no more.
     Ended,
 }
 
-/// One session, as the server has it.
 #[derive(Debug, Default)]
 pub(crate) struct Backend {
     pub(crate) state: State,
@@ -56,18 +52,15 @@ pub(crate) struct Backend {
     pub(crate) orphaned: bool,
     snapshot: Option<[i64; ACCOUNTS]>,
     work: Work,
-    /// What the nested transactions found.
+    /// The work before each nested transaction.
     saved: Vec<(u32, Work)>,
-    /// A conflict came inside a nested transaction: undoing that is answered well, and so is
-    /// COMMIT, which applies nothing.
+    /// After a conflict in a nested transaction, ROLLBACK TO succeeds, and COMMIT applies nothing.
     given_up: bool,
-    /// Names the transaction.
     begun: i64,
-    /// Committed here and not acknowledged: the answer that waits for the standby.
+    /// A COMMIT's answer, until the standby acknowledges it.
     waiting: Option<Answer>,
 }
 
-/// What a transaction has written so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Work {
     balances: BTreeMap<usize, i64>,
@@ -79,26 +72,23 @@ struct Work {
 enum Key {
     Account(usize),
     Id(u64),
-    /// SQLite has one lock.
     Writer,
 }
 
-/// The whole server.
 pub(crate) struct Store {
     pub(crate) kind: Server,
     balances: [i64; ACCOUNTS],
-    /// What the rows and marks say the balances are.
+    /// The balances that follow from rows and marks.
     explained: [i64; ACCOUNTS],
     pub(crate) rows: BTreeMap<u64, Row>,
     pub(crate) marks: BTreeSet<u64>,
     pub(crate) backends: Vec<Backend>,
     locks: BTreeMap<Key, usize>,
     begun: i64,
-    /// Whether the synchronous standby is there. Without it no COMMIT that wrote is acknowledged.
+    /// Without it, no writing COMMIT is acknowledged.
     pub(crate) has_standby: bool,
-    /// What was applied without it.
+    /// Applied, but not on the standby.
     not_replicated: Vec<(u64, bool)>,
-    /// What no client may do and no server may hold.
     pub(crate) violations: Vec<String>,
 }
 
@@ -124,7 +114,6 @@ impl Store {
         self.backends.len() - 1
     }
 
-    /// Carries a request out, where no lock of another stands in the way.
     pub(crate) fn handle(&mut self, who: usize, request: &Request) -> Handled {
         if self.backends[who].state == State::Ended {
             return Handled::Done(Err("gone"));
@@ -165,24 +154,21 @@ impl Store {
         Handled::Done(answer)
     }
 
-    /// Makes what waited for the standby everybody's.
     fn acknowledge(&mut self, who: usize) {
         self.backends[who].waiting = None;
         self.apply(who);
         self.close(who, State::Idle);
     }
 
-    /// Whether a transaction that wrote would wait now.
     fn would_wait(&self, who: usize, logged: bool) -> bool {
         !self.has_standby && (logged || self.backends[who].work != Work::default())
     }
 
-    /// Names the transaction that is open on a session.
     pub(crate) fn id(&self, who: usize) -> Id {
         Id { pid: i32::try_from(who).expect("few"), started_us: self.backends[who].begun }
     }
 
-    /// Ends the session of a transaction that is still open and does not wait for the standby.
+    /// Does nothing if the transaction has ended or waits for the standby.
     pub(crate) fn end_transaction(&mut self, id: Id) {
         let who = usize::try_from(id.pid).expect("named here");
         if self.id(who) == id && self.backends[who].waiting.is_none() {
@@ -190,12 +176,11 @@ impl Store {
         }
     }
 
-    /// What was applied while the standby was away has reached it.
     pub(crate) fn replicate(&mut self) {
         self.not_replicated.clear();
     }
 
-    /// The standby takes over: what has not reached it is gone.
+    /// Loses what the standby does not have.
     pub(crate) fn fail_over(&mut self) {
         for (id, is_mark) in std::mem::take(&mut self.not_replicated) {
             if is_mark {
@@ -210,7 +195,6 @@ impl Store {
         match self.backends[who].state {
             State::Open => self.run(who, request),
             State::Doomed | State::Failed | State::Released => Err("25P02"),
-            // It is a transaction of its own.
             State::Idle | State::Ended => {
                 let answer = self.run(who, request);
                 if answer.is_ok() && self.would_wait(who, false) {
@@ -226,42 +210,37 @@ impl Store {
         }
     }
 
-    /// Ends the transaction, and the session too where `state` says so.
     fn close(&mut self, who: usize, state: State) {
         self.locks.retain(|_, holder| *holder != who);
         let orphaned = self.backends[who].orphaned;
         self.backends[who] = Backend { state, orphaned, ..Backend::default() };
     }
 
-    /// The session ends with whatever was open on it.
     pub(crate) fn end(&mut self, who: usize) {
         if self.backends[who].waiting.is_some() {
-            // Only the waiting ends: it is committed.
+            // Only the wait ends: the transaction is committed.
             self.acknowledge(who);
         }
         self.close(who, State::Ended);
     }
 
-    /// Answers a request with an error instead of carrying it out: what that leaves of the
-    /// transaction.
     pub(crate) fn fail(&mut self, who: usize, request: &Request) {
         match (request, self.kind) {
             (Request::Commit | Request::CommitLogged, Server::Postgres | Server::Cockroach) => {
                 self.close(who, State::Idle)
             }
-            // SQLite's transaction stays as it is.
+            // SQLite keeps the transaction open.
             _ if self.is_open(who) && self.kind == Server::Sqlite => {}
             _ if self.is_open(who) => self.backends[who].state = State::Failed,
             _ => self.locks.retain(|_, holder| *holder != who),
         }
     }
 
-    /// A conflict: nothing of the transaction can be applied any more.
     pub(crate) fn give_up(&mut self, who: usize) {
         self.backends[who].given_up = !self.backends[who].saved.is_empty();
     }
 
-    /// SQLite rolls back by itself when the disk is full.
+    /// As SQLite does when the disk is full.
     pub(crate) fn roll_back_by_itself(&mut self, who: usize) {
         self.close(who, State::Idle);
     }

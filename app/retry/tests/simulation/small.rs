@@ -1,6 +1,5 @@
-//! Every small world: all ways in which up to three of the first requests of one run, and up to two
-//! of two runs that share an id, meet a fault, on each pretended server. Enumerated, counted and
-//! printed.
+//! Every small world on each simulated server: faults at up to three of the first requests of one
+//! run, and at up to two of two runs with the same id.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sea_orm_retry::{Policy, Runner, Server};
 
-use crate::client::{Kind, Order, check, run, told_by};
+use crate::client::{Kind, Order, check, reported, run};
 use crate::fate::Fate;
 use crate::request::Row;
 use crate::wire::World;
@@ -18,7 +17,6 @@ const LATE: Fate = Fate::Late(Duration::from_millis(1500));
 const CONFLICT: Fate = Fate::Refused { code: "40001", applied: false };
 const LEAVING: Fate = Fate::Refused { code: "57P01", applied: false };
 
-/// The faults that a request can meet on a server.
 fn faults(server: Server) -> &'static [Fate] {
     match server {
         Server::Sqlite => &[Fate::Silent, Fate::NoAnswer, Fate::Refused { code: "5", applied: false }],
@@ -38,7 +36,6 @@ const KINDS: [Kind; 7] = [
     Kind::Swallowing,
 ];
 
-/// All ways to give faults to up to `most` of the requests from `from` to `requests`.
 fn plans(from: usize, requests: usize, most: usize, faults: &[Fate]) -> Vec<Vec<(usize, Fate)>> {
     let mut all = vec![Vec::new()];
     if most == 0 {
@@ -55,7 +52,6 @@ fn plans(from: usize, requests: usize, most: usize, faults: &[Fate]) -> Vec<Vec<
     all
 }
 
-/// Plays one world to its end.
 fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -71,7 +67,7 @@ fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
         let runner = Runner::on(world.clone(), policy).with_jitter_seed(7);
         let order = |run| Order { kind, id: 7, row: Row { source: 0, target: 1, amount: 10, run } };
         let one = async |number: u64| {
-            let told = told_by(&world, order(number), run(&runner, order(number)).await);
+            let told = reported(&world, order(number), run(&runner, order(number)).await);
             check(&world, order(number), told);
             (order(number), told)
         };
@@ -86,7 +82,7 @@ fn play(server: Server, kind: Kind, runs: u64, plan: &[(usize, Fate)]) {
 }
 
 #[test]
-fn every_small_world_is_right() {
+fn every_small_world_keeps_the_guarantees() {
     let mut worlds = Vec::new();
     for server in [Server::Sqlite, Server::Postgres, Server::Cockroach] {
         for kind in KINDS {

@@ -1,5 +1,4 @@
-//! The network between the runner and the pretended server: what is lost, late, refused or never
-//! answered, drawn from a seed or told in advance.
+//! The simulated network: requests fail by seed or by plan.
 
 mod session;
 
@@ -23,44 +22,35 @@ use crate::server::{Answer, Handled, State, Store};
 use session::Client;
 
 thread_local! {
-    /// The answer to the statement that has just ended: the driver's own types cannot be made by
-    /// hand.
+    /// The last statement's answer: the driver's result types cannot be constructed.
     static LAST: Cell<Answer> = const { Cell::new(Answer { rows: 0, value: 0 }) };
 }
 
-/// The answer to the last statement.
 pub(crate) fn last() -> Answer {
     LAST.get()
 }
 
-/// The server and the network before it. Clones are the same world.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Mutex<Inner>>);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
     rng: ChaCha8Rng,
-    /// How many of a thousand requests meet trouble.
+    /// Faulty requests per thousand.
     trouble: u32,
-    /// Fates told in advance: of the next request with this verb.
+    /// The fate of the next request with this verb.
     told: VecDeque<(&'static str, Fate)>,
-    /// Fates told in advance: of the request with this number, the acquiring of connections
-    /// included; the first is 0.
+    /// Fates by the request's number, which counts acquisitions of connections.
     pub(crate) planned: BTreeMap<usize, Fate>,
     requests: usize,
     idle: Vec<usize>,
-    /// What was sent, where somebody wants to know.
     sent: Option<Vec<String>>,
-    /// From when on the standby is away, and when it is back.
     standby_away: Option<(Instant, Option<Instant>)>,
-    /// What `version()` says, where that matters.
     pub(crate) version: Option<&'static str>,
-    /// The texts of BEGIN.
     pub(crate) texts: Vec<String>,
 }
 
 impl Inner {
-    /// Has the server see whether its standby is there.
     pub(crate) fn see_standby(&mut self) {
         let now = Instant::now();
         let away =
@@ -89,7 +79,7 @@ impl World {
         })))
     }
 
-    /// A world without chance, that keeps what is sent.
+    /// Only planned fates; records the requests.
     pub(crate) fn told(kind: Server, fates: impl IntoIterator<Item = (&'static str, Fate)>) -> Self {
         let world = Self::new(kind, 0, 0);
         world.lock().told.extend(fates);
@@ -101,7 +91,6 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the standby away after a while, for a while or for ever.
     pub(crate) fn lose_standby(&self, after: Duration, back_after: Option<Duration>) {
         let from = Instant::now() + after;
         self.lock().standby_away = Some((from, back_after.map(|back| from + back)));
@@ -132,8 +121,7 @@ impl World {
         draw(&mut world.rng, kind, request)
     }
 
-    /// Carries a request out as soon as no lock stands in its way; gives up where two wait for each
-    /// other.
+    /// Waits for locks; fails on a deadlock.
     async fn handled(&self, who: usize, request: &Request) -> Result<Answer, &'static str> {
         let mut pause = Duration::from_millis(1);
         let mut patience = 8;
@@ -176,14 +164,14 @@ impl World {
         });
     }
 
-    /// Nobody is at the other end of a session any more; the server notices at once, soon or late.
+    /// The server notices a lost client immediately, soon or late.
     fn orphan(&self, who: usize) {
         let mut world = self.lock();
         if world.store.backends[who].state == State::Ended {
             return;
         }
         world.store.backends[who].orphaned = true;
-        // Where nothing is left to chance, as late as can be.
+        // Without randomness: as late as possible.
         let after =
             if world.trouble == 0 { 60_000 } else { [0, 0, 50, 3_000, 60_000][world.rng.random_range(0..5)] };
         if after == 0 {
@@ -225,7 +213,6 @@ impl Sessions for World {
             None => world.store.connect(),
         };
         if world.trouble > 0 && world.rng.random_range(0..200) == 0 {
-            // It died in the pool.
             world.store.end(who);
         }
         Ok(Box::new(Client::new(self.clone(), who)))

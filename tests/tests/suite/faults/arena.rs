@@ -9,11 +9,11 @@ use url::Url;
 
 use super::script::Script;
 
-/// How long a busy server may take to notice a closed connection.
+/// A busy server's maximum delay in noticing a closed connection.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 
-/// For bodies, a database with `ids_K` and `counters_K` for each slot K. For chunks, a bank. The
-/// cells of a slot take turns.
+/// Bodies: a database with `ids_K` and `counters_K` for each slot K. Chunks: a bank. A slot runs
+/// one cell at a time.
 pub(super) struct Arena {
     pub(super) server: Server,
     pub(super) bank: TestDatabase,
@@ -21,15 +21,15 @@ pub(super) struct Arena {
 }
 
 #[derive(Debug)]
-pub(super) struct Held {
-    /// How often the first and the second statement are applied.
+pub(super) struct Contents {
+    /// How often each statement is applied.
     pub(super) times: i64,
     second: i64,
     /// 1 if the ids are recorded, 0 if they are not, -1 if only some are.
     ids: i64,
 }
 
-impl Held {
+impl Contents {
     /// Whether the transaction is applied in part, or without its id.
     pub(super) fn inconsistency(&self, without_id: bool) -> Option<String> {
         let whole = self.times == self.second && (without_id || self.ids == self.times);
@@ -50,7 +50,7 @@ impl Arena {
         arena
     }
 
-    /// A bank for cells that take turns: two chunks at once conflict on PostgreSQL.
+    /// A bank for one cell at a time: two chunks conflict on PostgreSQL.
     pub(super) async fn of_bank(server: &TestServer) -> Self {
         let bank = server.database().await;
         let direct = bank.connect_with(&Options { max_connections: 4, ..Options::default() }).await;
@@ -74,17 +74,16 @@ impl Arena {
         }
     }
 
-    pub(super) async fn held(&self, script: &Script) -> Held {
+    pub(super) async fn contents(&self, script: &Script) -> Contents {
         let [times, second, ids] = script.questions();
-        Held {
+        Contents {
             times: tests::scalar(&self.direct, &times).await,
             second: tests::scalar(&self.direct, &second).await,
             ids: tests::scalar(&self.direct, &ids).await,
         }
     }
 
-    /// Waits until no session with this name has an open transaction; returns whether that
-    /// happened.
+    /// Waits until no session with this name has an open transaction; `false` on timeout.
     pub(super) async fn is_quiet(&self, name: &str) -> bool {
         let open = match self.server {
             Server::Cockroach => format!(

@@ -10,7 +10,7 @@ use seabank::bank::{Error, Runner};
 use tests::Proxy;
 use tokio::sync::watch;
 
-use super::arena::{Arena, Held};
+use super::arena::{Arena, Contents};
 use super::point::Point;
 use super::script::Script;
 use super::table::reason;
@@ -74,7 +74,7 @@ pub(super) struct Cell {
 pub(super) struct Ended {
     pub(super) reported: Reported,
     attempts: u64,
-    held: Held,
+    contents: Contents,
     /// Other problems: an open transaction, a partial update, a fault that never struck.
     complaints: Vec<String>,
     error: Option<String>,
@@ -82,7 +82,7 @@ pub(super) struct Ended {
 
 impl Expected {
     pub(super) fn of_text(text: &str) -> Self {
-        let (reported, held) = match text {
+        let (reported, times) = match text {
             "A" => (Reported::AtOnce, 1),
             "R" => (Reported::Retried, 1),
             "P" => (Reported::Applied, 1),
@@ -96,16 +96,16 @@ impl Expected {
                 return Self::Nothing(letter.unwrap_or_else(|| panic!("not an expectation: {text}")));
             }
         };
-        Self::End(reported, held)
+        Self::End(reported, times)
     }
 
     pub(super) fn is_met_by(self, ended: &Ended) -> bool {
-        let Self::End(reported, held) = self else { return false };
+        let Self::End(reported, times) = self else { return false };
         let is_reported = match reported {
             Reported::Applied => matches!(ended.reported, Reported::AtOnce | Reported::Retried),
             reported => reported == ended.reported,
         };
-        is_reported && ended.held.times == held && ended.complaints.is_empty()
+        is_reported && ended.contents.times == times && ended.complaints.is_empty()
     }
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing(letter) => write!(f, "means nothing: {}", reason(*letter)),
-            Self::End(reported, held) => f.write_str(words(*reported, *held)),
+            Self::End(reported, times) => f.write_str(words(*reported, *times)),
         }
     }
 }
@@ -121,9 +121,9 @@ impl fmt::Display for Expected {
 impl fmt::Display for Ended {
     /// As an expectation; the alternate form adds everything that is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(words(self.reported, self.held.times))?;
+        f.write_str(words(self.reported, self.contents.times))?;
         if f.alternate() {
-            write!(f, " ({} attempts, {:?}", self.attempts, self.held)?;
+            write!(f, " ({} attempts, {:?}", self.attempts, self.contents)?;
             for note in self.complaints.iter().chain(&self.error) {
                 write!(f, "; {note}")?;
             }
@@ -133,8 +133,8 @@ impl fmt::Display for Ended {
     }
 }
 
-fn words(reported: Reported, held: i64) -> &'static str {
-    match (reported, held) {
+fn words(reported: Reported, times: i64) -> &'static str {
+    match (reported, times) {
         (Reported::AtOnce | Reported::Applied, 1) => "applied",
         (Reported::Retried, 1) => "retried, applied",
         (Reported::Failed, 0) => "failed, not applied",
@@ -169,8 +169,8 @@ impl Cell {
         if !arena.is_quiet(&name).await {
             complaints.push("a transaction is still open on the server".to_owned());
         }
-        let held = arena.held(&script).await;
-        complaints.extend(held.inconsistency(self.contract == Contract::Once));
+        let contents = arena.contents(&script).await;
+        complaints.extend(contents.inconsistency(self.contract == Contract::Once));
         if self.strikes() && *struck.borrow() == 0 {
             complaints.push("the fault never struck".to_owned());
         }
@@ -184,7 +184,7 @@ impl Cell {
         if reported == Reported::Dropped && self.contract != Contract::Once {
             complaints.extend(self.ask_again(arena, &runner, &script).await);
         }
-        Ended { reported, attempts, held, complaints, error }
+        Ended { reported, attempts, contents, complaints, error }
     }
 
     async fn run(
@@ -217,8 +217,8 @@ impl Cell {
         if let Err(failure) = script.run_again(runner).await {
             return Some(format!("asked again: {}", failure.text));
         }
-        let held = arena.held(script).await;
-        (held.times != 1).then(|| format!("asked again: {held:?}"))
+        let contents = arena.contents(script).await;
+        (contents.times != 1).then(|| format!("asked again: {contents:?}"))
     }
 
     async fn pool(&self, url: &str) -> Database {

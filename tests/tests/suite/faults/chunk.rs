@@ -1,7 +1,7 @@
 //! The chunk of transfers that the matrix pays by `Bank::pay`.
 //!
-//! Of three accounts the first has 1. The first transfer moves it to the second account, the second
-//! moves it on to the third, and the third is refused, because the second account is empty again.
+//! The first transfer moves the only 1 from the first of three accounts to the second, the next
+//! moves it to the third, and the last is refused because the second account is empty again.
 
 use seabank::bank::pay::Outcome;
 use seabank::bank::transfer::{Order, Refusal, TransferRequest};
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::cell::Failure;
 
-/// A chunk. Chunks with different numbers share neither accounts nor ids.
+/// Chunks with different numbers share neither accounts nor ids.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk {
     pub(super) number: i64,
 }
 
 impl Chunk {
-    /// The number of one of its accounts, from 0 to 2.
+    /// The id of account 0, 1 or 2.
     fn account(self, nth: i64) -> i64 {
         3 * self.number + nth
     }
@@ -35,7 +35,7 @@ impl Chunk {
         })
     }
 
-    /// Pays it. The outcomes have to agree: each order's own, or the same failure for all.
+    /// All transfers have their own outcomes, or all have the same failure.
     pub(super) async fn pay(self, runner: &Runner) -> Result<(), Failure> {
         let outcomes = Bank::on(runner.clone()).pay(&self.orders()).await;
         if let [Ok(_), Ok(_), Err(Error::Body(Refusal::InsufficientFunds { .. }))] = &outcomes[..] {
@@ -59,7 +59,7 @@ impl Chunk {
         )
     }
 
-    /// Locks what the chunk's second statement waits for.
+    /// Locks what the second statement needs.
     pub(super) fn lock(self) -> String {
         format!("UPDATE accounts SET balance = balance WHERE id = {}", self.account(0))
     }

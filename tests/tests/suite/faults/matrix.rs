@@ -114,12 +114,7 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
                 }
             }
         }
-        let results = if reasons.len() == results.len() {
-            reasons.swap_remove(0)
-        } else {
-            let once = results.get(1).map_or("", String::as_str);
-            format!("{:<22} {once}", results[0]).trim_end().to_owned()
-        };
+        let results = columns(&results, &reasons);
         let point = match cell.contract {
             Contract::Chunk => format!("pay: {}", cell.point.name()),
             _ => cell.point.name().to_owned(),
@@ -134,4 +129,13 @@ fn report(server: &TestServer, cells: &[Cell], ended: &[Option<Ended>], started:
     );
     println!("{text}");
     wrong
+}
+
+/// The results of both bodies, or why the fault is meaningless for them.
+fn columns(results: &[String], reasons: &[String]) -> String {
+    if reasons.len() == results.len() {
+        return reasons[0].clone();
+    }
+    let once = results.get(1).map_or("", String::as_str);
+    format!("{:<22} {once}", results[0]).trim_end().to_owned()
 }

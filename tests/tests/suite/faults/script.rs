@@ -71,7 +71,7 @@ impl Script {
         }
     }
 
-    /// The queries for the fields of [`Held`](super::arena::Held), in order.
+    /// The queries for the fields of [`Contents`](super::arena::Contents), in order.
     pub(super) fn questions(&self) -> [String; 3] {
         let (slot, number) = (self.slot, self.number);
         let counter =

@@ -6,11 +6,11 @@ use std::process::Command;
 use rustix::termios::{LocalModes, tcgetattr};
 use tests::{TestServer, command, scalar};
 
-use super::Fresh;
+use super::NewBank;
 use crate::pty::Pty;
 
-pub(super) async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+pub(super) async fn a_final_newline_is_not_part_of_a_password(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let admin = fresh.admin.connect().await;
     let sql = format!(
         "SELECT count(*) FROM pg_authid WHERE rolname = '{}' AND rolpassword IS NOT NULL",
@@ -27,7 +27,7 @@ pub(super) async fn a_newline_is_no_part_of_a_password(server: &TestServer) {
 }
 
 pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     let ended = fresh.init(fresh.admin.url(), Some("s3cret"), &["--echo"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(
@@ -39,7 +39,7 @@ pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
 }
 
 pub(super) async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+    let fresh = NewBank::on(server).await;
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let terminal = Pty::open();
         let end = || terminal.end();
@@ -49,15 +49,15 @@ pub(super) async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: 
         let mut init = Command::new("setsid");
         init.arg("--ctty").arg(command("seabank").get_program()).args(["init", "--database", &fresh.name]);
         init.env("DATABASE_URL", fresh.admin.url()).env_remove("BANK_PASSWORD");
-        let mut asking = init.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it can be started");
+        let mut asking = init.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the process starts");
         while shows(&looking) {
-            assert!(asking.try_wait().expect("it can be looked at").is_none(), "it asks");
+            assert!(asking.try_wait().expect("the process is polled").is_none(), "the prompt waits");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         let kill = format!("kill -{signal} {}", asking.id());
-        Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
-        assert_eq!(asking.wait().expect("it ends").code(), Some(code), "{signal}");
-        assert!(shows(&looking), "{signal}: what is typed is shown again");
+        Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
+        assert_eq!(asking.wait().expect("the process ends").code(), Some(code), "{signal}");
+        assert!(shows(&looking), "{signal}: the terminal echoes again");
         assert!(!fresh.is_there().await);
     }
 }

@@ -3,11 +3,10 @@
 use database::Server;
 use tests::{TestServer, scalar};
 
-use super::{Fresh, migrate, seabank};
+use super::{NewBank, migrate, seabank};
 use crate::books::execute;
 
-/// A role with these options, and its URL.
-pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, String) {
+pub(super) async fn administrator(fresh: &NewBank, options: &str) -> (String, String) {
     let role = format!("{}_admin", fresh.admin.name);
     execute(&fresh.admin.connect().await, &format!("CREATE ROLE {role} LOGIN {options}")).await;
     let url =
@@ -15,8 +14,8 @@ pub(super) async fn administrator(fresh: &Fresh, options: &str) -> (String, Stri
     (role, url)
 }
 
-pub(super) async fn an_administrator_without_superuser_may_do_it_again(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+pub(super) async fn an_administrator_without_superuser_can_repeat_init(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB CREATEROLE").await;
     let first = fresh.init(fresh.admin.url(), Some("s3cret"), &[]);
     assert_eq!(first.code, Some(0), "{first:?}");
@@ -37,8 +36,8 @@ pub(super) async fn an_administrator_without_superuser_may_do_it_again(server: &
     }
 }
 
-pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+pub(super) async fn without_the_right_to_create_users_nothing_is_created(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let (role, url) = administrator(&fresh, "CREATEDB").await;
     let ended = fresh.init(&url, None, &["--no-password"]);
     assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
@@ -46,7 +45,7 @@ pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &T
     assert!(!fresh.is_there().await);
     let admin = fresh.admin.connect().await;
     execute(&admin, &format!("DROP ROLE {role}")).await;
-    // Nor a user without a database.
+    // No user without a database either.
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);
@@ -57,12 +56,12 @@ pub(super) async fn without_the_right_to_create_users_nothing_is_made(server: &T
     execute(&admin, &format!("DROP ROLE {role}")).await;
 }
 
-pub(super) async fn with_the_rights_to_create_both_both_are_made(server: &TestServer) {
-    let fresh = Fresh::on(server).await;
+pub(super) async fn with_both_rights_both_are_created(server: &TestServer) {
+    let fresh = NewBank::on(server).await;
     let login = if server.server == Server::Cockroach { " CREATELOGIN" } else { "" };
     let (role, url) = administrator(&fresh, &format!("CREATEDB CREATEROLE{login}")).await;
     let ended = fresh.init(&url, None, &["--no-password"]);
-    // v22.1-alpha: a database's creator may not grant rights on it.
+    // v22.1-alpha: the creator of a database may not grant rights on it.
     if server.server == Server::Cockroach && ended.errors.contains("WITH GRANT OPTION") {
         assert_eq!((ended.code, &ended.answer["kind"]), (Some(1), &"denied".into()), "{ended:?}");
     } else {

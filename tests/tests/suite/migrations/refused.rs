@@ -7,7 +7,7 @@ use tests::TestServer;
 use super::{fails, tables};
 use crate::books::execute;
 
-pub(super) async fn wrong_usage_is_2(server: &TestServer) {
+pub(super) async fn wrong_usage_exits_with_2(server: &TestServer) {
     let test = server.empty_database().await;
     for (arguments, word) in [
         (&["sideways"][..], "sideways"),
@@ -20,10 +20,10 @@ pub(super) async fn wrong_usage_is_2(server: &TestServer) {
     }
     let help =
         test.migration().env("DATABASE_URL", "postgres://bank:s3cret@localhost/bank").arg("--help").output();
-    assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
+    assert!(!String::from_utf8_lossy(&help.expect("the command runs").stdout).contains("s3cret"));
 }
 
-pub(super) async fn no_server_is_5(server: &TestServer) {
+pub(super) async fn no_server_exits_with_5(server: &TestServer) {
     let test = server.empty_database().await;
     for command in ["up", "status", "down", "fresh", "refresh", "reset"] {
         let line = fails(&test, &[command, "-u", "postgres://bank:s3cret@127.0.0.1:1/bank"], 5);
@@ -34,7 +34,7 @@ pub(super) async fn no_server_is_5(server: &TestServer) {
     }
 }
 
-pub(super) async fn a_server_that_says_nothing_is_5_within_10_s(server: &TestServer) {
+pub(super) async fn a_silent_server_exits_with_5_within_10_s(server: &TestServer) {
     let test = server.empty_database().await;
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("cockroachdb://root@{}/bank", silent.local_addr().expect("an address"));
@@ -42,13 +42,13 @@ pub(super) async fn a_server_that_says_nothing_is_5_within_10_s(server: &TestSer
     assert!(line.contains("did not answer"), "{line}");
 }
 
-pub(super) async fn no_database_is_5(server: &TestServer) {
+pub(super) async fn no_database_exits_with_5(server: &TestServer) {
     let test = server.empty_database().await;
     let line = fails(&test, &["up", "-u", &test.url().replace(&test.name, "nowhere")], 5);
     assert!(line.contains("CREATE DATABASE nowhere"), "{line}");
 }
 
-pub(super) async fn no_rights_is_5(server: &TestServer) {
+pub(super) async fn no_rights_exit_with_5(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
     let role = format!("{}_guest", test.name);
@@ -59,7 +59,7 @@ pub(super) async fn no_rights_is_5(server: &TestServer) {
     execute(&database, &format!("DROP ROLE {role}")).await;
 }
 
-pub(super) async fn a_newer_schema_is_5(server: &TestServer) {
+pub(super) async fn a_newer_schema_exits_with_5(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect_for_analysis().await;
     let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_later', 0)";

@@ -10,7 +10,7 @@ use crate::books::seed;
 use super::{error, line, newer, seabank};
 
 /// v23.1: the statement timeout covers COPY.
-pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &TestServer) {
+pub(super) async fn a_chunk_that_times_out_suggests_its_flag(server: &TestServer) {
     let test = server.database().await;
     let (_proxy, url) = newer_copy(&test, server.server).await;
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -25,14 +25,13 @@ pub(super) async fn a_chunk_that_takes_too_long_is_told_with_its_flag(server: &T
     let (_, half) = half.split_once("seabank ").expect("the program");
     let (half, _) = half.split_once('`').expect("a command");
     assert!(half.contains("--chunk 3000 ") && half.contains("--run "), "{line}");
-    // Which it does.
     let (half, _) = half.split_once(" --database-url").expect("the flags of every command come last");
     let half: Vec<&str> = half.split(' ').collect();
     let (output, answer) = seabank(&test, &url, &half);
     assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &6000.into()), "{answer}");
 }
 
-/// Six thousand rows exceed the limit.
+/// Six thousand rows exceed the timeout.
 pub(super) async fn newer_copy(test: &TestDatabase, server: Server) -> (Proxy, String) {
     let answer = |request: &Request| {
         let copies = request.text.starts_with("COPY ");
@@ -51,7 +50,7 @@ pub(super) const UNLICENSED: &str =
     "No license installed. The maximum number of concurrently open transactions has been reached.";
 
 /// v24.3: several nodes without a licence, after seven days.
-pub(super) async fn a_cluster_without_a_licence_is_told_what_to_do(server: &TestServer) {
+pub(super) async fn a_cluster_without_a_licence_is_reported_with_advice(server: &TestServer) {
     let test = server.database().await;
     let bank = Bank::new(&test.connect().await, Policy::default());
     seed(&bank, 10, 10).await.expect("seeded");

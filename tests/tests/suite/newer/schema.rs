@@ -1,5 +1,4 @@
-//! Schema changes on newer CockroachDB, played: the migration lock, locked tables, a cached
-//! catalog.
+//! Schema changes on newer CockroachDB, imitated.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use tests::{Kind, Played, TestServer, WebFile};
 use super::{error, line, migration, newer, seabank};
 use crate::books::execute;
 
-/// v24.3: a timeout covers the schema change's job.
-pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &TestServer) {
+/// v24.3: the statement timeout covers the schema change's job.
+pub(super) async fn the_first_up_does_not_loop_on_a_slow_cluster(server: &TestServer) {
     let test = server.empty_database().await;
     let mut limited = BTreeSet::new();
     let (_proxy, url) = newer(&test, move |request| {
@@ -27,8 +26,8 @@ pub(super) async fn the_first_up_does_not_circle_on_a_slow_cluster(server: &Test
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// v26.2: buffered writes lock nothing before COMMIT, unless the session turns them off.
-pub(super) async fn a_migrator_holds_its_turn_where_writes_are_buffered(server: &TestServer) {
+/// v26.2: buffered writes take no locks before COMMIT.
+pub(super) async fn the_migration_lock_holds_with_buffered_writes(server: &TestServer) {
     let test = server.empty_database().await;
     let (mut at_once, buffered) = (BTreeSet::new(), Arc::new(AtomicBool::new(false)));
     let kept_back = Arc::clone(&buffered);
@@ -46,12 +45,12 @@ pub(super) async fn a_migrator_holds_its_turn_where_writes_are_buffered(server: 
     let migrators = [(); 3].map(|()| {
         let mut migration = test.program("migration");
         migration.args(["up", "--database-url", &url]).stdout(std::process::Stdio::null());
-        migration.spawn().expect("it can be started")
+        migration.spawn().expect("the process starts")
     });
     for mut migrator in migrators {
-        assert!(migrator.wait().expect("it ends").success());
+        assert!(migrator.wait().expect("the process ends").success());
     }
-    assert!(!buffered.load(Ordering::Relaxed), "the turn was taken by a write that locks nothing");
+    assert!(!buffered.load(Ordering::Relaxed), "the migration lock was a buffered write");
 }
 
 pub(crate) const LOCKED: &str = "this schema change is disallowed because table \"accounts\" is locked and this operation cannot \
@@ -87,11 +86,11 @@ pub(super) async fn an_import_names_a_locked_table(server: &TestServer) {
     let line = line(&output, 1);
     assert!(line.contains("table \"accounts\" is locked"), "{line}");
     assert!(line.contains("ALTER TABLE … SET (schema_locked = false)"), "{line}");
-    assert!(unlocked.load(Ordering::Relaxed), "its own tables are made unlocked");
+    assert!(unlocked.load(Ordering::Relaxed), "the bank's tables are created unlocked");
 }
 
 /// v26.1: `pg_catalog` may be cached.
-pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(server: &TestServer) {
+pub(super) async fn a_table_missing_from_the_catalog_is_accepted(server: &TestServer) {
     let test = server.empty_database().await;
     let (_proxy, url) = newer(&test, |request| {
         let looks = request.kind == Kind::Prepare
@@ -106,7 +105,7 @@ pub(super) async fn a_table_that_the_catalog_does_not_show_is_the_migrators_own(
 }
 
 /// The same for the database and its user: 42P04 and 42710 mean that they exist.
-pub(super) async fn what_the_catalog_does_not_show_was_there(server: &TestServer) {
+pub(super) async fn a_database_and_a_user_missing_from_the_catalog_are_accepted(server: &TestServer) {
     let admin = server.empty_database().await;
     let name = format!("{}_cached", admin.name);
     let init = ["init", "--no-password", "--database", &name, "--user", &name];

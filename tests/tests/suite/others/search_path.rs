@@ -6,7 +6,6 @@ use tests::TestServer;
 use super::{count, is_refused, one_line, run, succeeds};
 use crate::books::execute;
 
-/// The first schema of the search path is named after the user.
 pub(super) fn users_schema(server: &TestServer) -> &'static str {
     if server.server == Server::Cockroach { "root" } else { "postgres" }
 }
@@ -24,7 +23,6 @@ pub(super) async fn a_schema_in_front_of_the_banks_is_named(server: &TestServer)
     }
     assert!(succeeds(&test, &["up"]).starts_with("Nothing to apply"));
     assert_eq!(succeeds(&test, &["status"]).matches("Applied").count(), migration::total());
-    // The bank is found.
     test.seabank().arg("demo").assert().success();
     test.seabank().args(["accounts"]).assert().success();
     let examined = run(test.program("seabank"), &["doctor"]);
@@ -57,8 +55,8 @@ pub(super) async fn a_bank_in_two_schemas_is_refused(server: &TestServer) {
     }
 }
 
-/// The bank's schema comes first, another program's second.
-pub(super) async fn a_schema_behind_the_banks_is_no_matter(server: &TestServer) {
+/// The bank's schema comes first.
+pub(super) async fn a_schema_behind_the_banks_is_ignored(server: &TestServer) {
     let test = server.empty_database().await;
     let database = test.connect_for_analysis().await;
     execute(&database, "CREATE TABLE seaql_migrations (version TEXT PRIMARY KEY, applied_at BIGINT)").await;

@@ -1,9 +1,8 @@
-//! Chunks whose answers are lost, that meet, or that are too large.
+//! Chunks with lost answers, conflicts, or too many transfers.
 
 use super::*;
 
-/// The first chunk's answer is lost after it was applied, the second's before.
-pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(server: &TestServer) {
+pub(super) async fn payments_with_lost_answers_are_reported_correctly(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let losses = [Loss::AfterCommit, Loss::BeforeCommit, Loss::AfterCommit, Loss::AfterCommit];
     let tap = Tap::new(&database).losing(&losses);
@@ -18,8 +17,8 @@ pub(super) async fn payments_whose_answers_were_lost_are_told_as_they_were(serve
     assert_whole(&database).await;
 }
 
-/// The money arrives while the commit is ambiguous.
-pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &TestServer) {
+/// The account gets its money while the commit is ambiguous.
+pub(super) async fn a_refusal_with_a_lost_answer_is_reported_unchanged(server: &TestServer) {
     let (_test, database) = bank(server).await;
     let tap = Tap::new(&database).losing(&[Loss::AfterCommit]);
     let bank = Bank::on(tapped(&tap, Policy::default()));
@@ -37,17 +36,16 @@ pub(super) async fn a_refusal_whose_answer_was_lost_is_told_as_it_was(server: &T
     assert_whole(&database).await;
 }
 
-/// At every request of a chunk: before it is sent, after it was executed, and within its answer.
+/// At every request: before it is sent, after it was executed, and during its answer.
 pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(server: &TestServer) {
     let (test, direct) = bank(server).await;
     let proxy = test.proxy().await;
     let through = Address::parse(&proxy.url(test.url())).expect("a good URL");
-    let database = connect(&through, &Options::default()).await.expect("it answers");
+    let database = connect(&through, &Options::default()).await.expect("the server answers");
     let bank = Bank::new(&database, Policy::default());
     let (mut number, mut applied) = (0, 0);
     for cut in [Cut::BeforeSending, Cut::AfterApplied, Cut::InReply] {
         for place in 1.. {
-            // Two are applied, one is refused.
             let orders = [order(number, 1, 2, 1), order(number + 1, 2, 3, 1), order(number + 2, 3, 99, 1)];
             number += 3;
             let (struck, watched) = tokio::sync::watch::channel(false);
@@ -86,9 +84,8 @@ pub(super) async fn a_connection_that_breaks_anywhere_applies_a_chunk_once(serve
     assert_whole(&direct).await;
 }
 
-/// As if killed there: nothing more is sent, and another process repeats the run.
-pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServer) {
-    // Every seventh asks for more than anybody has.
+/// Another process repeats the run.
+pub(super) async fn a_run_that_stops_anywhere_is_completed(server: &TestServer) {
     let row = |n: i64| {
         let amount = if n % 7 == 0 { 50_000 } else { n + 1 };
         format!("{},{},{},{amount}\n", Uuid::from_u128(n as u128), n % 10 + 1, (n + 1) % 10 + 1)
@@ -140,10 +137,9 @@ pub(super) async fn a_program_that_stops_anywhere_is_completed(server: &TestServ
     }
 }
 
-/// From several places at once, over the same ten accounts, in any order.
-pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
+pub(super) async fn conflicting_chunks_are_all_applied(server: &TestServer) {
     let (test, database) = bank(server).await;
-    // Two processes, which do not queue for each other.
+    // Two processes do not share a queue.
     let banks =
         [Bank::new(&database, Policy::default()), Bank::new(&test.connect().await, Policy::default())];
     let mut tasks = JoinSet::new();
@@ -169,8 +165,7 @@ pub(super) async fn chunks_that_meet_are_all_applied(server: &TestServer) {
     assert_whole(&database).await;
 }
 
-/// `transfer` and two payments with the same ids at once.
-pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &TestServer) {
+pub(super) async fn an_id_written_concurrently_is_applied_once(server: &TestServer) {
     let (test, database) = bank(server).await;
     let (one, other) =
         (Bank::new(&database, Policy::default()), Bank::new(&test.connect().await, Policy::default()));
@@ -195,7 +190,7 @@ pub(super) async fn an_id_that_others_write_meanwhile_is_applied_once(server: &T
     assert_whole(&database).await;
 }
 
-/// Another transaction holds the account and brings the money before it releases the lock.
+/// Another transaction locks the account and deposits money before it commits.
 pub(super) async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server: &TestServer) {
     let (test, database) = bank(server).await;
     let depositor = test.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
@@ -214,7 +209,7 @@ pub(super) async fn a_payment_that_waits_for_a_deposit_is_decided_with_it(server
     assert_whole(&database).await;
 }
 
-pub(super) async fn payments_that_are_too_many_become_their_halves(server: &TestServer) {
+pub(super) async fn a_chunk_of_payments_that_is_too_large_is_halved(server: &TestServer) {
     let (_test, database) = bank(server).await;
     for sql in [
         "CREATE FUNCTION too_large() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \

@@ -1,5 +1,4 @@
-//! From v25.1 on, CockroachDB's DDL commits the statements before it: refused in writing bodies,
-//! and switched off in BEGIN.
+//! Since v25.1, CockroachDB's DDL commits the statements before it.
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbErr, Statement, StreamTrait};
@@ -11,7 +10,7 @@ use super::{Log, WIRE, execute, insert};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         ddl_in_a_writing_body_is_refused on &[Server::Cockroach],
-        a_newer_cockroachdb_is_told_that_ddl_commits_nothing on WIRE,
+        begin_switches_off_commits_before_ddl on WIRE,
     ]
 }
 
@@ -41,21 +40,20 @@ async fn ddl_is_refused(runner: &Runner) {
                 }
             };
             for told in [runner.run("ddl", body).await, runner.run_idempotent("ddl", body).await] {
-                let error = told.expect_err("it commits what came before");
+                let error = told.expect_err("it would commit the statements before it");
                 assert!(error.to_string().contains("refused inside a transaction"), "{error}");
             }
         }
     }
 }
 
-/// Unknown to the server that plays v25.1.
+/// The server that imitates v25.1 does not know it.
 const NO_AUTOCOMMIT: &str = "; SET LOCAL autocommit_before_ddl = off";
 
-/// Takes effect with the next transaction, so one before sets it.
+/// A separate transaction, because it takes effect in the next one.
 const NO_BUFFERING: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
 
-/// Played: the server claims to be newer.
-async fn a_newer_cockroachdb_is_told_that_ddl_commits_nothing(server: &TestServer) {
+async fn begin_switches_off_commits_before_ddl(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let database = log.test.connect().await;
     for (version, first, own) in [

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
 use tests::TestServer;
 
-pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
+pub(super) async fn an_error_of_the_driver_fails_at_once(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let attempts = AtomicU32::new(0);
     let pid = async || scalar(&log.db, "SELECT pg_backend_pid()").await;
@@ -17,7 +17,7 @@ pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
         attempts.fetch_add(1, Ordering::Relaxed);
         tx.query_one_raw(statement("SELECT $1::int8 + $2::int8")).await.map(drop)
     };
-    // v20.2 crashes on fewer types than placeholders (index out of range).
+    // v20.2 crashes if a statement has more placeholders than types.
     let survives = !server.version.contains("v20.");
     if survives {
         let error = log.runner.run("few", few).await.expect_err("one value for two");
@@ -38,10 +38,10 @@ pub(super) async fn what_the_driver_refuses_fails_at_once(server: &TestServer) {
     let error = log.runner.run("many", body).await.expect_err("too many");
     assert!(error.to_string().contains("split it"), "{error}");
     assert_eq!(attempts.load(Ordering::Relaxed), 1);
-    pid().await.expect("the pool is well");
+    pid().await.expect("the pool is usable");
 }
 
-pub(super) async fn what_a_rights_check_refuses_fails_at_once(server: &TestServer) {
+pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {
     let log = Log::new(server, 1).await;
     execute(&log.db, "CREATE TABLE forbidden (id INT8)").await;
     let role = format!("nobody_{}", log.test.name);
@@ -54,7 +54,7 @@ pub(super) async fn what_a_rights_check_refuses_fails_at_once(server: &TestServe
     };
     let error = log.runner.statement("single", body).await.expect_err("no rights");
     assert_eq!((sqlstate(&error).as_deref(), attempts.into_inner()), (Some("42501"), 1), "{error}");
-    assert!(Ended::of(&error).is_none(), "it is the body's own, and nothing is applied");
+    assert!(Ended::of(&error).is_none(), "the error is the body's, and nothing is applied");
 }
 
 pub(super) async fn an_error_in_answer_to_commit_is_definite(server: &TestServer) {

@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_orphan_is_ended_before_the_next_attempt on WIRE,
         an_orphan_is_ended_by_its_own_limit on POSTGRES,
         a_lost_answer_to_commit_is_unknown on WIRE,
-        an_idempotent_body_finds_out on WIRE,
+        an_idempotent_body_resolves_a_lost_commit on WIRE,
     ]
 }
 
@@ -21,12 +21,12 @@ async fn an_orphan_is_ended_before_the_next_attempt(server: &TestServer) {
     an_orphan_is_ended(server, Policy::default()).await;
 }
 
-/// Ended only by the server: BEGIN sets its timeout.
+/// Only the timeout that BEGIN sets ends it.
 async fn an_orphan_is_ended_by_its_own_limit(server: &TestServer) {
     an_orphan_is_ended(server, Policy { end_orphans: false, ..Policy::default() }).await;
 }
 
-/// A silent attempt holds its row's lock, which the next attempt needs.
+/// It holds the row lock that the next attempt needs.
 async fn an_orphan_is_ended(server: &TestServer, policy: Policy) {
     let log = Log::new(server, 1).await;
     insert(&log.db, 1).await.expect("a free id");
@@ -58,7 +58,7 @@ async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
         let policy = Policy { answer_deadline: Duration::from_secs(1), ..Policy::default() };
         proxy.arm(move |request| (request.text == "COMMIT").then_some(Fault::Silent { delivered }));
         let told = Runner::new(&db, policy).run("lost", async |tx: &Tx| insert(tx, 1).await).await;
-        let error = told.expect_err("nobody answered");
+        let error = told.expect_err("unanswered");
         let ended = Ended::of(&error).expect("an Ended");
         assert_eq!(
             (ended.kind(), ended.may_be_applied(), ended.attempts().len()),
@@ -70,7 +70,7 @@ async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     }
 }
 
-async fn an_idempotent_body_finds_out(server: &TestServer) {
+async fn an_idempotent_body_resolves_a_lost_commit(server: &TestServer) {
     for delivered in [true, false] {
         let log = Log::new(server, 1).await;
         let proxy = log.test.proxy().await;

@@ -20,18 +20,17 @@ pub(crate) fn tests() -> Vec<Test> {
         behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag on POSTGRES,
         behind_a_pooler_an_orphan_is_ended on POSTGRES,
         behind_a_pooler_no_stranger_is_ended on POSTGRES,
-        named_statements_that_a_pooler_mixes_up_are_told_so on POSTGRES,
+        named_statements_mixed_up_by_a_pooler_are_reported on POSTGRES,
     ]
 }
 
 const ACCOUNTS: i64 = 12;
 
 async fn pooler(log: &Log, mode: &str, connections: u32) -> Option<PgBouncer> {
-    // Without one, the run prints NOT COVERED.
     let program = PgBouncer::find()?;
     let (mode, size) = (format!("pool_mode = {mode}"), format!("default_pool_size = {connections}"));
     let settings = [mode.as_str(), &size, "ignore_startup_parameters = extra_float_digits"];
-    Some(PgBouncer::start(&program, log.test.url(), &settings).await.expect("it starts"))
+    Some(PgBouncer::start(&program, log.test.url(), &settings).await.expect("PgBouncer starts"))
 }
 
 fn unnamed() -> Policy {
@@ -47,12 +46,10 @@ async fn number(tx: &Tx, statement: Statement) -> Result<i64, DbErr> {
     row.ok_or_else(|| DbErr::RecordNotFound("a number".to_owned()))?.try_get_by_index(0)
 }
 
-/// A transfer with statements of all kinds in an order of its own, so that statement names collide
-/// between sessions.
+/// Statement names collide between sessions.
 async fn transfer(tx: &Tx, id: i64) -> Result<(), DbErr> {
     let (source, target, amount) = (id % ACCOUNTS, (id * 7 + 1 + id / ACCOUNTS) % ACCOUNTS, id % 5);
     assert_eq!(text(tx, "SHOW transaction_isolation").await?, "serializable");
-    // Another statement and answer for each id.
     assert_eq!(number(tx, bound(&format!("SELECT $1::int8 * {id}"), [3_i64.into()])).await?, 3 * id);
     let balance = "SELECT balance FROM account WHERE id = $1";
     let before = number(tx, bound(balance, [source.into()])).await?;
@@ -93,7 +90,6 @@ async fn open_accounts(db: &DatabaseConnection) {
     }
 }
 
-/// Runs transfers through two programs' pools, and reads concurrently.
 async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, count: i64) {
     open_accounts(&log.db).await;
     let next = AtomicI64::new(0);
@@ -132,7 +128,7 @@ async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, coun
 async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
-    // Changes each server connection's default isolation, which this mode does not reset.
+    // Transaction mode does not reset the default isolation of a server connection.
     let strangers = open(&pooler.url(log.test.url()), 4).await;
     let held = join_all((0..4).map(|_| strangers.begin())).await;
     for held in held {
@@ -140,7 +136,6 @@ async fn behind_a_pooler_in_transaction_mode_every_run_is_exact(server: &TestSer
         execute(&held, "SET default_transaction_isolation = 'read committed'").await;
         held.commit().await.expect("it stays");
     }
-    // The default isolation of each server connection.
     let left = async || {
         let show = async |tx: &Tx| text(tx, "SHOW transaction_isolation").await;
         Runner::new(&strangers, unnamed()).query("show", show).await
@@ -156,7 +151,6 @@ async fn behind_a_pooler_in_session_mode_every_run_is_exact_without_the_flag(ser
     transfers_are_exact(&log, &pooler, Policy::default(), 150).await;
 }
 
-/// A pool whose link falls silent at the first request that contains `at`.
 async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: bool) -> (Proxy, Runner) {
     let proxy = Proxy::faulty(pooler.address()).await.expect("a port is free");
     let db = open(&proxy.url(log.test.url()), 3).await;
@@ -170,7 +164,7 @@ async fn silent_at(log: &Log, pooler: &PgBouncer, at: &'static str, delivered: b
     (proxy, Runner::new(&db, policy))
 }
 
-/// The pooler keeps a silent client's transaction, and its row's lock.
+/// The pooler keeps a silent client's transaction and its row lock.
 async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
@@ -180,13 +174,13 @@ async fn behind_a_pooler_an_orphan_is_ended(server: &TestServer) {
         tx.execute_unprepared("UPDATE log SET note = note + 1 WHERE id = 1").await?;
         insert(tx, 2).await.map(|()| tx.attempt())
     };
-    assert_eq!(runner.run("lost", body).await, Ok(2), "the lock of an orphan is not waited for");
+    assert_eq!(runner.run("lost", body).await, Ok(2), "the orphan's lock is not waited for");
     assert_eq!(scalar(&log.db, "SELECT note FROM log WHERE id = 1").await, Ok(1));
     proxy.settle().await;
 }
 
-/// COMMIT's answer is lost, and a stranger has the server connection when the transaction is to be
-/// ended.
+/// COMMIT's answer is lost. When the orphan should be ended, another client has its server
+/// connection.
 async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 4).await else { return };
@@ -237,7 +231,7 @@ async fn behind_a_pooler_no_stranger_is_ended(server: &TestServer) {
     proxy.settle().await;
 }
 
-async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer) {
+async fn named_statements_mixed_up_by_a_pooler_are_reported(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let Some(pooler) = pooler(&log, "transaction", 1).await else { return };
     let [one, other] =
@@ -262,7 +256,7 @@ async fn named_statements_that_a_pooler_mixes_up_are_told_so(server: &TestServer
     assert_eq!(log.count().await, 0);
     Runner::new(&other, unnamed()).run("third", several).await.expect("none has a name");
     execute(&log.db, "DELETE FROM log").await;
-    // A new server connection knows no prepared statements.
+    // A new server connection has no prepared statements.
     execute(
         &log.db,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

@@ -6,13 +6,13 @@ use sea_orm_retry::{Policy, Runner};
 use tests::{Test, TestServer, tests};
 
 use super::nestings::{agrees_with_a_model, steps};
-use super::texts::{leaves_no_hole, text};
+use super::texts::{escapes_no_transaction, text};
 use super::{Log, POSTGRES, WIRE, execute, open};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         random_nestings_agree_with_a_model on WIRE,
-        no_random_text_leaves_a_hole on WIRE,
+        no_random_text_escapes_its_transaction on WIRE,
     ]
 }
 
@@ -58,7 +58,7 @@ async fn random_nestings_agree_with_a_model(server: &TestServer) {
     }
 }
 
-async fn no_random_text_leaves_a_hole(server: &TestServer) {
+async fn no_random_text_escapes_its_transaction(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let other = open(log.test.url(), 1).await;
     if POSTGRES.contains(&server.server) {
@@ -67,6 +67,6 @@ async fn no_random_text_leaves_a_hole(server: &TestServer) {
     }
     let runner = Runner::new(&log.db, Policy { attempts_max: 3, ..Policy::default() });
     for sql in cases(text(&OWN)) {
-        leaves_no_hole(&runner, &log.db, &other, "DELETE FROM log", &sql).await;
+        escapes_no_transaction(&runner, &log.db, &other, "DELETE FROM log", &sql).await;
     }
 }

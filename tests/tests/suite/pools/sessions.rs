@@ -14,13 +14,13 @@ use super::{Log, POSTGRES, WIRE, execute, insert, open, scalar, text};
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         stale_plans_fail_no_run on WIRE,
-        statements_that_the_server_has_lost_fail_no_run on POSTGRES,
-        an_error_that_a_cleared_cache_does_not_cure_fails on POSTGRES,
-        an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol on POSTGRES,
-        what_a_body_does_to_its_session_does_not_outlive_it on POSTGRES,
-        one_statement_with_semicolons_is_taken_and_two_are_refused on WIRE,
-        a_connection_that_falls_silent_on_its_way_back_frees_its_place on WIRE,
-        unnamed_statements_leave_none_behind on POSTGRES,
+        statements_lost_by_the_server_fail_no_run on POSTGRES,
+        an_error_that_persists_without_cached_plans_fails on POSTGRES,
+        class_08_is_a_lost_link_except_for_protocol_violations on POSTGRES,
+        changes_to_a_session_do_not_outlive_their_body on POSTGRES,
+        one_statement_with_semicolons_is_accepted_and_two_are_refused on WIRE,
+        a_connection_that_falls_silent_on_release_frees_its_place on WIRE,
+        unnamed_statements_leave_nothing_prepared on POSTGRES,
     ]
 }
 
@@ -71,31 +71,31 @@ async fn stale_plans_fail_no_run(server: &TestServer) {
     }
 }
 
-async fn statements_that_the_server_has_lost_fail_no_run(server: &TestServer) {
+async fn statements_lost_by_the_server_fail_no_run(server: &TestServer) {
     let log = Log::new(server, 1).await;
     prepare_on_each(&log.runner, 1).await;
     execute(&log.db, "DEALLOCATE ALL").await;
     let body = async |tx: &Tx| {
         Ok::<_, DbErr>((tx.query_all_raw(all("SELECT * FROM log")).await?.len(), tx.attempt()))
     };
-    assert_eq!(log.runner.run("select", body).await, Ok((0, 2)), "the second attempt is well");
+    assert_eq!(log.runner.run("select", body).await, Ok((0, 2)), "the second attempt succeeds");
     assert_eq!(log.runner.run("select", body).await, Ok((0, 1)), "the connection is not poisoned");
 }
 
-async fn an_error_that_a_cleared_cache_does_not_cure_fails(server: &TestServer) {
+async fn an_error_that_persists_without_cached_plans_fails(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let body =
         async |tx: &Tx| tx.execute_unprepared("DO $$ BEGIN RAISE 'no' USING ERRCODE = '0A000'; END $$").await;
     let started = Instant::now();
-    let error = log.runner.run("unsupported", body).await.expect_err("it stays so");
+    let error = log.runner.run("unsupported", body).await.expect_err("the error persists");
     assert!(started.elapsed() < Duration::from_secs(5), "no endless retry: {error}");
     insert(&log.db, 1).await.expect("no transaction is open");
     assert_eq!(log.count().await, 1);
 }
 
-/// A protocol violation (08P01) comes from the server, and the session survives; other codes of
-/// class 08 are lost links, whatever their severity.
-async fn an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol(server: &TestServer) {
+/// 08P01 is an error of the server. Other codes of class 08 are lost links, whatever their
+/// severity.
+async fn class_08_is_a_lost_link_except_for_protocol_violations(server: &TestServer) {
     let log = Log::new(server, 1).await;
     for (code, attempts) in [("08006", 2), ("08003", 2), ("08P01", 1)] {
         let last = AtomicU32::new(0);
@@ -109,7 +109,7 @@ async fn an_error_of_class_08_is_a_lost_link_but_for_a_violation_of_the_protocol
     }
 }
 
-async fn what_a_body_does_to_its_session_does_not_outlive_it(server: &TestServer) {
+async fn changes_to_a_session_do_not_outlive_their_body(server: &TestServer) {
     let log = Log::new(server, 1).await;
     execute(&log.db, &format!("CREATE ROLE role_{}", log.test.name)).await;
     let role = format!("SET ROLE role_{}", log.test.name);
@@ -144,7 +144,7 @@ async fn what_a_body_does_to_its_session_does_not_outlive_it(server: &TestServer
     }
 }
 
-async fn one_statement_with_semicolons_is_taken_and_two_are_refused(server: &TestServer) {
+async fn one_statement_with_semicolons_is_accepted_and_two_are_refused(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let send = async |sql: &str| {
         let body = async |tx: &Tx| {
@@ -172,8 +172,8 @@ async fn one_statement_with_semicolons_is_taken_and_two_are_refused(server: &Tes
     }
 }
 
-/// The link falls silent during the pool's ping on release.
-async fn a_connection_that_falls_silent_on_its_way_back_frees_its_place(server: &TestServer) {
+/// Silent during the pool's ping on release.
+async fn a_connection_that_falls_silent_on_release_frees_its_place(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let proxy = log.test.proxy().await;
     let db = open(&proxy.url(log.test.url()), 1).await;
@@ -195,7 +195,7 @@ async fn a_connection_that_falls_silent_on_its_way_back_frees_its_place(server: 
     assert_eq!(log.count().await, 3);
 }
 
-async fn unnamed_statements_leave_none_behind(server: &TestServer) {
+async fn unnamed_statements_leave_nothing_prepared(server: &TestServer) {
     let log = Log::new(server, 1).await;
     let runner = log.runner.under(Policy { unnamed_statements: true, ..Policy::default() });
     let body = async |tx: &Tx| Ok::<_, DbErr>(tx.query_all_raw(all("SELECT * FROM log")).await?.len());

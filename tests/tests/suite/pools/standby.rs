@@ -1,5 +1,5 @@
-//! A COMMIT that waits for a synchronous standby: committed, not acknowledged. Its row counts as
-//! applied only after a COMMIT that waited too. And servers that are read-only until promoted.
+//! Commits that wait for a synchronous standby, and promotions. A found row counts as applied only
+//! after a COMMIT that waited too.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::{Log, POSTGRES, execute, insert, open, scalar};
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        nothing_is_told_applied_that_no_standby_has on POSTGRES,
+        rows_without_a_standby_are_not_reported_applied on POSTGRES,
         a_hot_standby_is_read_and_its_promotion_waited_for on POSTGRES,
-        a_server_that_takes_no_writes_for_a_while_is_waited_for on POSTGRES,
+        a_temporarily_read_only_server_is_waited_for on POSTGRES,
     ]
 }
 
@@ -27,7 +27,7 @@ async fn body(tx: &Tx) -> Result<bool, DbErr> {
     Ok(written.rows_affected() == 1)
 }
 
-/// The same, autocommitted.
+/// Autocommitted.
 async fn statement(tx: &Tx) -> Result<bool, DbErr> {
     let written = tx.execute_unprepared("INSERT INTO log (id) VALUES (7) ON CONFLICT DO NOTHING").await?;
     if written.rows_affected() == 0 {
@@ -44,9 +44,9 @@ fn is_unknown(told: Result<bool, DbErr>) -> bool {
     told.is_err_and(|error| Ended::of(&error).is_some_and(|ended| ended.kind() == Kind::Unknown))
 }
 
-async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
+async fn rows_without_a_standby_are_not_reported_applied(_: &TestServer) {
     let Some(programs) = Postgres::find() else { return };
-    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("it starts"));
+    let own = OwnServer::Postgres(Postgres::start(&programs).await.expect("the server starts"));
     let bank = own.bank().await;
     let admin = open(bank.url(), 1).await;
     execute(&admin, "CREATE TABLE log (id BIGINT PRIMARY KEY)").await;
@@ -66,13 +66,13 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     let started = Instant::now();
     assert!(is_unknown(runner.run_idempotent("insert", body).await), "no standby has it");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert!(waiting(&admin).await >= 1, "who waits for a standby is not ended");
-    // Cancels the first one's wait: its row is visible and on no standby.
+    assert!(waiting(&admin).await >= 1, "a session that waits for a standby is not ended");
+    // Cancels the wait: the row becomes visible, and no standby has it.
     execute(&admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(scalar(&admin, "SELECT count(*) FROM log").await, Ok(1));
-    assert!(is_unknown(runner.run_idempotent("found", body).await), "found, and acknowledged by nobody");
-    assert!(is_unknown(runner.statement("found", statement).await), "found, and acknowledged by nobody");
+    assert!(is_unknown(runner.run_idempotent("found", body).await), "found, but not acknowledged");
+    assert!(is_unknown(runner.statement("found", statement).await), "found, but not acknowledged");
     execute(&admin, "ALTER SYSTEM RESET synchronous_standby_names").await;
     execute(&admin, "SELECT pg_reload_conf()").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -84,7 +84,6 @@ async fn nothing_is_told_applied_that_no_standby_has(_: &TestServer) {
     assert_eq!(runner.statement("found", statement).await, Ok(false));
 }
 
-/// Inserts a missing row, retrying for this long.
 async fn insert_within(db: &DatabaseConnection, id: i64, total_time: Duration) -> Result<(), DbErr> {
     let runner = Runner::new(db, Policy { total_time, ..Policy::default() });
     runner.run("insert", async |tx: &Tx| insert(tx, id).await).await
@@ -99,9 +98,9 @@ fn is_given_up(told: Result<(), DbErr>, codes: &[&str]) {
 }
 
 async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
-    let programs = Postgres::find().expect("this server was started by them");
-    let primary = Postgres::start(&programs).await.expect("it starts");
-    let standby = primary.standby().await.expect("it starts");
+    let programs = Postgres::find().expect("PostgreSQL's programs are installed");
+    let primary = Postgres::start(&programs).await.expect("the server starts");
+    let standby = primary.standby().await.expect("the server starts");
     let admin = open(&primary.url("postgres"), 1).await;
     execute(&admin, "CREATE TABLE log (id BIGINT PRIMARY KEY)").await;
     let db = open(&standby.url("postgres"), 2).await;
@@ -124,8 +123,8 @@ async fn a_hot_standby_is_read_and_its_promotion_waited_for(_: &TestServer) {
     assert_eq!(scalar(&db, "SELECT count(*) FROM log").await.expect("readable"), 1);
 }
 
-/// As after a switchover: only new connections reach the new server.
-async fn a_server_that_takes_no_writes_for_a_while_is_waited_for(server: &TestServer) {
+/// As after a switchover: only new connections reach the primary.
+async fn a_temporarily_read_only_server_is_waited_for(server: &TestServer) {
     let log = Log::new(server, 2).await;
     let name = &log.test.name;
     execute(&log.db, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;

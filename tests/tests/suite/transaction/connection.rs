@@ -30,7 +30,7 @@ pub(super) async fn a_cancelled_begin_leaks_nothing(server: &TestServer) {
         };
         begun += tokio::select! { biased; _ = cancelled => 1, () = patience => 0 };
         let insert = format!("INSERT INTO log (id) VALUES ({id})");
-        log.database.connection.execute_unprepared(&insert).await.expect("the pool is well");
+        log.database.connection.execute_unprepared(&insert).await.expect("the pool is usable");
         assert_eq!(
             tests::scalar(&elsewhere, "SELECT count(*) FROM log").await,
             id + 1,
@@ -63,7 +63,7 @@ pub(super) async fn after_an_error_the_connection_is_used_again(server: &TestSer
     let log = Log::new(server).await;
     let one = log._bank.connect_with(&Options { max_connections: 1, ..Options::default() }).await;
     let runner = Runner::new(&one, Policy::default());
-    // A temporary table lives as long as its connection.
+    // A temporary table exists as long as its connection.
     let mark = match server.server {
         Server::Sqlite => "CREATE TEMP TABLE mark (id BIGINT)",
         Server::Postgres | Server::Cockroach => "SET application_name = 'marked'",
@@ -85,7 +85,7 @@ pub(super) async fn after_an_error_the_connection_is_used_again(server: &TestSer
     assert_eq!(tests::scalar(&one, marked).await, 1);
 }
 
-pub(super) async fn a_connection_lost_in_the_body_is_tried_again(server: &TestServer) {
+pub(super) async fn a_connection_lost_in_the_body_is_retried(server: &TestServer) {
     let log = Log::new(server).await;
     let tries = AtomicU32::new(0);
     log.runner
@@ -108,7 +108,7 @@ pub(super) async fn connections_that_broke_while_idle_cost_no_attempt(server: &T
     let proxy = test.proxy().await;
     let address = Address::parse(&proxy.url(test.url())).expect("a URL");
     let options = Options { max_connections: CONNECTIONS, ..Options::default() };
-    let database = connect(&address, &options).await.expect("the proxy leads there");
+    let database = connect(&address, &options).await.expect("the proxy's target answers");
     let runner = Runner::new(&database, Policy::default());
     let all_at_once = Barrier::new(CONNECTIONS as usize);
     let meet = async || {
@@ -135,16 +135,16 @@ pub(super) async fn a_lost_answer_to_commit_is_unknown(server: &TestServer) {
     for (loss, rows) in [(Loss::AfterCommit, 1), (Loss::BeforeCommit, 0)] {
         let log = Log::new(server).await;
         let runner = tapped(&Tap::new(&log.database).losing(&[loss]), Policy::default());
-        let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("nobody knows");
+        let error = runner.run("insert", async |tx| insert(tx, 1).await).await.expect_err("unknown");
         assert!(matches!(error, Error::Unknown { .. }), "{loss:?}: {error}");
-        assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "it is not tried again");
+        assert_eq!((error.attempts().len(), runner.counts().unknown), (1, 1), "not retried");
         assert_eq!(log.count().await, rows, "{loss:?}");
     }
 }
 
-pub(super) async fn a_lost_answer_to_a_read_is_no_matter(server: &TestServer) {
+pub(super) async fn a_read_survives_a_lost_answer(server: &TestServer) {
     let log = Log::new(server).await;
     let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
-    assert_eq!(count.expect("what was read was read"), 0);
+    assert_eq!(count.expect("the answer is known"), 0);
 }

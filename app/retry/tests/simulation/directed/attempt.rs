@@ -1,9 +1,9 @@
-//! One attempt and the next: what is sent, and what comes of a refusal.
+//! Requests of an attempt and of the next, and the effect of errors.
 
 use super::*;
 
 #[test]
-fn a_transfer_without_trouble_is_begin_the_body_and_commit() {
+fn a_transfer_sends_begin_the_body_and_commit() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, []);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent(), INSERT_FIRST);
@@ -13,7 +13,7 @@ fn a_transfer_without_trouble_is_begin_the_body_and_commit() {
 }
 
 #[test]
-fn a_conflict_rolls_back_pauses_and_tries_again() {
+fn a_conflict_rolls_back_pauses_and_retries() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, [("UPDATE debit", CONFLICT)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[..5], ["acquire", "BEGIN", "INSERT id", "UPDATE debit", "ROLLBACK"]);
@@ -21,19 +21,19 @@ fn a_conflict_rolls_back_pauses_and_tries_again() {
     let counts = ended.counts();
     assert_eq!((counts.transactions, counts.attempts, counts.retries), (1, 2, 1));
     assert_eq!(counts.retries_by_sqlstate["40001"], 1);
-    // The clock of the simulation counts whole milliseconds.
+    // Simulated time has whole milliseconds.
     assert!(
         ended.took.abs_diff(counts.paused) <= Duration::from_millis(1),
         "{:?} {:?}",
         ended.took,
         counts.paused
     );
-    // One connection served both: it was given back.
+    // One connection served both, so it was returned.
     assert_eq!(ended.world.lock().store.backends.len(), 1);
 }
 
 #[test]
-fn a_statement_without_an_answer_is_tried_again_on_a_new_connection() {
+fn an_unanswered_statement_is_retried_on_a_new_connection() {
     for fate in [Fate::Silent, Fate::NoAnswer, Fate::CutBefore, Fate::CutAfter, refused("57P01")] {
         let ended = transfer(Cockroach, policy(), Kind::Once, [("UPDATE debit", fate)]);
         assert!(ended.outcome.is_ok(), "{fate:?}");
@@ -60,7 +60,7 @@ fn a_statement_without_an_answer_is_tried_again_on_a_new_connection() {
 }
 
 #[test]
-fn a_refusal_of_the_body_rolls_back_and_is_told_as_it_is() {
+fn a_refusal_of_the_body_rolls_back_and_is_returned_unchanged() {
     let order = Order { kind: Kind::InsertFirst, id: 7, row: Row { amount: 1_000, ..ROW } };
     on_simulated_time(async {
         let world = World::told(Postgres, []);
@@ -72,14 +72,13 @@ fn a_refusal_of_the_body_rolls_back_and_is_told_as_it_is() {
 }
 
 #[test]
-fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt() {
+fn an_error_of_the_database_keeps_the_bodys_and_every_attempt() {
     let fates = [("INSERT mark", CONFLICT), ("UPDATE debit", refused("23514"))];
     let ended = transfer(Postgres, policy(), Kind::Once, fates);
     let Refusal::Database(told) = ended.error() else { panic!("{:?}", ended.error()) };
     assert_eq!(sea_orm_retry::sqlstate(told).as_deref(), Some("23514"));
     assert_eq!(ended.codes(), ["40001", "23514"]);
     assert_eq!(ended.sent().last().map(String::as_str), Some("ROLLBACK"));
-    // Whatever the body makes of it.
     let ended = transfer(Postgres, policy(), Kind::Swallowing, [("UPDATE credit", refused("23514"))]);
     let Refusal::Ended(told) = ended.error() else { panic!("{:?}", ended.error()) };
     assert_eq!((told.kind(), told.body_error()), (Ending::Failed, None), "{told}");
@@ -88,7 +87,7 @@ fn a_refusal_of_the_database_keeps_its_first_error_the_body_s_and_every_attempt(
 }
 
 #[test]
-fn attempts_are_shown_up_to_ten() {
+fn at_most_ten_attempts_are_shown() {
     let policy = Policy { attempts_max: 11, ..policy() };
     let ended = transfer(Postgres, policy, Kind::Once, [("INSERT mark", CONFLICT); 11]);
     let text = ended.error().to_string();
@@ -114,25 +113,29 @@ fn a_failed_rollback_drops_the_connection_and_the_first_error_stands() {
             run(&ended.runner, Order { kind: Kind::Once, id: 8, row: ROW }).await
         });
         assert!(again.is_ok());
-        assert_eq!(ended.world.lock().store.backends.len(), 2, "{fate:?}: it was not given back");
+        assert_eq!(ended.world.lock().store.backends.len(), 2, "{fate:?}: the connection was not returned");
     }
 }
 
 #[test]
-fn a_failed_commit_needs_no_rollback_where_it_has_ended_the_transaction() {
+fn a_commit_that_failed_and_ended_the_transaction_needs_no_rollback() {
     for (server, rollback) in [(Postgres, false), (Cockroach, false), (Sqlite, true)] {
         for code in ["40001", "23503"] {
             let code = if server == Sqlite && code == "40001" { "5" } else { code };
             let ended = transfer(server, policy(), Kind::Once, [("COMMIT", refused(code))]);
             assert_eq!(ended.outcome.is_ok(), code != "23503", "{server} {code}");
             assert_eq!(ended.sent().contains(&"ROLLBACK".to_owned()), rollback, "{server} {code}");
-            assert_eq!(ended.world.lock().store.backends.len(), 1, "{server} {code}: it was given back");
+            assert_eq!(
+                ended.world.lock().store.backends.len(),
+                1,
+                "{server} {code}: the connection was returned"
+            );
         }
     }
 }
 
 #[test]
-fn an_error_after_the_commit_is_no_matter() {
+fn an_error_after_the_commit_is_ignored() {
     let ended = transfer(
         Cockroach,
         policy(),
@@ -144,7 +147,7 @@ fn an_error_after_the_commit_is_no_matter() {
 }
 
 #[test]
-fn a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans() {
+fn a_stale_plan_is_retried_once_on_the_same_connection_without_its_plans() {
     let once = transfer(Postgres, policy(), Kind::Once, [("UPDATE debit", refused("0A000"))]);
     assert!(once.outcome.is_ok());
     assert_eq!(once.sent()[3..6], ["UPDATE debit", "ROLLBACK", "BEGIN"], "no pause, no other connection");
@@ -155,7 +158,7 @@ fn a_stale_plan_is_tried_again_once_on_the_same_connection_without_its_plans() {
 }
 
 #[test]
-fn an_id_that_is_taken_is_looked_up_before_it_is_a_failure() {
+fn a_taken_id_is_looked_up_before_it_is_a_failure() {
     for (kind, attempts) in [(Kind::InsertStrictly, 2), (Kind::Once, 1)] {
         let verb = if kind == Kind::Once { "INSERT mark" } else { "INSERT strict" };
         let ended = transfer(Postgres, policy(), kind, [(verb, refused("23505")); 3]);
@@ -169,7 +172,7 @@ fn an_id_that_is_taken_is_looked_up_before_it_is_a_failure() {
 }
 
 #[test]
-fn readers_never_know_an_unknown() {
+fn a_read_is_never_unknown() {
     let ended = transfer(Postgres, policy(), Kind::Read, [("COMMIT", Fate::CutBefore)]);
     assert_eq!(ended.outcome.as_ref().map(|answer| answer.value).ok(), Some(300));
     let ended = transfer(Postgres, policy(), Kind::Query, [("SELECT sum", Fate::CutBefore)]);

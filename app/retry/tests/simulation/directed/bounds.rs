@@ -1,11 +1,11 @@
-//! How often, how long and with what pauses a transaction is tried.
+//! Bounds of attempts, time and pauses.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn attempts_are_bounded_and_all_of_them_told() {
+fn attempts_are_bounded_and_all_are_reported() {
     let ended = transfer(Postgres, policy(), Kind::Once, [("INSERT mark", CONFLICT); 9]);
     assert!(ended.end() == End::RetriesExhausted, "{:?}", ended.error());
     assert_eq!(ended.codes(), ["40001"; 4]);
@@ -61,12 +61,11 @@ fn pauses_grow_from_retry_to_retry_and_a_seed_repeats_them() {
     };
     assert_eq!(took(1), took(1));
     assert_ne!(took(1), took(2));
-    // 59 pauses, half of them uniform up to a second: that run has lost often.
+    // 59 pauses, half of them uniform up to one second.
     assert!((Duration::from_secs(8)..Duration::from_secs(25)).contains(&took(1)), "{:?}", took(1));
 }
 
-/// Restarts from the savepoint are attempts; and the run ends with the last attempt that began in
-/// time.
+/// The run ends with the last attempt that began in time.
 #[test]
 fn attempts_and_time_bound_restarts_from_the_savepoint() {
     let ended = transfer(Cockroach, savepoints(100), Kind::Once, [("INSERT mark", CONFLICT); 9]);
@@ -88,7 +87,7 @@ fn attempts_and_time_bound_restarts_from_the_savepoint() {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Err::<(), _>(tx.again("on purpose"))
             };
-            runner.run("slow", slow).await.expect_err("it never ends well");
+            runner.run("slow", slow).await.expect_err("every attempt fails");
             (counter.counts().attempts, started.elapsed())
         });
         assert_eq!(attempts, 4, "{restarts:?}");
@@ -121,7 +120,7 @@ proptest! {
             (counter.counts().attempts, started.elapsed())
         });
         prop_assert!(attempts <= u64::from(attempts_max));
-        // The clock of the simulation counts whole milliseconds.
+        // Simulated time has whole milliseconds.
         prop_assert!(took <= Duration::from_millis(total_ms + 1), "{took:?}");
     }
 }

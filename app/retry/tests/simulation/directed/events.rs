@@ -1,10 +1,9 @@
-//! What a log shows of a transaction.
+//! The log events of a transaction.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// What is written to a log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -18,10 +17,9 @@ impl std::io::Write for Log {
     }
 }
 
-/// In a process of its own: where other tests meet the same events with nobody listening, they are
-/// switched off for all.
+/// In its own process: without a subscriber in another test, tracing would disable the events.
 #[test]
-fn each_attempt_is_an_event_in_the_span_of_its_transaction_and_each_lost_connection_a_warning() {
+fn attempts_are_events_in_the_span_of_their_transaction_and_lost_connections_warnings() {
     let alone = std::process::Command::new(std::env::current_exe().expect("the run knows its own program"))
         .args(["--exact", "directed::events::listened_to", "--ignored"])
         .output()

@@ -1,4 +1,4 @@
-//! CockroachDB's protocol: what is sent, and in which order.
+//! CockroachDB's savepoint protocol: the statements in order.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn the_savepoint_protocol_is_begin_savepoint_statements_release_commit() {
 }
 
 #[test]
-fn a_conflict_restarts_from_the_savepoint_so_often_and_then_from_the_start() {
+fn conflicts_restart_from_the_savepoint_and_then_from_the_start() {
     let fates = [("UPDATE debit", CONFLICT), ("RELEASE", CONFLICT), ("UPDATE debit", CONFLICT)];
     let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
     assert!(ended.outcome.is_ok());
@@ -50,7 +50,7 @@ fn after_a_failed_release_no_commit_is_sent() {
 }
 
 #[test]
-fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
+fn after_the_release_it_is_applied_whatever_happens_to_commit() {
     for fate in [CONFLICT, Fate::CutBefore, Fate::NoAnswer, refused("XX000")] {
         let ended = transfer(Cockroach, savepoints(2), Kind::Once, [("COMMIT", fate)]);
         assert!(ended.outcome.is_ok(), "{fate:?}: {:?}", ended.outcome);
@@ -59,14 +59,14 @@ fn after_the_release_it_is_applied_whatever_becomes_of_commit() {
 }
 
 #[test]
-fn a_failed_rollback_to_restarts_all_of_it() {
+fn a_failed_rollback_to_restarts_the_transaction() {
     let fates = [("UPDATE debit", CONFLICT), ("ROLLBACK TO", refused("XX000"))];
     let ended = transfer(Cockroach, savepoints(2), Kind::Once, fates);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["ROLLBACK TO", "acquire", "BEGIN over"]);
 }
 
-/// Nobody asked for the savepoint; a run that has lost often keeps its place by it all the same.
+/// Even without `savepoint_restarts`, to keep its place.
 #[test]
 fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     let policy = || Policy { turn_after: 2, attempts_max: 9, ..policy() };
@@ -83,13 +83,12 @@ fn a_run_that_has_lost_often_restarts_from_a_savepoint() {
     assert_eq!(sent[16..], ["INSERT mark", "UPDATE debit", "UPDATE credit", "RELEASE", "COMMIT"]);
     assert_eq!((ended.rows(), ended.counts().attempts), (1, 4));
 
-    // Bounded: then the transaction is begun anew, and nothing is kept through a pause.
+    // Restarts are bounded; then nothing is held during a pause.
     let ended = transfer(Cockroach, policy(), Kind::Once, conflicts(8));
     assert!(ended.outcome.is_ok());
     let count = |what: &str| ended.sent().iter().filter(|it| *it == what).count();
     assert_eq!((count("ROLLBACK TO"), count("ROLLBACK"), count("SAVEPOINT")), (5, 3, 2));
 
-    // The savepoint is CockroachDB's: on other servers releasing one commits nothing.
     for (server, conflict) in [(Postgres, CONFLICT), (Sqlite, refused("5"))] {
         let fates = std::iter::repeat_n(("UPDATE debit", conflict), 5);
         let ended = transfer(server, policy(), Kind::Once, fates);

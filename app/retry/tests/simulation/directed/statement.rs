@@ -1,12 +1,11 @@
-//! A transaction of one autocommitted statement.
+//! Transactions of one autocommitted statement.
 
 use super::*;
 
 #[test]
-fn a_statement_is_one_round_trip_and_found_again_where_its_answer_is_lost() {
+fn a_statement_is_one_round_trip_and_looked_up_if_its_answer_is_lost() {
     let ended = transfer(Postgres, policy(), Kind::Statement, []);
     assert_eq!((ended.sent(), ended.rows()), (vec!["acquire".to_owned(), "UPDATE whole".to_owned()], 1));
-    // CockroachDB may have applied what it says timed out.
     let timed_out = Fate::Refused { code: "57014", applied: true };
     let ended = transfer(Cockroach, policy(), Kind::Statement, [("UPDATE whole", timed_out)]);
     assert!(ended.outcome.is_ok());
@@ -19,21 +18,21 @@ fn a_statement_is_one_round_trip_and_found_again_where_its_answer_is_lost() {
         assert_eq!(ended.sent()[2..], ["acquire", "UPDATE whole", "SELECT look", "SELECT wait"], "{fate:?}");
         assert_eq!(ended.rows(), 1);
     }
-    // A conflict has applied nothing, and the connection is as good as before.
+    // A conflict applies nothing.
     let ended = transfer(Postgres, policy(), Kind::Statement, [("UPDATE whole", CONFLICT); 9]);
     assert!(ended.end() == End::RetriesExhausted, "{:?}", ended.error());
     assert_eq!(ended.world.lock().store.backends.len(), 1);
     assert!(!ended.sent().contains(&"ROLLBACK".to_owned()));
     let ended = transfer(Postgres, policy(), Kind::Statement, [("UPDATE whole", refused("22003"))]);
     assert!(ended.end() == End::Database, "{:?}", ended.error());
-    // The look failed, and the statement before it may be applied: it is told by the next.
+    // The statement may be applied; the next attempt settles it.
     let fates = [("UPDATE whole", Fate::CutAfter), ("SELECT look", refused("42P01"))];
     let ended = transfer(Postgres, policy(), Kind::Statement, fates);
     assert!(ended.outcome.is_ok(), "{:?}", ended.outcome);
     assert_eq!(ended.counts().attempts, 3);
 }
 
-/// A body of one statement that refuses after it, having said what it found out.
+/// Refuses after its statement, and states what it found.
 fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fate)]) -> End {
     on_simulated_time(async {
         let runner = Runner::on(World::told(Postgres, fates.iter().copied()), policy());
@@ -53,12 +52,12 @@ fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fa
 }
 
 #[test]
-fn a_refusal_after_a_statement_is_failed_only_where_nothing_is_applied() {
+fn a_refusal_after_a_statement_fails_only_if_nothing_is_applied() {
     assert!(statement_refused(false, None, &[]) == End::Own);
     assert!(statement_refused(true, Some(Proof::NotApplied), &[]) == End::Own);
     assert!(statement_refused(true, None, &[]) == End::Unknown);
     assert!(statement_refused(true, Some(Proof::Applied), &[]) == End::Unknown);
-    // A statement that is late on its way holds no lock: that it is not there yet proves nothing.
+    // A late statement holds no lock, so its missing id proves nothing.
     let late = [("SELECT look", Fate::CutBefore)];
     assert!(statement_refused(true, Some(Proof::NotApplied), &late) == End::Unknown);
 }

@@ -1,4 +1,4 @@
-//! A lost answer to COMMIT: what is run again, what is ended first, and what is told in the end.
+//! Ambiguous commits: what is retried, what is ended first, and what is reported.
 
 use super::*;
 
@@ -24,17 +24,16 @@ fn an_orphan_is_ended_before_the_next_attempt() {
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["COMMIT", "end_orphan", "acquire"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
+    assert!(ended.took < Duration::from_secs(3), "the orphan's locks were not waited for: {:?}", ended.took);
     assert_eq!(ended.rows(), 1);
-    // On CockroachDB by high priority.
     let ended = transfer(Cockroach, policy(), Kind::InsertFirst, [("COMMIT", Fate::Silent)]);
     assert!(ended.outcome.is_ok());
     assert_eq!(ended.sent()[5..8], ["COMMIT", "acquire", "BEGIN over"]);
-    assert!(ended.took < Duration::from_secs(3), "nobody waited for its locks: {:?}", ended.took);
+    assert!(ended.took < Duration::from_secs(3), "the orphan's locks were not waited for: {:?}", ended.took);
 }
 
 #[test]
-fn an_orphan_that_cannot_be_ended_is_ended_before_the_attempt_after() {
+fn ending_an_orphan_is_retried_before_the_next_attempt() {
     let fates = [("COMMIT", Fate::Silent), ("end_orphan", Fate::CutBefore), ("acquire", refused("53300"))];
     let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
     assert!(ended.outcome.is_ok());
@@ -61,7 +60,7 @@ fn an_unknown_stays_unknown_whatever_comes_after_it() {
 }
 
 #[test]
-fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged() {
+fn an_earlier_attempt_is_reported_applied_after_an_acknowledged_commit() {
     for fate in [Fate::CutBefore, Fate::NoAnswer, CONFLICT, refused("XX000")] {
         let fates = [("COMMIT", Fate::CutAfter), ("COMMIT", fate)];
         let ended = transfer(Postgres, policy(), Kind::InsertFirst, fates);
@@ -69,12 +68,11 @@ fn what_an_earlier_attempt_applied_is_told_after_a_commit_that_is_acknowledged()
         assert_eq!((ended.rows(), ended.counts().attempts), (1, 3));
         let never = fates.iter().copied().chain([("COMMIT", fate); 2]);
         let ended = transfer(Postgres, policy(), Kind::InsertFirst, never);
-        assert_eq!(ended.end(), End::Unknown, "{fate:?}: it is there, and nobody has acknowledged it");
+        assert_eq!(ended.end(), End::Unknown, "{fate:?}: found, but not acknowledged");
     }
 }
 
-/// Runs a body that moves money at first and refuses from the second attempt on, having said what
-/// it found out.
+/// Moves money in the first attempt, refuses in later ones, and states what it found.
 fn refuse_after_an_unknown(says: Option<Proof>) -> Ended {
     refuse_on(World::told(Postgres, [("COMMIT", Fate::CutBefore)]), says)
 }
@@ -101,7 +99,7 @@ fn refuse_on(world: World, says: Option<Proof>) -> Ended {
 }
 
 #[test]
-fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
+fn a_refusal_after_an_unknown_fails_only_with_proof() {
     assert_eq!(refuse_after_an_unknown(Some(Proof::NotApplied)).end(), End::Own);
     for says in [None, Some(Proof::Applied)] {
         let ended = refuse_after_an_unknown(says);
@@ -109,11 +107,10 @@ fn a_refusal_after_an_unknown_is_failed_only_with_proof() {
     }
 }
 
-/// Since v25.2 CockroachDB can hold writes back until COMMIT, and locks are in one node's memory.
-/// BEGIN switches that off; where it cannot, nothing is proved by a lock or an id that is rolled
-/// back.
+/// Since v25.2 CockroachDB can buffer writes until COMMIT, and keeps locks in one node's memory.
+/// Unless BEGIN can switch that off, neither a lock nor a rolled-back insert is proof.
 #[test]
-fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
+fn a_proof_of_no_commit_needs_locks_that_the_server_keeps() {
     let lost = ("COMMIT", Fate::CutBefore);
     let unknown_setting = ("BEGIN", refused("42704"));
     for (version, fates, end) in [
@@ -131,7 +128,7 @@ fn never_applied_is_believed_only_where_the_server_keeps_its_locks() {
 }
 
 #[test]
-fn a_setting_that_the_server_does_not_know_is_sent_once() {
+fn a_setting_unknown_to_the_server_is_sent_once() {
     on_simulated_time(async {
         let world = World::told(Cockroach, [("BEGIN", refused("42704"))]);
         world.lock().version = Some("CockroachDB CCL v26.2.1");
@@ -144,13 +141,12 @@ fn a_setting_that_the_server_does_not_know_is_sent_once() {
             world.lock().texts.iter().map(|sql| sql.contains("buffered_writes_enabled")).collect();
         assert_eq!(begun, [true, false, false]);
     });
-    // Where none was sent it fails at once.
     let ended = transfer(Postgres, policy(), Kind::Once, [("BEGIN", refused("42704"))]);
     assert_eq!((ended.end(), ended.codes()), (End::Database, vec!["42704".to_owned()]));
 }
 
 #[test]
-fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
+fn a_throttled_cluster_is_retried_and_reported_with_advice() {
     let throttled = ("BEGIN", refused("XXC02"));
     let ended = transfer(Cockroach, policy(), Kind::Once, [throttled; 3]);
     assert!(ended.outcome.is_ok(), "{:?}", ended.outcome);
@@ -160,8 +156,7 @@ fn a_throttled_cluster_without_a_licence_is_tried_again_and_says_what_to_do() {
     assert!(text.contains("no licence") && text.contains("SET CLUSTER SETTING"), "{text}");
 }
 
-/// Since v26.3 a statement that is prepared anew after ROLLBACK TO may fail by "read sequence
-/// number is ignored".
+/// Since v26.3 a statement that is prepared again after ROLLBACK TO may fail so.
 #[test]
 fn an_inner_error_after_rollback_to_fails_the_attempt_and_applies_nothing() {
     let fates = [("INSERT strict", refused("23505")), ("SELECT look", refused("XX000"))];

@@ -1,5 +1,4 @@
-//! What the server's statements do: the locks they take, the rows they write, and the books that
-//! must balance.
+//! Statements: locks, rows, and the check of the books.
 
 use sea_orm_retry::Server;
 
@@ -45,7 +44,7 @@ impl Store {
             }
             Request::Whole { id, row, strict } => {
                 let taken = self.find(who, id).is_some();
-                // What the INSERT selects from is read before the key is looked for.
+                // INSERT … SELECT reads its source before it checks the key.
                 if self.balance(who, row.source) < row.amount || (taken && !strict) {
                     return rows(0);
                 }
@@ -78,7 +77,6 @@ impl Store {
         self.backends[who].work.balances.get(&account).copied().unwrap_or(self.balances[account])
     }
 
-    /// Makes a session's work everybody's, at once.
     pub(super) fn apply(&mut self, who: usize) {
         let work = std::mem::take(&mut self.backends[who].work);
         for (account, balance) in work.balances {
@@ -110,14 +108,14 @@ impl Store {
         self.explained[row.target] += row.amount;
     }
 
-    /// Every balance is explained and none is negative.
+    /// Every balance is explained, and none is negative.
     fn check_books(&mut self) {
         if self.balances != self.explained || self.balances.iter().any(|balance| *balance < 0) {
             self.violations.push(format!("balances {:?}, explained {:?}", self.balances, self.explained));
         }
     }
 
-    /// Takes the locks that a request needs; answers with who holds one of them.
+    /// Returns a session that holds one of the locks.
     pub(super) fn lock_all(&mut self, who: usize, request: &Request) -> Option<usize> {
         let mut keys = match *request {
             Request::Insert { id, .. } => vec![Key::Id(id)],
@@ -146,9 +144,8 @@ impl Store {
             if !self.backends[who].high || self.backends[holder].high {
                 return Some(holder);
             }
-            // CockroachDB: the lower priority is aborted, and learns of it later.
+            // CockroachDB aborts the lower priority.
             self.locks.retain(|_, it| *it != holder);
-            // A statement of its own that still waits for locks waits on.
             if self.is_open(holder) {
                 self.backends[holder].state = State::Doomed;
                 self.backends[holder].work = Work::default();

@@ -37,7 +37,6 @@ impl Store {
         Ok(Answer::default())
     }
 
-    /// COMMIT of a failed transaction answers well and applies nothing, as on real servers.
     pub(super) fn commit(&mut self, who: usize, logged: bool) -> Result<Answer, &'static str> {
         match self.backends[who].state {
             State::Idle | State::Ended => return Err("25P01"),

@@ -1,4 +1,4 @@
-//! The runner's end of a session: each request meets its fate.
+//! The runner's side of a session: each request meets its fate.
 
 use std::time::Duration;
 
@@ -15,15 +15,13 @@ use crate::fate::Fate;
 use crate::request::{Begin, Request, decode, verb};
 use crate::server::{Answer, State};
 
-/// The runner's end of a session.
 pub(super) struct Client {
     world: World,
     who: usize,
     broken: bool,
     given_back: bool,
-    /// It has been looked whether a transaction is open, and none was.
     probing: bool,
-    /// When the runner was told of an error that left a transaction to be ended.
+    /// Set while an open transaction must be rolled back.
     failed_at: Option<Instant>,
 }
 
@@ -34,7 +32,7 @@ impl Client {
 
     async fn ask(&mut self, request: Request) -> Result<Answer, DbErr> {
         if request.gives_up() {
-            self.no_pause_since_the_failure();
+            self.check_no_pause_since_failure();
         } else if self.failed_at.is_some() {
             let violation = format!("{request:?} was sent after the first error");
             self.world.lock().store.violations.push(violation);
@@ -75,8 +73,7 @@ impl Client {
         }
     }
 
-    /// The error is true: the request is not carried out; or it is, where the code leaves that
-    /// open.
+    /// `applied`: executes it nevertheless.
     async fn refused(
         &mut self,
         request: Request,
@@ -91,7 +88,7 @@ impl Client {
             self.broken = true;
             world.store.end(self.who);
         } else if code == "13" {
-            // A transaction has to be ended all the same; a statement of its own left nothing.
+            // An open transaction must be ended.
             self.failed_at = world.store.is_open(self.who).then(Instant::now);
             world.store.roll_back_by_itself(self.who);
         } else if !applied {
@@ -113,10 +110,9 @@ impl Client {
         })
     }
 
-    /// A transaction that failed is given up before anything is waited for.
-    fn no_pause_since_the_failure(&mut self) {
+    fn check_no_pause_since_failure(&mut self) {
         if self.failed_at.take().is_some_and(|at| at != Instant::now()) {
-            self.world.lock().store.violations.push("locks were held through a pause".to_owned());
+            self.world.lock().store.violations.push("locks were held during a pause".to_owned());
         }
     }
 
@@ -130,7 +126,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.given_back {
-            self.no_pause_since_the_failure();
+            self.check_no_pause_since_failure();
             self.world.orphan(self.who);
         }
     }
@@ -140,7 +136,7 @@ impl Drop for Client {
 impl Session for Client {
     async fn control(&mut self, sql: &str) -> Result<Option<String>, DbErr> {
         let request = match sql {
-            // SQLite: whether a transaction is still open.
+            // SQLite's check for an open transaction: BEGIN, then ROLLBACK.
             "BEGIN" if self.world.lock().store.is_open(self.who) => return Err(sql_error("1")),
             "BEGIN" => {
                 self.probing = true;
@@ -193,10 +189,10 @@ impl Session for Client {
         self.given_back = true;
         let mut world = self.world.lock();
         if self.broken {
-            world.store.violations.push("a broken connection was given back".to_owned());
+            world.store.violations.push("a broken connection was returned".to_owned());
         }
         if !matches!(world.store.backends[self.who].state, State::Idle | State::Ended) {
-            world.store.violations.push("a connection was given back with a transaction open".to_owned());
+            world.store.violations.push("a connection was returned with an open transaction".to_owned());
         }
         world.idle.push(self.who);
     }

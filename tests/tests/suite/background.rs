@@ -1,5 +1,4 @@
-//! A run of `seabank` in the background, and what it has told so far: what it prints goes to files, so that nothing of it
-//! is lost where it is killed.
+//! Runs `seabank` in the background, with output to files so that a kill loses nothing.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,80 +11,70 @@ use tempfile::TempDir;
 use tests::TestDatabase;
 use uuid::Uuid;
 
-/// The longest that anything is waited for.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
-/// How the bank says of a transfer that it is in the database.
+/// The log line of an applied transfer.
 const APPLIED: &str = "seabank::bank::transfer: applied id=";
 
-/// A run, going on or killed.
-pub(crate) struct Telling {
+pub(crate) struct Background {
     child: Child,
     folder: TempDir,
-    /// How many bytes of what it says beside the answer have been looked through for news.
-    heard: u64,
+    /// Bytes of standard error that `newly_applied` has read.
+    read: u64,
 }
 
-/// A run that has ended by itself.
 #[derive(Debug)]
-pub(crate) struct Told {
-    /// Its exit code.
+pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
-    /// Its answer, as JSON.
     pub(crate) answer: Value,
-    /// What it said beside the answer.
     pub(crate) errors: String,
-    /// The transfers of which it said that they are applied.
     pub(crate) applied: BTreeSet<Uuid>,
 }
 
-impl Telling {
-    /// Starts `seabank` with these arguments; each transfer that is applied will be told at once.
+impl Background {
+    /// Every applied transfer is logged at once.
     pub(crate) fn start(test: &TestDatabase, arguments: &[&str]) -> Self {
         Self::start_with(test, arguments, |_| {})
     }
 
-    /// The same, with something more done to the command.
     pub(crate) fn start_with(
         test: &TestDatabase,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        let folder = TempDir::with_prefix("seabank-told-").expect("a folder can be made");
-        let file = |name| File::create(folder.path().join(name)).expect("a file can be made");
+        let folder = TempDir::with_prefix("seabank-told-").expect("the folder is created");
+        let file = |name| File::create(folder.path().join(name)).expect("the file is created");
         let mut command = test.program("seabank");
         command.args(arguments).args(["--format", "json"]);
         command.env("RUST_LOG", "error,seabank::bank::transfer=info").env("NO_COLOR", "1");
         command.stdout(file("out")).stderr(file("errors"));
         prepare(&mut command);
-        let child = command.spawn().expect("it can be started");
-        Self { child, folder, heard: 0 }
+        let child = command.spawn().expect("the process starts");
+        Self { child, folder, read: 0 }
     }
 
-    /// The transfers of which it has said that they are applied.
     pub(crate) fn applied(&self) -> BTreeSet<Uuid> {
         applied_in(&self.text("errors"))
     }
 
-    /// How many transfers it has said to be applied since this was asked last.
-    pub(crate) fn news(&mut self) -> usize {
-        let file = File::open(self.folder.path().join("errors")).expect("it was made");
-        let length = file.metadata().expect("it is there").len();
-        let mut news = vec![0; (length - self.heard) as usize];
-        file.read_exact_at(&mut news, self.heard).expect("nothing is taken from it");
-        // What is half written is heard next time.
-        news.truncate(news.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
-        self.heard += news.len() as u64;
-        applied_in(&String::from_utf8_lossy(&news)).len()
+    /// Transfers applied since the last call.
+    pub(crate) fn newly_applied(&mut self) -> usize {
+        let file = File::open(self.folder.path().join("errors")).expect("the file exists");
+        let length = file.metadata().expect("the file exists").len();
+        let mut new = vec![0; (length - self.read) as usize];
+        file.read_exact_at(&mut new, self.read).expect("the file only grows");
+        // The rest of an incomplete line is read next time.
+        new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        self.read += new.len() as u64;
+        applied_in(&String::from_utf8_lossy(&new)).len()
     }
 
-    /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("it can be looked at").is_some()
+        self.child.try_wait().expect("the process is polled").is_some()
     }
 
-    /// Waits until it has told of so many, or has ended.
-    pub(crate) async fn has_applied(&mut self, count: usize) {
+    /// Waits for this many transfers, or the end.
+    pub(crate) async fn wait_for_applied(&mut self, count: usize) {
         let started = Instant::now();
         while self.applied().len() < count && !self.has_ended() {
             assert!(started.elapsed() < WAIT_MAX, "not {count} after {WAIT_MAX:?}: {}", self.text("errors"));
@@ -93,32 +82,29 @@ impl Telling {
         }
     }
 
-    /// `kill -9`; answers with what it had told. Nobody may have killed it before, nor may it have ended by itself.
+    /// SIGKILL. Panics unless it runs.
     pub(crate) fn kill(mut self) -> BTreeSet<Uuid> {
         assert!(!self.has_ended(), "it ended before it was killed: {}", self.text("errors"));
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.child.kill().expect("the command runs");
+        self.child.wait().expect("the process ends");
         self.applied()
     }
 
-    /// The end of what it has said beside the answer.
     pub(crate) fn said(&self) -> String {
         let text = self.text("errors");
         text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// What ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("the shell runs");
         assert!(status.success(), "{kill}: it has ended");
     }
 
-    /// Waits for its end.
-    pub(crate) async fn end(mut self) -> Told {
+    pub(crate) async fn end(mut self) -> Finished {
         let started = Instant::now();
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+            if let Some(status) = self.child.try_wait().expect("the process is polled") {
                 break status;
             }
             assert!(started.elapsed() < WAIT_MAX, "it goes on after {WAIT_MAX:?}: {}", self.text("errors"));
@@ -126,7 +112,7 @@ impl Telling {
         };
         let (out, errors) = (self.text("out"), self.text("errors"));
         let answer = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{errors}"));
-        Told { code: status.code(), answer, applied: applied_in(&errors), errors }
+        Finished { code: status.code(), answer, applied: applied_in(&errors), errors }
     }
 
     fn text(&self, name: &str) -> String {
@@ -135,37 +121,33 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for Background {
     fn drop(&mut self) {
-        // An error says that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Told {
-    /// A number of its answer.
+impl Finished {
     pub(crate) fn count(&self, key: &str) -> u64 {
         self.answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {}", self.answer))
     }
 
-    /// Its last line, which says why it did not end well.
     pub(crate) fn failure(&self) -> &str {
         let line = self.errors.lines().last().unwrap_or_default();
         line.strip_prefix("error: ").unwrap_or_else(|| panic!("no failure: {}", self.errors))
     }
 }
 
-/// Runs the command that a line gives between backquotes after these words, as its reader would.
+/// Runs the command in backquotes after `words`.
 pub(crate) fn follow(test: &TestDatabase, line: &str, words: &str) -> Output {
     let (_, rest) = line.split_once(words).unwrap_or_else(|| panic!("{words} in {line}"));
     let command = rest.trim_start().strip_prefix('`').and_then(|rest| rest.split('`').next());
     let command = command.unwrap_or_else(|| panic!("a command after {words} in {line}"));
     assert!(command.contains("seabank "), "{command}");
-    paste(test, command).output().expect("it runs")
+    paste(test, command).output().expect("the command runs")
 }
 
-/// A shell that a command line is pasted into, where the programs find this database.
 pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
     let program = test.program("seabank");
     let mut shell = Command::new("sh");
@@ -179,7 +161,7 @@ pub(crate) fn paste(test: &TestDatabase, command: &str) -> Command {
     shell
 }
 
-/// The ids in whole lines: what is half written is not told.
+/// Complete lines only.
 fn applied_in(errors: &str) -> BTreeSet<Uuid> {
     let lines = errors.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let ids = lines.filter_map(|line| line.split_once(APPLIED)?.1.split_whitespace().next());
