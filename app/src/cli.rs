@@ -1,8 +1,7 @@
 //! The command line: the only place that prints.
 //!
-//! Answers go to standard output, everything else to standard error, both by the crate `terminal`. Each command is a module with its arguments and a
-//! function from them to an `Answer`; what they share is in `context` (database, retry policy, interruption),
-//! `failure` (errors of the bank as lines and exit codes) and `progress`.
+//! Answers go to standard output, everything else to standard error. A command is a module with its
+//! arguments and a function that returns an `Answer`.
 
 mod accounts;
 mod answer;
@@ -55,56 +54,56 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the audit found the bank broken · \
-    4 an outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted · 143 ended by SIGTERM · \
-    141 whoever read the output went away before the work was done (a reader that has enough of an answer or an export is no failure)";
+    4 the outcome is unknown · 5 no database, or its schema is not migrated · 130 interrupted · 143 ended by SIGTERM · \
+    141 the reader of the output went away before the work was done";
 
 const PROGRAM: Program = Program { package: "app", migrate: Some("migrate") };
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create the database and its user, as an administrator of the server
+    /// Create the database and its user, as an administrator
     #[command(after_help = examples::INIT)]
     Init(init::Args),
-    /// Say whether a database is fit for the bank, and what to do where it is not
+    /// Check whether a database is ready for the bank, and say what to do
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Args),
-    /// Do the tutorial's whole job: migrate, read, seed 100 accounts, transfer once, audit
+    /// Run the tutorial: migrate, read, seed 100 accounts, transfer once, audit
     #[command(after_help = examples::DEMO)]
     Demo,
-    /// Add accounts with random numbers and balances, in chunks that are each applied once
+    /// Add random accounts, in chunks that are each applied once
     #[command(after_help = examples::SEED)]
     Seed(seed::Args),
     /// Add points in bulk: the tutorial's second program
     #[command(after_help = examples::POINTS)]
     Points(points::Args),
-    /// Move money: half of a random account's balance to another, or as told
+    /// Move money, by default half of a random account's balance
     #[command(after_help = examples::TRANSFER)]
     Transfer(transfer::Args),
-    /// Add the rows of a file of CSV, accounts or transfers
+    /// Add the accounts or transfers of a CSV file
     #[command(after_help = examples::IMPORT)]
     Import(import::Args),
-    /// Apply the transfers of a file of CSV, each once, many in one transaction
+    /// Apply the transfers of a CSV file, each once, many in one transaction
     #[command(after_help = examples::PAY)]
     Pay(pay::Args),
-    /// Write accounts or transfers as CSV that `import` reads back
+    /// Write accounts or transfers as CSV that `import` reads
     #[command(after_help = examples::EXPORT)]
     Export(export::Args),
     /// Load the bank with transfers, measure them, and audit it meanwhile
     #[command(after_help = examples::WORKLOAD)]
     Workload(workload::Args),
-    /// List accounts in the order of their numbers
+    /// List accounts
     #[command(after_help = examples::ACCOUNTS)]
     Accounts(accounts::Args),
     /// Show an account and its latest transfers
     #[command(after_help = examples::HISTORY)]
     History(history::Args),
-    /// Prove that the bank is whole, in one snapshot
+    /// Verify every balance in one snapshot
     #[command(after_help = examples::AUDIT)]
     Audit(audit::Args),
-    /// Apply, roll back or list the migrations of the schema, as the program `migration` does
+    /// Apply, roll back or list migrations, as the program `migration` does
     #[command(after_help = examples::MIGRATE)]
     Migrate(migrate::Args),
-    /// Write the man pages, one for each command
+    /// Write the man pages
     #[command(after_help = examples::MAN)]
     Man(man::Args),
     /// Print a completion script for a shell
@@ -113,7 +112,6 @@ enum Command {
 }
 
 impl Command {
-    /// As it is typed.
     fn name(&self) -> &'static str {
         match self {
             Self::Init(_) => "init",
@@ -141,7 +139,7 @@ impl Command {
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let format = Format::asked_for(&arguments);
-    // Before the arguments are read, for they look into the environment; help and the version need none of it.
+    // The environment can set flags. Help and the version do not need it.
     let environment = load_env();
     let answer = match parse::<Cli>(PROGRAM, arguments) {
         Ok(Some(cli)) => {
@@ -179,7 +177,7 @@ fn run(cli: Cli, environment: Result<(), Failure>) -> Result<Answer, Failure> {
         context.close().await;
         answer
     });
-    // What a cancelled command left in the background may wait for a server that is gone.
+    // The background tasks of a cancelled command may wait for a dead server.
     runtime.shutdown_background();
     answer
 }

@@ -1,8 +1,7 @@
-//! `cargo run -p migration -- up|down|status|fresh|refresh|reset`, and what `sea-orm-cli migrate` calls.
+//! The program `migration`, which `sea-orm-cli migrate` calls too.
 //!
-//! Answers go to standard output; an error is one line on standard error. Exit codes: 0 done, 2 wrong usage, 5 no
-//! server, no database or no rights, 130 interrupted, 143 ended by SIGTERM, 1 anything else. The work is the library's;
-//! what writes files of this crate, `init` and `generate`, is here only.
+//! Answers go to standard output, an error as one line to standard error. Exit codes: 0 done, 2
+//! wrong usage, 5 no server, database or rights, 130 interrupted, 143 ended by SIGTERM, 1 other.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   migration down --num 1
   migration up --database-url 'cockroachdb://root@localhost:26257/bank?sslmode=disable'";
 
-/// Applies and rolls back the schema of the bank.
+/// Apply and roll back the schema of the bank
 #[derive(Parser)]
 #[command(name = "migration", version = terminal::VERSION, after_help = EXAMPLES)]
 struct Cli {
@@ -54,7 +53,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Schema(Schema),
-    /// Begin a folder of migrations, where there is none
+    /// Create a folder of migrations
     Init,
     /// Add an empty migration to this crate
     Generate {
@@ -74,7 +73,7 @@ enum Command {
 const PROGRAM: Program = Program { package: "migration", migrate: None };
 
 fn main() -> ExitCode {
-    // Before the arguments are read, for they look into the environment; help and the version need none of it.
+    // The environment can set flags. Help and the version do not need it.
     let environment = load_env();
     let done = parse::<Cli>(PROGRAM, std::env::args_os()).and_then(|cli| {
         let Some(cli) = cli else { return Ok(()) };
@@ -91,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn migrate(cli: Cli) -> Result<(), Failure> {
-    // The driver's own lines, of slow statements and notices, are for whoever asks for them.
+    // The driver logs slow statements and notices.
     let default = if cli.verbose { "debug" } else { "warn,sqlx=off" };
     start_logging(Logging { default, echo: false, color: cli.color.color });
 
@@ -120,7 +119,7 @@ fn migrate(cli: Cli) -> Result<(), Failure> {
         let address = address.with_application_name("seabank migrate");
         schema.carry_out(&address, &cli.flags, &interruption).await
     });
-    // An answer that is waited for may never come.
+    // A pending answer may never come.
     runtime.shutdown_background();
     match print(&outcome?.to_string()) {
         Err(unwritten) if unwritten.exit != Exit::ReaderGone => Err(unwritten),
@@ -128,7 +127,7 @@ fn migrate(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The stock template, where there is nothing yet: it would replace the schema.
+/// Writes sea-orm-cli's template, but not over the schema.
 fn init() -> Result<(), Failure> {
     let directory = directory();
     if Path::new(&directory).join("src/lib.rs").exists() {
@@ -139,7 +138,7 @@ fn init() -> Result<(), Failure> {
     written(move || sea_orm_cli::run_migrate_init(&directory).map_err(|error| error.to_string()))
 }
 
-/// Runs what prints by itself, and panics where it cannot.
+/// sea-orm-cli prints, and panics on errors.
 fn written(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), Failure> {
     std::panic::set_hook(Box::new(|_| {}));
     let ended = std::thread::spawn(work).join();
@@ -150,7 +149,7 @@ fn written(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result
     ended.unwrap_or_else(|panic| Err(reason(panic))).map_err(other)
 }
 
-/// Where `cargo run` says this crate is, and otherwise the working directory.
+/// This crate under `cargo run`, else the working directory.
 fn directory() -> String {
     std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".to_owned())
 }

@@ -76,7 +76,9 @@ pub(crate) async fn answer<T>(
 
 /// The error of a missed deadline.
 pub(crate) fn no_answer(deadline: Duration) -> DbErr {
-    DbErr::Custom(format!("the server did not answer within {} ms", deadline.as_millis()))
+    // A deadline below 1 ms is not zero.
+    let milliseconds = deadline.as_nanos().div_ceil(1_000_000);
+    DbErr::Custom(format!("the server did not answer within {milliseconds} ms"))
 }
 
 /// A request on a session, with its argument.
@@ -128,4 +130,17 @@ impl Link {
 /// lost.
 pub(crate) fn unfinished() -> Failure {
     (DbErr::Custom("a statement of the transaction was begun and not finished".to_owned()), Class::Lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_deadline_is_not_told_as_zero() {
+        for (microseconds, told) in [(300, "within 1 ms"), (20_000, "within 20 ms")] {
+            let error = no_answer(Duration::from_micros(microseconds)).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

@@ -74,6 +74,8 @@ pub struct IntervalReport<'a> {
     pub retries: u64,
     /// Audits so far.
     pub audits: u64,
+    /// Whether all workers have ended; the last audit follows.
+    pub is_last: bool,
 }
 
 /// The result of a workload.
@@ -131,13 +133,14 @@ impl Bank {
         let mut ticks = tokio::time::interval(report_every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.tick().await;
-        let mut report_interval = |total: &mut Meter| {
+        let mut report_interval = |total: &mut Meter, is_last| {
             let mut interval = running.take_interval();
             report(IntervalReport {
                 interval: &interval,
                 elapsed: running.started.elapsed(),
                 retries: self.counts().retries - before.retries,
                 audits: running.audits.load(Ordering::Relaxed),
+                is_last,
             });
             total.take(&mut interval);
         };
@@ -147,14 +150,14 @@ impl Bank {
                     Some(worker) => worker.expect("a worker does not panic"),
                     None => break,
                 },
-                _ = ticks.tick() => report_interval(&mut total),
+                _ = ticks.tick() => report_interval(&mut total, false),
                 () = given_up.cancelled() => {
                     workers.shutdown().await;
                     break;
                 }
             }
         }
-        report_interval(&mut total);
+        report_interval(&mut total, true);
         let (took, counts) = (running.started.elapsed(), self.counts().since(&before));
         running.stop.cancel();
         audits.end().await;

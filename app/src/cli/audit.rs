@@ -7,13 +7,14 @@ use terminal::{Exit, Failure, counted, grouped, wrapped};
 
 use super::answer::Answer;
 use super::context::Context;
+use super::values::{LONGEST, time};
 use crate::bank::Bank;
 use crate::bank::audit::Audit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// On CockroachDB: audit the snapshot of this age, as in 10s, without waiting for writers
-    #[arg(long, value_name = "TIME", value_parser = super::values::time)]
+    #[arg(long, value_name = "TIME", value_parser = time("1ms", LONGEST), allow_hyphen_values = true)]
     as_of: Option<Duration>,
 }
 
@@ -59,7 +60,9 @@ pub(super) async fn check_as_of(bank: &Bank, flag: &str, ago: Option<Duration>) 
 }
 
 pub(super) async fn audit(context: &Context, bank: &Bank) -> Result<Answer, Failure> {
+    let spinner = context.progress().spinner("auditing");
     let audit = context.read(bank.audit()).await?;
+    drop(spinner);
     let failure = (!audit.ok).then(broken);
     let text = text(&audit);
     Ok(Answer::new(audit, text).with_failure(failure))

@@ -34,7 +34,7 @@ pub(super) const EXPORT: &str = "Examples:
 pub(super) const WORKLOAD: &str = "Examples:
   seabank workload --duration 1m --concurrency 16
   seabank workload --rate 500 --hot 10 --report load.html
-  seabank workload --batch 1000 --max-ops 1000000";
+  seabank workload --chunk 1000 --count 1000000";
 pub(super) const ACCOUNTS: &str = "Examples:
   seabank accounts
   seabank accounts --from 1000 --limit 50

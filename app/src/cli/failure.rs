@@ -1,4 +1,4 @@
-//! Errors of the bank, as one line, a kind and an exit code.
+//! Errors of the bank as one line, a kind and an exit code.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -13,8 +13,7 @@ use crate::bank::ReadError;
 use crate::bank::load::LoadError;
 use crate::bank::transfer::{DrawError, Refusal, TransferError};
 
-/// What a transaction ended in; `body` says it for an error of the body's own. `settle` says how an unknown outcome is
-/// found out, as a command.
+/// `body` maps the body's own error; `settle` is the command that settles an unknown outcome.
 pub(super) fn transaction<E: Display>(
     error: &Error<E>,
     settle: &str,
@@ -40,14 +39,14 @@ pub(super) fn transaction<E: Display>(
     }
 }
 
-/// A cluster without a licence.
+/// The kind of a CockroachDB cluster without a licence.
 const THROTTLED: &str = "throttled";
 
 fn is_throttled(error: &DbErr) -> bool {
     sqlstate(error).as_deref() == Some("XXC02")
 }
 
-/// What the database said, and what to do about it.
+/// The database's error, and a remedy.
 pub(super) fn of_database(error: &DbErr) -> Failure {
     let migrate = || format!("run `{}`", CommandLine::migrate("up"));
     let (kind, remedy): (_, Cow<'_, str>) = match sqlstate(error).as_deref() {
@@ -59,12 +58,12 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
         Some("8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006") => {
             ("read_only", "give a --database-url that can be written".into())
         }
-        // What a pooler in transaction mode does to prepared statements.
+        // A pooler in transaction mode loses prepared statements.
         Some("26000" | "42P05") => (
             "pooler",
             "a pooler shares its sessions: set pool_mode = session there, or give the host and port of the server itself".into(),
         ),
-        // CockroachDB v22.1 in development: who may create a database may not grant rights on it.
+        // CockroachDB v22.1-dev lets a user create a database but not grant rights on it.
         Some("42501" | "01007" | "0LP01") => ("denied", "ask the database's owner for the rights".into()),
         Some("42P01") => ("not_migrated", migrate().into()),
         Some("3D000") => ("no_database", "create it, or give another --database-url".into()),
@@ -90,24 +89,21 @@ pub(super) fn of_database(error: &DbErr) -> Failure {
     Failure::new(exit, kind, format!("the database refused: {}: {remedy}", reason(error)))
 }
 
-/// How CockroachDB and PostgreSQL say that a statement took too long, or was cancelled.
+/// CockroachDB's and PostgreSQL's SQLSTATE of a cancelled statement or a timeout.
 const QUERY_CANCELED: &str = "57014";
 
-/// A chunk that took too long.
 pub(super) const CHUNK_TIMEOUT: &str = "chunk_timeout";
 
-/// What to do about a table of CockroachDB's that is locked against schema changes; the server names it.
+/// The server's message names the table.
 pub(super) const SCHEMA_LOCKED: &str =
     "unlock that table (ALTER TABLE … SET (schema_locked = false)), then run it again";
 
-/// What reading ended in.
 pub(super) fn reading(error: &ReadError) -> Failure {
     transaction(error, "", of_database)
 }
 
-/// What a bulk load ended in.
 pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
-    // COPY obeys the server's limit for a statement since CockroachDB v23.1, and has less of it since v23.2.
+    // COPY obeys the statement timeout since CockroachDB v23.1.
     if let Error::Database { error, .. } = error
         && sqlstate(error).as_deref() == Some(QUERY_CANCELED)
     {
@@ -125,7 +121,6 @@ pub(super) fn loading(error: &Error<LoadError>, settle: &str) -> Failure {
     })
 }
 
-/// What a transfer ended in.
 pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
     transaction(error, settle, |refusal| match refusal {
         Refusal::Database(error) => of_database(error),
@@ -133,7 +128,6 @@ pub(super) fn transferring(error: &TransferError, settle: &str) -> Failure {
     })
 }
 
-/// Why a transfer was refused, and which command helps.
 pub(super) fn refused(refusal: &Refusal) -> Failure {
     let remedy = match refusal {
         Refusal::UnknownAccount(_) => format!(": `{}` lists those there are", CommandLine::new("accounts")),
@@ -143,7 +137,6 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
     Failure::new(Exit::Failed, refusal.kind(), format!("{refusal}{remedy}"))
 }
 
-/// Why no transfer could be drawn.
 pub(super) fn drawing(error: &DrawError) -> Failure {
     match error {
         DrawError::TooFewAccounts => Failure::new(

@@ -11,8 +11,9 @@ use super::answer::Format;
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// The database: cockroachdb://, postgres:// or sqlite://; also read from a file `.env`
-    /// [default: sqlite://bank.db?mode=rwc]
+    /// The database: cockroachdb://, postgres:// or sqlite://
+    ///
+    /// A file `.env` is read too. The default is sqlite://bank.db?mode=rwc.
     #[arg(
         long,
         global = true,
@@ -23,7 +24,7 @@ pub(super) struct Global {
     )]
     pub(super) database_url: Option<String>,
 
-    /// The most connections [default: one for each concurrent transaction]
+    /// The most connections [default: one per concurrent transaction]
     #[arg(long, global = true, value_name = "N", help_heading = "Connection", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) pool: Option<u32>,
 
@@ -32,17 +33,18 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
 
-    /// The retry budget of a transaction, as in 90s or 2m; also the longest wait for a connection or
-    /// for a standby's promotion. A bare number is seconds
-    #[arg(long, global = true, value_name = "TIME", default_value = "60s",
-        value_parser = super::values::seconds, help_heading = "Retries")]
+    /// The retry budget of a transaction; a TIME is as 500ms, 30s, 1m30s or 2h, or in seconds
+    ///
+    /// It is also the longest wait for a connection or for a standby's promotion.
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,
+        value_parser = super::values::time("1ms", "24h"), help_heading = "Retries")]
     pub(super) retry_for: Duration,
 
-    /// CockroachDB: restarts from `SAVEPOINT cockroach_restart` before a new transaction
+    /// CockroachDB: restarts from a savepoint before a new transaction
     #[arg(long, global = true, value_name = "N", help_heading = "Retries")]
     pub(super) savepoint_restarts: Option<u32>,
 
-    /// Print every SQL statement to standard error with its parameters, BEGIN and COMMIT included
+    /// Print every SQL statement with its parameters, BEGIN and COMMIT too
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) echo: bool,
 

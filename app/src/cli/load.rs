@@ -1,4 +1,4 @@
-//! What the bulk loads share: their flags, how they are told, and how they end.
+//! What bulk loads share: flags, progress, endings.
 
 use std::num::NonZero;
 use std::time::Instant;
@@ -13,26 +13,26 @@ use crate::bank::load::{Loaded, Loading, Stopped};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LoadFlags {
-    /// How many rows in each transaction [default: 1000; 10000 for import]
+    /// Rows in each transaction [default: 1000; 10000 for import]
     #[arg(long, value_name = "N", value_parser = count)]
     chunk: Option<NonZero<usize>>,
 
-    /// How many transactions at once; one on SQLite, which has one writer at a time
-    #[arg(long, value_name = "N", default_value = "4", value_parser = count)]
-    concurrency: NonZero<usize>,
+    /// Concurrent transactions; one on SQLite, which has one writer at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = super::values::concurrency())]
+    concurrency: u32,
 
-    /// Complete the run with this id: chunks that it has added already are not added again
+    /// Complete the run with this id: its chunks are not added again
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<Uuid>,
 }
 
-/// The rows of a transaction where nothing is said: as many as in the tutorial.
+/// As in the tutorial.
 const CHUNK: usize = 1000;
 
-/// More than anybody wants, and no more than is safe to hold.
+/// A chunk is held in memory.
 const COUNT_MAX: usize = 100_000;
 
-/// So many rows, or at once.
+/// The parser of `--chunk`.
 pub(super) fn count(text: &str) -> Result<NonZero<usize>, String> {
     text.parse()
         .ok()
@@ -41,23 +41,21 @@ pub(super) fn count(text: &str) -> Result<NonZero<usize>, String> {
 }
 
 impl LoadFlags {
-    /// With what is left out made up: the number of rows in a transaction as well.
     pub(super) fn loading(&self, context: &Context, chunk: usize) -> Loading {
         Loading {
             run: self.run.unwrap_or_else(Uuid::new_v4),
             chunk: self.chunk.or(NonZero::new(chunk)).unwrap_or(NonZero::<usize>::MIN),
-            concurrency: self.concurrency,
+            concurrency: NonZero::new(self.concurrency as usize).unwrap_or(NonZero::<usize>::MIN),
             stop: context.interrupted().clone(),
         }
     }
 
-    /// So many connections.
     pub(super) fn at_once(&self) -> u32 {
-        u32::try_from(self.concurrency.get()).unwrap_or(u32::MAX)
+        self.concurrency
     }
 }
 
-/// What completes a load: its command, how its rows go into transactions, and its run.
+/// The command that completes a load.
 pub(super) fn again(command: CommandLine, loading: &Loading) -> String {
     command
         .flag("--chunk", loading.chunk)
@@ -66,40 +64,34 @@ pub(super) fn again(command: CommandLine, loading: &Loading) -> String {
         .to_string()
 }
 
-/// The flags of a load whose rows are drawn.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DrawFlags {
     #[command(flatten)]
     pub(super) load: LoadFlags,
 
-    /// Draw the same rows as a run before
+    /// Draw the same rows as an earlier run
     #[arg(long, value_name = "N")]
     rng_seed: Option<u64>,
 }
 
 impl DrawFlags {
-    /// One transaction after the other, as the tutorial's.
+    /// One transaction at a time.
     pub(super) fn tutorial() -> Self {
-        Self {
-            load: LoadFlags { chunk: None, concurrency: NonZero::<usize>::MIN, run: None },
-            rng_seed: None,
-        }
+        Self { load: LoadFlags { chunk: None, concurrency: 1, run: None }, rng_seed: None }
     }
 }
 
-/// What a load of drawn rows came to.
 pub(super) struct Drawn<D> {
     pub(super) loaded: Loaded<D>,
-    /// Why it is not the whole of it, where it is not.
+    /// Why rows are missing.
     pub(super) failure: Option<Failure>,
     pub(super) run: Uuid,
     pub(super) rng_seed: u64,
     pub(super) seconds: f64,
-    /// What is told of rows that an earlier call had added, where it had.
+    /// The text about rows that an earlier call added.
     pub(super) found: String,
 }
 
-/// Loads so many drawn rows by `add`, telling how it goes.
 pub(super) async fn draw<D: Copy>(
     context: &Context,
     command: &str,
@@ -133,7 +125,7 @@ pub(super) async fn draw<D: Copy>(
     Drawn { loaded, failure, run, rng_seed, seconds: started.elapsed().as_secs_f64(), found }
 }
 
-/// The chunks before a failure stay, so the same run is what completes the work.
+/// Adds the command that completes the load, because committed chunks stay.
 pub(super) fn with_completion(failure: Failure, again: &str) -> Failure {
     match failure.kind {
         "run_conflict" => failure,

@@ -1,4 +1,4 @@
-//! `migrate`: the schema's migrations, as the program `migration` has them.
+//! `migrate`: the commands of the program `migration`.
 
 use migration::cli::{Flags, Outcome, Schema};
 use serde_json::{Value, json};
@@ -17,7 +17,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
+    // `fresh` asks a question.
+    let asks = matches!(args.command, Schema::Fresh);
+    let spinner = (!asks).then(|| context.progress().spinner("working on the schema"));
     let outcome = args.command.carry_out(&context.address()?, &args.flags, context.interrupted()).await?;
+    drop(spinner);
     Ok(Answer::new(keys(&outcome), outcome.to_string()))
 }
 

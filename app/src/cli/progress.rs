@@ -1,39 +1,41 @@
-//! How it goes, on standard error: a bar on a terminal, a line now and then elsewhere, nothing when asked to be quiet.
+//! Progress on standard error: a bar or a spinner on a terminal, lines elsewhere, nothing if quiet.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use terminal::{counted, grouped, say};
+use terminal::{counted, erase_bar, grouped, say, show_bar};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-/// The pause between two lines where there is no terminal.
+use super::answer::Format;
+
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the user is told how it goes.
+const SPINNER_AFTER: Duration = Duration::from_millis(300);
+const SPINNER_TURNS_EVERY: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     quiet: bool,
+    draws: bool,
 }
 
 impl Progress {
-    pub(super) fn new(quiet: bool) -> Self {
-        Self { quiet }
+    pub(super) fn new(quiet: bool, format: Format) -> Self {
+        Self { quiet, draws: !quiet && format == Format::Text && std::io::stderr().is_terminal() }
     }
 
-    /// One line.
     pub(super) fn say(self, line: &str) {
         if !self.quiet {
             say(line);
         }
     }
 
-    /// A count of `unit`s towards a known number of them.
     pub(super) fn towards(self, total: u64, unit: &'static str) -> Counting {
         self.count(Some(total), unit)
     }
 
-    /// A count of `unit`s on the way through so many bytes, where that is known.
     pub(super) fn through(self, bytes: Option<u64>, unit: &'static str) -> Counting {
         self.count(bytes, unit)
     }
@@ -41,14 +43,57 @@ impl Progress {
     fn count(self, total: Option<u64>, unit: &'static str) -> Counting {
         let template =
             if total.is_some() { "{wide_bar} {percent} % {msg}, {eta} left" } else { "{spinner} {msg}" };
-        let bar = if self.quiet || !std::io::stderr().is_terminal() {
-            ProgressBar::hidden()
-        } else {
-            let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
-            total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style)
-        };
-        let (lines, now) = (!self.quiet && bar.is_hidden(), Instant::now());
+        let bar = hidden(template);
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        if self.draws {
+            show_bar(&bar);
+        }
+        let now = Instant::now();
+        let lines = !self.quiet && !self.draws;
         Counting { bar, lines, started: now, last_line: now, total, unit }
+    }
+
+    /// Call it inside a runtime.
+    pub(super) fn spinner(self, what: &'static str) -> Spinner {
+        let bar = hidden("{spinner} {elapsed} {msg}").with_message(what);
+        let shown = bar.clone();
+        let start = self.draws.then(|| {
+            let task = tokio::spawn(async move {
+                tokio::time::sleep(SPINNER_AFTER).await;
+                show_bar(&shown);
+                shown.enable_steady_tick(SPINNER_TURNS_EVERY);
+            });
+            task.abort_handle()
+        });
+        Spinner { bar, start }
+    }
+}
+
+fn hidden(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("a template that indicatif knows");
+    ProgressBar::hidden().with_style(style)
+}
+
+#[derive(Debug)]
+pub(super) struct Spinner {
+    bar: ProgressBar,
+    start: Option<AbortHandle>,
+}
+
+impl Spinner {
+    pub(super) fn now(&self, what: &'static str) {
+        self.bar.set_message(what);
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(start) = &self.start {
+            start.abort();
+        }
+        erase_bar(&self.bar);
     }
 }
 
@@ -57,7 +102,7 @@ pub(super) fn run_line(kind: &str, run: Uuid) -> String {
     format!("{kind} run {run}: to resume it, add --run ID")
 }
 
-/// How long something took, and how fast that was where it took long enough to tell.
+/// A duration, and the rate unless the duration is too short for one.
 pub(super) fn pace(count: u64, seconds: f64) -> String {
     if seconds < 0.1 {
         format!("{seconds:.3} s")
@@ -71,7 +116,6 @@ fn rate(per_second: f64) -> String {
     grouped(per_second.round() as u64)
 }
 
-/// A count on its way.
 #[derive(Debug)]
 pub(super) struct Counting {
     bar: ProgressBar,
@@ -83,18 +127,15 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// So many are done, of a number that is known.
     pub(super) fn done(&mut self, count: u64) {
         self.done_at(count, count);
     }
 
-    /// So many are done, and so far is the way.
     pub(super) fn done_at(&mut self, count: u64, position: u64) {
         let per_second = count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         self.at(format!("{}, {} a second", counted(count, self.unit), rate(per_second)), position);
     }
 
-    /// So far is the way; `what` says what is being done.
     pub(super) fn at(&mut self, what: String, position: u64) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.lines && self.last_line.elapsed() >= LINE_EVERY {
@@ -110,18 +151,14 @@ impl Counting {
         self.bar.set_position(position);
     }
 
-    /// A line that stays, above the bar.
+    /// Prints a line even if progress is quiet.
     pub(super) fn say(&self, line: &str) {
-        if self.lines {
-            say(line);
-        } else {
-            self.bar.suspend(|| say(line));
-        }
+        say(line);
     }
 }
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        erase_bar(&self.bar);
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is read: opened, unpacked, and how far it is read.
+//! An input file: opening, unpacking, position.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,15 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::GzDecoder;
 use terminal::Failure;
 
-/// A file to read.
 pub(super) struct Source {
-    /// Its size in bytes, where it has one.
+    /// In bytes; none for a pipe.
     size: Option<u64>,
     position: Position,
     reader: Box<dyn BufRead + Send>,
 }
 
-/// How many bytes of it were read. Clones tell of the same file.
+/// The bytes read so far. Clones share the count.
 #[derive(Clone, Default)]
 pub(super) struct Position(Arc<AtomicU64>);
 
@@ -28,7 +27,7 @@ impl Position {
 }
 
 impl Source {
-    /// Opens a file; `-` is standard input. A pipe is waited for until somebody writes to it.
+    /// `-` is standard input. Opening a pipe blocks until it has a writer.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let position = Position::default();
         let counted = |input: Box<dyn Read + Send>| Counted { input, position: position.clone() };
@@ -46,35 +45,31 @@ impl Source {
         let input = BufReader::new(counted(Box::new(file)));
         let reader: Box<dyn BufRead + Send> =
             if is_gzip(path) { Box::new(BufReader::new(Members::new(input))) } else { Box::new(input) };
-        // A pipe has no size.
         Ok(Self { size: Some(about.len()).filter(|_| about.is_file()), position, reader })
     }
 
-    /// Its size in bytes, where it has one.
+    /// In bytes; none for a pipe.
     pub(super) fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// How far it is read, from now on.
     pub(super) fn position(&self) -> Position {
         self.position.clone()
     }
 
-    /// Its text.
     pub(super) fn into_reader(self) -> impl BufRead + Send + 'static {
         self.reader
     }
 }
 
-/// Whether a file is packed, by its name.
 pub(super) fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz"))
 }
 
-/// Unpacks the members of a gzip file, one behind the other. Zeros after one are padding, as gzip itself takes them: tapes and
-/// blocks of disks leave them.
+/// Unpacks the members of a gzip file. As gzip does, it ignores zeros after a member: the padding of
+/// tapes and disk blocks.
 struct Members<R> {
-    /// The one that is read; none after the last.
+    /// None after the last member.
     member: Option<GzDecoder<R>>,
 }
 
@@ -100,7 +95,6 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// A header that is none, in words.
 fn named(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::InvalidInput => io::Error::other("it is not gzipped, or not to its end"),
@@ -108,7 +102,7 @@ fn named(error: io::Error) -> io::Error {
     }
 }
 
-/// Passes over zeros; says whether nothing else comes.
+/// Skips zeros; returns whether the input ends.
 fn is_at_end(input: &mut impl BufRead) -> io::Result<bool> {
     loop {
         let bytes = input.fill_buf()?;
@@ -121,7 +115,6 @@ fn is_at_end(input: &mut impl BufRead) -> io::Result<bool> {
     }
 }
 
-/// Counts what is read.
 struct Counted {
     input: Box<dyn Read + Send>,
     position: Position,
@@ -152,7 +145,7 @@ mod tests {
 
     fn unpacked(bytes: &[u8]) -> io::Result<String> {
         let mut text = String::new();
-        // In small pieces, so that members and padding lie across them.
+        // A small buffer splits members and padding.
         Members::new(BufReader::with_capacity(7, bytes)).read_to_string(&mut text)?;
         Ok(text)
     }

@@ -41,7 +41,7 @@ pub(super) struct Args {
     count: u64,
 
     /// How many at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::values::concurrency())]
     concurrency: u32,
 
     /// How each is executed
@@ -49,7 +49,7 @@ pub(super) struct Args {
     style: StyleName,
 
     /// Transfers in one transaction, in order; 1000 is a good size
-    #[arg(long, value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
+    #[arg(long = "chunk", alias = "batch", value_name = "N", value_parser = super::load::count, conflicts_with_all = ["style", "id"])]
     batch: Option<NonZero<usize>>,
 
     /// Seed of the random draws: repeats a run's draws on the same bank

@@ -1,42 +1,51 @@
-//! Values that several flags take.
+//! Values of flags that several commands share.
 
 use std::time::Duration;
 
-/// More than anybody wants, and no more than clocks and servers can add to a time.
-const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+use clap::builder::RangedU64ValueParser;
 
-/// The longest that one transaction is tried again.
-const RETRY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest time that clocks and servers can add to the present.
+pub(super) const LONGEST: &str = "366d";
 
-/// A time, as in `90s` or `10m`; it may be nothing.
-pub(super) fn time_or_none(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| match text.parse::<f64>() {
-        Ok(_) => format!("{error}; as in {text}s or {text}m"),
-        Err(_) => error.to_string(),
-    })?;
-    if time > TIME_MAX { Err("give a time of a year at most".to_owned()) } else { Ok(time) }
+/// More digits than any time in range has. humantime overflows on some sums of larger numbers.
+const DIGITS_MAX: usize = 15;
+
+/// The parser of every flag that takes a time: numbers with a unit, as in `500ms` or `1m30s`, or
+/// seconds without one. `least` and `most` are times, too; the message names them.
+pub(super) fn time(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    move |text| {
+        let is_in_range = |time: &Duration| (parsed(least)..=parsed(most)).contains(&Some(*time));
+        parsed(text).filter(is_in_range).ok_or_else(|| {
+            format!(
+                "give a time from {least} to {most}, as in 500ms, 30s or 1m30s; without a unit it is seconds"
+            )
+        })
+    }
 }
 
-/// A time that is not nothing.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let time = time_or_none(text)?;
-    if time.is_zero() { Err("give a time above 0, as in 10s".to_owned()) } else { Ok(time) }
+fn parsed(text: &str) -> Option<Duration> {
+    if text.bytes().filter(u8::is_ascii_digit).count() > DIGITS_MAX {
+        return None;
+    }
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    humantime::parse_duration(&if is_bare { format!("{text}s") } else { text.to_owned() }).ok()
 }
 
-/// A time from a second to a day, where a bare number is seconds.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let time = text.parse().map(Duration::from_secs).or_else(|_| time_or_none(text))?;
-    let range = Duration::from_secs(1)..=RETRY_MAX;
-    if range.contains(&time) { Ok(time) } else { Err("give a time from 1s to 24h".to_owned()) }
+/// The parser of `--concurrency`: no more than a pool can have connections.
+pub(super) fn concurrency() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=10_000)
 }
 
-/// So many a second: from two a day to a million.
+/// The parser of `--rate`: from two a day to a million a second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| (0.000_02..=1e6).contains(rate));
     rate.ok_or_else(|| "give a number from 0.00002 to 1000000".to_owned())
 }
 
-/// An exponent of Zipf's law: with a larger one nearly every draw is of the first account.
+/// The parser of `--zipf`. With a larger exponent nearly every draw is the first account.
 pub(super) fn exponent(text: &str) -> Result<f64, String> {
     let exponent = text.parse().ok().filter(|exponent: &f64| (0.001..=10.0).contains(exponent));
     exponent.ok_or_else(|| "give a number from 0.001 to 10".to_owned())
@@ -47,13 +56,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_clock_can_add_is_refused() {
-        for text in ["1s", "366days", "0s", "1h 30m"] {
-            time_or_none(text).expect(text);
+    fn a_time_has_a_unit_or_is_seconds() {
+        let time = time("1ms", "24h");
+        for (text, milliseconds) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("1.5", 1500),
+            ("500ms", 500),
+            ("1ms", 1),
+            ("1m30s", 90_000),
+            ("1h 30m", 5_400_000),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["367days", "1000000000years", "18446744073709551615s", "1e300s", "-1s", "60", ""] {
-            time_or_none(text).expect_err(text);
+        for text in [
+            "",
+            " ",
+            "-5",
+            "-5s",
+            "+5",
+            "1.5x",
+            ".",
+            "5.",
+            "1e3",
+            "0",
+            "0s",
+            "1us",
+            "86401",
+            "1d 1s",
+            "18446744073709551615",
+            "18446744073709551616",
+            "18446744073709551615s1000ms",
+            "1000000000years",
+            "NaN",
+            "soon",
+        ] {
+            let refused = time(text).expect_err(text);
+            assert!(refused.starts_with("give a time from 1ms to 24h, "), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_time_may_be_zero_where_its_range_says_so() {
+        let time = time("0s", LONGEST);
+        assert_eq!(["0", "0s", "0ms"].map(&time), [const { Ok(Duration::ZERO) }; 3]);
+        time("366d").expect("the longest");
+        time("367d").expect_err("too long");
+    }
+
+    #[test]
+    fn rates_and_exponents_have_bounds() {
         for text in ["0.00002", "1", "1e6"] {
             rate(text).expect(text);
         }
@@ -62,10 +115,6 @@ mod tests {
         }
         for text in ["0", "-1", "1e-300", "11", "1e300", "NaN"] {
             exponent(text).expect_err(text);
-        }
-        assert_eq!(seconds("60"), seconds("1m"));
-        for text in ["0", "500ms", "86401", "25h", "x", "1.5"] {
-            seconds(text).expect_err(text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How this process was called, and the command lines that go on from it, to be pasted into a shell.
+//! The command line of this process, and others derived from it, quoted for a shell.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -7,29 +7,29 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use database::Address;
 
-/// A program, as its user knows it.
+/// A program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    /// The package that it is in.
+    /// Its package.
     pub package: &'static str,
-    /// The subcommand that migrates; none in the program that does nothing else.
+    /// Its subcommand that migrates; none in `migration`.
     pub migrate: Option<&'static str>,
 }
 
 struct Call {
-    /// What runs the program.
+    /// The program.
     words: Vec<String>,
     migrate: Option<&'static str>,
-    /// The flags of every command that were given to this one, each with its values.
+    /// The given global flags, each with its values.
     flags: Vec<Vec<String>>,
 }
 
 static CALL: OnceLock<Call> = OnceLock::new();
 
-/// Where nothing is known: in a library.
+/// In a library.
 static UNKNOWN: Call = Call { words: Vec::new(), migrate: Some("migrate"), flags: Vec::new() };
 
-/// Notes how the process was called. The first time counts.
+/// Only the first call counts.
 pub(crate) fn remember(program: Program, command: &Command, matches: &ArgMatches) {
     let given = |arg: &&Arg| {
         arg.is_global_set() && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
@@ -38,7 +38,7 @@ pub(crate) fn remember(program: Program, command: &Command, matches: &ArgMatches
     let _ = CALL.set(Call { words: words(program.package), migrate: program.migrate, flags });
 }
 
-/// A flag as it was given, but for a password.
+/// Without a password.
 fn flag(arg: &Arg, matches: &ArgMatches) -> Vec<String> {
     let name = std::iter::once(format!("--{}", arg.get_long().unwrap_or_default()));
     let values = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
@@ -52,7 +52,7 @@ fn flag(arg: &Arg, matches: &ArgMatches) -> Vec<String> {
     name.chain(values).collect()
 }
 
-/// What runs the program again: Cargo where it was run by it, else what was typed.
+/// The words that run the program again: `cargo run`, or its path.
 fn words(package: &str) -> Vec<String> {
     if std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == package) {
         let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
@@ -66,13 +66,13 @@ fn words(package: &str) -> Vec<String> {
     std::env::args_os().take(1).map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// A command line of this program. Its [`Display`](fmt::Display) is quoted for a shell and has the flags of every command
-/// that were given to this process, `--database-url` without its password among them.
+/// A command line of this program. [`Display`](fmt::Display) quotes it for a shell and adds the
+/// given global flags, without a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine(Vec<String>);
 
 impl CommandLine {
-    /// A command without flags of its own.
+    /// A command without flags.
     #[must_use]
     pub fn new(command: &str) -> Self {
         Self(vec![command.to_owned()])
@@ -84,14 +84,14 @@ impl CommandLine {
         Self(call().migrate.into_iter().chain([command]).map(str::to_owned).collect())
     }
 
-    /// With an argument.
+    /// Adds an argument.
     #[must_use]
     pub fn argument(mut self, value: impl fmt::Display) -> Self {
         self.0.push(value.to_string());
         self
     }
 
-    /// With a flag and its value.
+    /// Adds a flag and its value.
     #[must_use]
     pub fn flag(self, name: &str, value: impl fmt::Display) -> Self {
         self.argument(name).argument(value)
@@ -107,11 +107,11 @@ impl fmt::Display for CommandLine {
         let call = call();
         let program = call.words.is_empty().then_some("seabank");
         let words = call.words.iter().map(String::as_str);
-        // A flag that the command has by itself is the one that counts.
+        // The command's own flag wins.
         let flags = call.flags.iter().filter(|flag| !self.0.contains(&flag[0])).flatten();
         let words = program.into_iter().chain(words).chain(self.0.iter().chain(flags).map(String::as_str));
         let words: Vec<&str> = words.collect();
-        // No argument of a process has the NUL that cannot be quoted.
+        // Only NUL cannot be quoted, and no argument contains it.
         f.write_str(&shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" ")))
     }
 }

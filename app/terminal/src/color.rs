@@ -8,13 +8,15 @@ use clap::{Args, ColorChoice, ValueEnum};
 /// The flag `--color`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ColorFlag {
-    /// Colours in help and logs; `auto` obeys NO_COLOR and CLICOLOR_FORCE
+    /// Colours in help and logs
+    ///
+    /// `auto` obeys NO_COLOR and CLICOLOR_FORCE.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto,
         help_heading = "Output")]
     pub color: ColorChoice,
 }
 
-/// The value of `--color` among arguments that are not parsed yet, so that help obeys it, too.
+/// The value of `--color` before the arguments are parsed, for help.
 pub(crate) fn asked_for(arguments: &[OsString]) -> ColorChoice {
     let words: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
     let apart = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1].as_ref());
@@ -23,7 +25,6 @@ pub(crate) fn asked_for(arguments: &[OsString]) -> ColorChoice {
     ColorChoice::from_str(value, false).unwrap_or_default()
 }
 
-/// Whether standard error takes colours.
 pub(crate) fn on_standard_error(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,

@@ -22,7 +22,7 @@ pub fn counted(count: impl Into<u64>, what: &str) -> String {
     format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// As [`counted`], with the verb: `1 row was`, `2 rows were`.
+/// With the verb: `1 row was`, `2 rows were`.
 #[must_use]
 pub fn counted_were(count: u64, what: &str) -> String {
     format!("{} {}", counted(count, what), if count == 1 { "was" } else { "were" })

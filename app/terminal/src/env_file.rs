@@ -1,18 +1,18 @@
-//! The file `.env`: variables for whoever has not set them otherwise.
+//! The file `.env`.
 
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
 
-/// Reads `.env` from the working directory or the nearest above it that has one; what the environment has already wins.
+/// Loads `.env` from the working directory or its nearest ancestor. Variables already set win.
 ///
 /// # Errors
 ///
-/// A file that is there and cannot be read, by its name and line. The line is not repeated, for it may hold a password.
+/// An unreadable file, by its name and line. The line is not repeated: it may hold a password.
 pub fn load_env() -> Result<(), Failure> {
     let Some(path) = find() else { return Ok(()) };
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        Failure::usage(format!("{} cannot be read: {error}: mend it, or move it away", path.display()))
+        Failure::usage(format!("{} cannot be read: {error}: fix it, or move it away", path.display()))
     })?;
     load(&path, text.trim_start_matches('\u{feff}'))
 }
@@ -22,13 +22,13 @@ fn find() -> Option<PathBuf> {
     folder.ancestors().map(|folder| folder.join(".env")).find(|path| path.is_file())
 }
 
-/// Sets the variables one by one, so that it is known on which line one cannot be.
+/// Sets one variable at a time, so that an error has a line.
 fn load(path: &Path, text: &str) -> Result<(), Failure> {
     let lines: Vec<&str> = text.lines().collect();
     let mut first = 0;
     while first < lines.len() {
         let wrong = |what: &str| Failure::usage(format!("{}, line {}: {what}", path.display(), first + 1));
-        // A value in quotes may go on for several lines.
+        // A quoted value may span lines.
         let end = (first + 1..=lines.len()).find(|end| is_whole(&lines[first..*end].join("\n")));
         let end = end.ok_or_else(|| {
             wrong("it must be NAME=value, with single quotes around a value that has spaces, quotes, # or $")
@@ -39,7 +39,7 @@ fn load(path: &Path, text: &str) -> Result<(), Failure> {
                 "a $ outside single quotes begins a variable, and there is none of that name: put the value in single quotes",
             ));
         }
-        dotenvy::from_read(entry.as_bytes()).map_err(|_| wrong("it cannot be set: mend it"))?;
+        dotenvy::from_read(entry.as_bytes()).map_err(|_| wrong("it cannot be set: fix it"))?;
         first = end;
     }
     Ok(())
@@ -49,8 +49,8 @@ fn is_whole(entry: &str) -> bool {
     dotenvy::from_read_iter(entry.as_bytes()).all(|variable| variable.is_ok())
 }
 
-/// Whether a `$` would be cut out: one outside single quotes, with no backslash before it, that is not `${NAME}` with the
-/// name of a variable that is there. A bare `$NAME` is more often a part of a password than a name, so it is taken for one.
+/// Whether dotenvy would drop a `$`: one that is not escaped, not in single quotes, and not
+/// `${NAME}` of a set variable. A bare `$NAME` counts as part of a password.
 fn has_lost_variable(entry: &str) -> bool {
     let value = match entry.split_once('=') {
         Some((name, value)) if !name.trim_start().starts_with('#') => value,
@@ -64,7 +64,6 @@ fn has_lost_variable(entry: &str) -> bool {
             _ if single => {}
             '\\' => escaped = true,
             '"' => double = !double,
-            // A comment.
             '#' if !double && before.is_whitespace() => return false,
             '$' if !is_there(&value[at + 1..]) => return true,
             _ => {}

@@ -1,4 +1,4 @@
-//! How a command ends.
+//! Exit codes and failures.
 
 use std::process::ExitCode;
 
@@ -6,14 +6,14 @@ use database::ConnectError;
 
 use crate::say;
 
-/// What the exit code says. Where several apply, the first in this order does.
+/// The exit codes. If several apply, the first in this order does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 2: wrong usage; nothing was contacted.
     Usage,
     /// 3: the audit found the bank broken.
     Broken,
-    /// 4: it is unknown whether something is applied.
+    /// 4: an outcome is unknown.
     Unknown,
     /// 5: no database, or its schema is not migrated.
     NoDatabase,
@@ -21,16 +21,16 @@ pub enum Exit {
     Failed,
     /// 130: interrupted by ctrl-C.
     Interrupted,
-    /// 143: ended by SIGTERM, which service managers take for a clean end.
+    /// 143: ended by SIGTERM, a clean end for service managers.
     Terminated,
-    /// 141: whoever read the output went away before the work was done.
+    /// 141: the reader of the output went away too early.
     ReaderGone,
     /// 0: done.
     Done,
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// The process's exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -53,19 +53,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not end well: one line that says what happened, to what, and what to do next.
+/// A failed command, in one line: what happened, to what, and what to do next.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which exit code it comes to.
+    /// The exit code.
     pub exit: Exit,
-    /// What kind of failure, in snake_case, for scripts.
+    /// For scripts, in snake_case.
     pub kind: &'static str,
     /// The line.
     pub line: String,
 }
 
 impl Failure {
-    /// A failure; what a database says on several lines is put on one.
+    /// Joins the lines of a database's message.
     #[must_use]
     pub fn new(exit: Exit, kind: &'static str, line: impl Into<String>) -> Self {
         let line: String = line.into();
@@ -80,7 +80,7 @@ impl Failure {
         Self::new(Exit::Usage, "usage", line)
     }
 
-    /// Writes the line to standard error. A reader that has gone is no news to anybody.
+    /// Writes the line to standard error, unless its reader is gone.
     pub fn tell(&self) {
         if self.exit != Exit::ReaderGone {
             say(&format!("error: {}", self.line));

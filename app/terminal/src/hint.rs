@@ -1,18 +1,20 @@
-//! What was meant by arguments that clap refuses: the number behind `1k`, the flag that a stray value is for.
+//! Hints for arguments that clap refuses: `1k` is 1000, a stray value needs its flag.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
-/// What to do about wrong usage, beyond clap's own words.
 pub(crate) fn hint(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let given = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
     match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+        // `5m` is a time, and five million elsewhere.
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            if !given(ContextKind::InvalidArg).is_some_and(|flag| flag.contains("<TIME>")) =>
+        {
             digits(given(ContextKind::InvalidValue)?).map(|digits| format!("write {digits}"))
         }
         ErrorKind::UnknownArgument => {
@@ -24,7 +26,7 @@ pub(crate) fn hint(error: &Error, command: &Command, arguments: &[OsString]) -> 
     }
 }
 
-/// A number as programs take it, where the text is one as people write it: `1_000`, `1,000`, `1 000`, `1k`, `2M`.
+/// The digits of a number such as `1_000`, `1,000`, `1 000`, `1k` or `2M`.
 fn digits(text: &str) -> Option<String> {
     let text = text.trim();
     let (number, zeros) = match text.char_indices().last()? {
@@ -40,14 +42,12 @@ fn digits(text: &str) -> Option<String> {
     (is_number && meant != text).then_some(meant)
 }
 
-/// The command that the arguments end in.
 fn subcommand<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
     arguments.iter().skip(1).fold(command, |command, argument| {
         argument.to_str().and_then(|name| command.find_subcommand(name)).unwrap_or(command)
     })
 }
 
-/// The first flag of a command that takes such a value.
 fn flag_for(value: &str, command: &Command) -> Option<String> {
     let kinds: &[&str] = if digits(value).is_some() || value.parse::<i64>().is_ok() {
         &["N", "ID", "UNITS", "SECONDS"]

@@ -1,4 +1,4 @@
-//! The arguments that the user gives.
+//! Parsing the arguments.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,11 +12,11 @@ use crate::hint::hint;
 use crate::print::lost;
 use crate::{Exit, Failure};
 
-/// Reads the arguments. `None` where they asked for help or the version, which is then printed.
+/// Parses the arguments. Prints help or the version and returns `None` if they ask for it.
 ///
 /// # Errors
 ///
-/// Wrong usage, in one line where clap takes several; and help that cannot be written.
+/// Wrong usage, in one line; help that cannot be written.
 pub fn parse<C: Parser>(
     program: Program,
     arguments: impl IntoIterator<Item = OsString>,
@@ -33,7 +33,6 @@ pub fn parse<C: Parser>(
     }
 }
 
-/// Prints what was asked for, if it was; else says what is wrong.
 fn refused(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp
@@ -49,15 +48,13 @@ fn refused(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Re
     }
 }
 
-/// A reader that has gone away wants no help.
 fn written(printed: io::Result<()>) -> Result<(), Failure> {
     let Err(error) = printed else { return Ok(()) };
     let failure = lost(&error, "the help");
     if failure.exit == Exit::ReaderGone { Ok(()) } else { Err(failure) }
 }
 
-/// Clap's message without its heading, its usage and its hint at `--help`, which comes last here. A hint of ours takes the
-/// place of its own.
+/// Clap's message in one line, without heading and usage. Our hint replaces clap's.
 fn one_line(message: &str, hint: Option<String>) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let parts: Vec<&str> = message

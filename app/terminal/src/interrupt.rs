@@ -1,5 +1,5 @@
-//! Interruption: the first ctrl-C or SIGTERM asks a command to end well, the second ends the process. Output that can no
-//! longer be written is an interruption, too.
+//! Interruption: the first ctrl-C or SIGTERM asks a command to end, the second ends the process.
+//! Output that cannot be written is an interruption too.
 
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
@@ -8,42 +8,40 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::bar::erase_shown;
 use crate::{Exit, Failure};
 
-/// How long a server is waited for when its sessions are closed after an interruption.
+/// The longest wait for a server to close its sessions after an interruption.
 pub const CLOSE_INTERRUPTED: Duration = Duration::from_millis(100);
 
-/// Why a command is to end early.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// A signal, by the exit that it comes to.
     Signal(Exit),
-    /// The output cannot be written.
     OutputLost { reader_gone: bool, reason: String },
 }
 
-/// The first cause; later ones change nothing.
+/// The first cause.
 static CAUSE: OnceLock<Cause> = OnceLock::new();
 
-/// Cancelled when there is a cause.
 static INTERRUPTED: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
 
-/// SIGXFSZ, which ends a process that writes more to a file than `ulimit -f` lets it.
+/// SIGXFSZ: the process exceeds `ulimit -f`.
 const FILE_SIZE_LIMIT: i32 = 25;
 
-/// What to remove where the process ends without going through its destructors.
+/// Removed before the process ends without destructors.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Listens for interruptions in the background; the first cancels what is returned and calls `say`.
+/// Listens in the background. The first signal cancels the token and calls `say`. Call it inside a
+/// runtime.
 ///
 /// # Errors
 ///
-/// Where the operating system lets nobody listen. Call it inside a runtime.
+/// If the operating system refuses the listeners.
 pub fn interruption(say: impl Fn() + Send + 'static) -> Result<CancellationToken, Failure> {
     let listen =
         |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, "signals", error.to_string()));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    // Whoever catches it hears of the limit from the write itself.
+    // Once it is caught, the write itself fails.
     let _ = listen(SignalKind::from_raw(FILE_SIZE_LIMIT))?;
     tokio::spawn(async move {
         let mut signalled = false;
@@ -53,6 +51,7 @@ pub fn interruption(say: impl Fn() + Send + 'static) -> Result<CancellationToken
                 _ = terminate.recv() => Exit::Terminated,
             };
             if signalled {
+                erase_shown();
                 remove_unfinished();
                 std::process::exit(exit.code().into());
             }
@@ -64,24 +63,23 @@ pub fn interruption(say: impl Fn() + Send + 'static) -> Result<CancellationToken
     Ok(INTERRUPTED.clone())
 }
 
-/// What a command ends in that was interrupted.
+/// The failure of an interrupted command.
 #[must_use]
 pub fn interrupted(what_now: &str) -> Failure {
     CAUSE.get().unwrap_or(&Cause::Signal(Exit::Interrupted)).failure(what_now)
 }
 
-/// Asks the command to end.
 pub(crate) fn end(cause: Cause) {
     let _ = CAUSE.set(cause);
     INTERRUPTED.cancel();
 }
 
-/// A file or folder that is to be gone when the process ends before this does.
+/// A file or folder that is removed if the process ends early.
 #[derive(Debug)]
 pub struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Notes a path; that it is removed otherwise is its owner's task.
+    /// Registers a path. Otherwise its owner removes it.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         unfinished().push(path.to_owned());
@@ -101,7 +99,7 @@ fn unfinished() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
 
 fn remove_unfinished() {
     for path in unfinished().iter() {
-        // Nobody is left to be told of what cannot be removed.
+        // An error has no reader any more.
         let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
 }

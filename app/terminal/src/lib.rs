@@ -1,7 +1,6 @@
-//! How both binaries meet their user: arguments, `.env`, output, logs, one line for a failure, exit codes.
-//!
-//! What it leaves to others: what the commands are, and what they answer.
+//! What both binaries share: arguments, `.env`, output, logs, interruption, exit codes.
 
+mod bar;
 mod call;
 mod color;
 mod count;
@@ -14,6 +13,7 @@ mod log;
 mod print;
 mod wrap;
 
+pub use bar::{erase_bar, show_bar};
 pub use call::{CommandLine, Program};
 pub use color::ColorFlag;
 pub use count::{counted, counted_were, grouped};
@@ -25,5 +25,5 @@ pub use log::{Logging, start_logging};
 pub use print::{print, prompt, say};
 pub use wrap::wrapped;
 
-/// The version of both programs, with the commit that they were built from.
+/// The version of both programs, with the commit.
 pub const VERSION: &str = env!("SEABANK_VERSION");

@@ -1,10 +1,11 @@
-//! Standard output and standard error: the one place that writes to them.
+//! Standard output and standard error.
 //!
-//! `println!` panics where the reader has gone or the disk is full. Here the first failure of either stream is an
-//! interruption: work that was begun ends as after ctrl-C (see [`crate::interrupted`]).
+//! `println!` panics if the reader is gone or the disk is full. Here the first failed write is an
+//! interruption ([`crate::interrupted`]).
 
 use std::io::{self, Write};
 
+use crate::bar::above_bar;
 use crate::interrupt::{Cause, end};
 use crate::{Exit, Failure};
 
@@ -12,10 +13,9 @@ use crate::{Exit, Failure};
 ///
 /// # Errors
 ///
-/// A [`Failure`] whose exit says whether the reader has gone ([`Exit::ReaderGone`]) or the disk is full.
+/// A [`Failure`]. Its exit says whether the reader is gone ([`Exit::ReaderGone`]).
 pub fn print(text: &str) -> Result<(), Failure> {
-    write(io::stdout().lock(), format!("{text}\n").as_bytes())
-        .map_err(|error| lost(&error, "standard output"))
+    write(&mut io::stdout(), format!("{text}\n").as_bytes()).map_err(|error| lost(&error, "standard output"))
 }
 
 /// Writes a line to standard error.
@@ -23,19 +23,21 @@ pub fn say(line: &str) {
     prompt(&format!("{line}\n"));
 }
 
-/// Writes to standard error as it is, for somebody to answer on the same line.
+/// Writes a question to standard error.
 pub fn prompt(text: &str) {
-    if let Err(error) = write(io::stderr().lock(), text.as_bytes()) {
+    if let Err(error) = write(&mut io::stderr(), text.as_bytes()) {
         lost(&error, "standard error");
     }
 }
 
-fn write(mut stream: impl Write, text: &[u8]) -> io::Result<()> {
-    stream.write_all(text)?;
-    stream.flush()
+fn write(stream: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    above_bar(|| {
+        stream.write_all(text)?;
+        stream.flush()
+    })
 }
 
-/// Ends the command: nobody would be told how it goes on.
+/// Interrupts the command.
 pub(crate) fn lost(error: &io::Error, stream: &'static str) -> Failure {
     let reader_gone = error.kind() == io::ErrorKind::BrokenPipe;
     let cause = Cause::OutputLost { reader_gone, reason: format!("{stream} cannot be written: {error}") };
@@ -44,13 +46,13 @@ pub(crate) fn lost(error: &io::Error, stream: &'static str) -> Failure {
     failure
 }
 
-/// Standard error for a writer of logs. It never fails, for those write of it to standard error.
+/// The logs' writer. It reports no error, because the subscriber would print it to standard error.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log;
 
 impl Write for Log {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        if let Err(error) = write(io::stderr().lock(), text) {
+        if let Err(error) = write(&mut io::stderr(), text) {
             lost(&error, "standard error");
         }
         Ok(text.len())
@@ -62,7 +64,6 @@ impl Write for Log {
 }
 
 impl Cause {
-    /// What a command ends in for this cause.
     pub(crate) fn failure(&self, what_now: &str) -> Failure {
         match self {
             Self::Signal(exit) => Failure::new(*exit, "interrupted", format!("interrupted: {what_now}")),

@@ -231,6 +231,9 @@ async fn the_past_is_audited_beside_an_open_writer(server: &TestServer) {
 
     tokio::time::sleep(Duration::from_secs(2)).await;
     audited_beside_an_open_writer(&test, &["audit", "--as-of", "1s"]).await;
+    let recent = test.seabank().args(["audit", "--as-of", "500ms", "--echo"]).assert().success();
+    let echoed = String::from_utf8_lossy(&recent.get_output().stderr).into_owned();
+    assert!(echoed.contains("AS OF SYSTEM TIME '-500ms'"), "{echoed}");
     let load = ["workload", "--max-ops", "50", "--audit-every", "20ms", "--audit-as-of", "1s"];
     test.seabank().args(load).assert().success();
 }

@@ -15,16 +15,22 @@ pub(crate) fn tests() -> Vec<Test> {
         a_man_page_is_written_for_each_command on on,
         colours_are_for_terminals_and_whoever_asks on on,
         the_migrators_examples_are_right on on,
+        the_longest_help_fits_a_screen on on,
     ]
 }
 
 const PROGRAMS: [&str; 2] = ["seabank", "migration"];
 
-/// Standard output of a program that ends well.
+/// Standard output of a successful program.
 fn output(command: &mut Command) -> String {
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+async fn the_longest_help_fits_a_screen(_: &TestServer) {
+    let help = output(command("seabank").args(["workload", "-h"]));
+    assert!(help.lines().count() <= 50, "{} lines:\n{help}", help.lines().count());
 }
 
 async fn the_version_names_the_commit(_: &TestServer) {

@@ -35,6 +35,7 @@ mod plans;
 mod pooler;
 mod pools;
 mod printing;
+mod pty;
 mod reader;
 mod rejects;
 mod relations;

@@ -1,4 +1,4 @@
-//! The page about a load, as a browser shows it: on a phone and on a desk, by day and in the dark.
+//! The page of a load in a browser: narrow and wide, light and dark.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tests::{Browser, Seen, Test, TestServer, tests};
 use crate::background::{Background, Finished};
 use crate::books::{execute, insert_account};
 
-/// Where there is no browser the run says so at its beginning and its end.
+/// The run says at its beginning and end if there is no browser.
 pub(crate) fn tests() -> Vec<Test> {
     let none = tests![
         a_page_that_cannot_be_written_is_told_before_the_load,
@@ -28,7 +28,7 @@ async fn a_page_that_cannot_be_written_is_told_before_the_load(server: &TestServ
     assert!(told.failure().contains("/no/such/folder/page.html cannot be written"), "{told:?}");
 }
 
-/// Nobody to move money between: what another load has written is still there.
+/// Without accounts the earlier page stays.
 async fn a_load_that_is_refused_leaves_the_page_before_it(server: &TestServer) {
     let test = server.database().await;
     let folder = TempDir::with_prefix("seabank-report-").expect("a folder can be made");
@@ -59,7 +59,7 @@ async fn the_page_about_a_broken_bank_says_so_with_the_evidence(server: &TestSer
     }
 }
 
-/// Looks at the page in a frame as wide as a phone or a desk, and leaves what it found in the document.
+/// Shows the page in a frame, and writes what it measured into the document.
 const LOOK: &str = r#"<!doctype html>
 <iframe src="page.html" style="width: WIDTHpx; height: 900px; border: 0; color-scheme: SCHEME"></iframe>
 <script id="found" type="application/json"></script>
@@ -128,7 +128,7 @@ async fn the_page_shows_what_is_answered_and_asks_for_nothing(server: &TestServe
         }
     }
 
-    // That a page which asks for something would be seen.
+    // A request of the page would be seen.
     let text = fs::read_to_string(&page).expect("it was written");
     let asking = text.replace("</body>", "<img src=\"http://127.0.0.1:9/picture.png\"></body>");
     fs::write(&page, asking).expect("it can be written");
@@ -136,7 +136,7 @@ async fn the_page_shows_what_is_answered_and_asks_for_nothing(server: &TestServe
     assert!(seen.console.iter().any(|line| line.contains("Content Security Policy")), "{:?}", seen.console);
 }
 
-/// A load with retries where the server has them, and audits.
+/// A load with audits, and on a server with conflicts.
 async fn loaded(server: &TestServer, page: &Path) -> Finished {
     let test = server.database().await;
     let database = test.connect().await;
@@ -161,7 +161,7 @@ fn look_at(browser: &Browser, folder: &Path, look: &str) -> (Value, Seen) {
     (found, seen)
 }
 
-/// Every number that stands there is the answer's.
+/// The page shows the numbers of the answer.
 fn assert_numbers(found: &Value, told: &Finished, version: &str) {
     let shown = found["shown"].as_object().expect("an object");
     assert_eq!(shown.len(), 11, "{found}");
@@ -188,7 +188,7 @@ fn assert_numbers(found: &Value, told: &Finished, version: &str) {
     }
 }
 
-/// The table behind each picture has all that ended, and the picture a shape for it.
+/// Each table adds up to the answer, and each chart has shapes.
 fn assert_pictures(found: &Value, told: &Finished) {
     let figures = found["figures"].as_array().expect("a list");
     let captions: Vec<_> = figures.iter().map(|it| it["caption"].as_str().expect("a text")).collect();
@@ -211,14 +211,14 @@ fn assert_pictures(found: &Value, told: &Finished) {
     }
 }
 
-/// Of text on its ground: 4.5 to 1 at least. <https://www.w3.org/TR/WCAG21/#contrast-minimum>
+/// Contrast of at least 4.5 to 1. <https://www.w3.org/TR/WCAG21/#contrast-minimum>
 fn assert_readable(colours: &Value) {
     let (one, other) = (luminance(&colours[0]), luminance(&colours[1]));
     let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
     assert!(contrast >= 4.5, "{contrast}: {colours}");
 }
 
-/// How light a colour is, from 0 to 1. <https://www.w3.org/TR/WCAG21/#dfn-relative-luminance>
+/// Relative luminance. <https://www.w3.org/TR/WCAG21/#dfn-relative-luminance>
 fn luminance(colour: &Value) -> f64 {
     let text = colour.as_str().expect("a colour");
     let text = text.trim_start_matches("rgb").trim_start_matches('a').trim_matches(['(', ')']);

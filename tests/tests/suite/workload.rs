@@ -1,4 +1,4 @@
-//! Load: what it counts is what happened, it can be completed, and it stops at the first thing that is wrong.
+//! The load: its counts, its resumption, and what stops it.
 
 use std::fs;
 
@@ -25,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_transfer_that_fails_ends_the_run_unless_tolerated,
         an_interrupted_run_tells_its_totals,
         wrong_loads_are_refused,
+        the_old_names_of_flags_still_work,
     ]
 }
 
@@ -64,14 +65,14 @@ async fn every_style_is_measured_and_leaves_the_bank_whole(server: &TestServer) 
         assert!(told.errors.contains("p99 ms"), "lines are told: {}", told.errors);
         assert_eq!(logged(&fs::read(&file).expect("it is written")), 200);
 
-        // Told again, the same transfers are found, and none is added.
+        // The same run again finds its transfers.
         let again = workload(&test, &load).await;
         assert_eq!((again.count("transfers"), again.count("already_applied")), (200, 200), "{again:?}");
         assert_whole(&test);
     }
 }
 
-/// Each of a batch counts, from when it was due.
+/// Each transfer of a batch counts from when it was due.
 async fn batches_are_measured_transfer_by_transfer(server: &TestServer) {
     let test = bank(server, 20).await;
     let run = Uuid::new_v4().to_string();
@@ -87,7 +88,7 @@ async fn batches_are_measured_transfer_by_transfer(server: &TestServer) {
     let again = workload(&test, &load).await;
     assert_eq!((again.count("transfers"), again.count("already_applied")), (450, 450), "{again:?}");
 
-    // All are due at once, and so in whole batches; or one after the other, and so almost alone.
+    // Due at once: full batches. Due one after the other: batches of about one.
     let fast =
         workload(&test, &["--rate", "1000000", "--max-ops", "300", "--batch", "100", "--concurrency", "1"])
             .await;
@@ -103,7 +104,7 @@ async fn batches_are_measured_transfer_by_transfer(server: &TestServer) {
     assert_whole(&test);
 }
 
-/// How many latencies an HdrHistogram log has in it.
+/// The number of latencies in an HdrHistogram log.
 fn logged(text: &[u8]) -> u64 {
     let mut count = 0;
     for entry in IntervalLogIterator::new(text) {
@@ -117,7 +118,7 @@ fn logged(text: &[u8]) -> u64 {
     count
 }
 
-/// Base64, as the log has it.
+/// Decodes Base64.
 fn data_encoding(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits: Vec<u32> = text
@@ -157,20 +158,20 @@ async fn a_rate_is_kept_and_latency_counts_from_when_a_transfer_was_due(server: 
     // The last of them is due after half a second.
     assert!(slow.answer["seconds"].as_f64().expect("a time") >= 0.5, "{slow:?}");
 
-    // All are due at once, and one worker does one after the other: the last has waited for all of them.
+    // All are due at once for one worker: the last waits for all others.
     let fast = workload(&test, &["--rate", "1000000", "--max-ops", "100", "--concurrency", "1"]).await;
     let milliseconds = |key: &str| fast.answer[key].as_f64().expect("a time");
     assert!(milliseconds("max_ms") > 900.0 * milliseconds("seconds"), "{fast:?}");
     assert!(milliseconds("p50_ms") > 100.0 * milliseconds("seconds"), "{fast:?}");
 }
 
-/// Money appears behind the bank's back while it is loaded.
+/// Money appears during the load.
 async fn the_first_audit_that_finds_the_bank_broken_ends_the_run(server: &TestServer) {
     let test = bank(server, 20).await;
     let database = test.connect().await;
     let mut loading = Background::start(&test, &["workload", "--duration", "60s", "--audit-every", "20ms"]);
     loading.wait_for_applied(20).await;
-    // Beside the load it may have to be tried again, as everybody's statements.
+    // Retried, because it conflicts with the load.
     let intrusion = "INSERT INTO accounts (id, balance, opening_balance) VALUES (99, 5, 4)";
     let runner = seabank::bank::Runner::new(&database, sea_orm_retry::Policy::default());
     let intruded = runner
@@ -187,7 +188,7 @@ async fn the_first_audit_that_finds_the_bank_broken_ends_the_run(server: &TestSe
     assert!(told.failure().contains("the bank is broken"), "{told:?}");
 }
 
-/// No account has room for more.
+/// All balances are at their maximum.
 async fn a_transfer_that_fails_ends_the_run_unless_tolerated(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -215,6 +216,15 @@ async fn an_interrupted_run_tells_its_totals(server: &TestServer) {
     assert_eq!(told.count("transfers") as i64, there);
 }
 
+async fn the_old_names_of_flags_still_work(server: &TestServer) {
+    let test = bank(server, 20).await;
+    let told = workload(&test, &["--max-ops", "6", "--batch", "3"]).await;
+    assert_eq!((told.code, told.count("transfers")), (Some(0), 6), "{told:?}");
+    assert_eq!(told.answer["batch"], 3, "{told:?}");
+    test.seabank().args(["transfer", "--count", "6", "--batch", "3"]).assert().success();
+    assert_whole(&test);
+}
+
 async fn wrong_loads_are_refused(server: &TestServer) {
     let test = server.database().await;
     for (more, word) in [
@@ -222,12 +232,13 @@ async fn wrong_loads_are_refused(server: &TestServer) {
         (&["--rate", "fast"], "--rate"),
         (&["--duration", "0s"], "--duration"),
         (&["--duration", "soon"], "--duration"),
-        (&["--max-ops", "0"], "--max-ops"),
+        (&["--count", "0"], "--count"),
         (&["--concurrency", "0"], "--concurrency"),
+        (&["--concurrency", "10001"], "--concurrency"),
         (&["--accounts", "1"], "--accounts"),
         (&["--hot", "1"], "--hot"),
         (&["--hot", "5", "--zipf", "1"], "--zipf"),
-        (&["--batch", "0"], "--batch"),
+        (&["--chunk", "0"], "--chunk"),
         (&["--batch", "10", "--style", "orm"], "--style"),
         (&["--amount", "0"], "--amount"),
         (&["--histogram", "/no/such/folder/file"], "cannot be written"),

@@ -1,4 +1,4 @@
-//! Wrong input through the binary: one line that says what to do, the documented exit code, nothing changed.
+//! Wrong input: one line that says what to do, the exit code, an unchanged database.
 
 use database::Server;
 use seabank::bank::transfer::Style;
@@ -13,6 +13,7 @@ const WIRE: &[Server] = &[Server::Postgres, Server::Cockroach];
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         wrong_usage_exits_with_2,
+        every_flag_takes_times_alike on &[Server::Sqlite],
         a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden,
         a_server_that_is_not_there_is_5,
         a_database_that_is_not_there_is_5,
@@ -30,7 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Runs a command that fails, as text and as JSON; both say the same, and neither a password.
+/// Runs a failing command as text and as JSON. Both have the same line, without a password.
 pub(crate) fn fails(test: &TestDatabase, arguments: &[&str], code: i32, words: &[&str]) {
     for format in ["text", "json"] {
         let output = test.seabank().args(arguments).args(["--format", format]).output().expect("it runs");
@@ -67,6 +68,8 @@ async fn wrong_usage_exits_with_2(server: &TestServer) {
         (&["seed", "--count", "many"], "--count"),
         (&["seed", "--chunk", "0"], "--chunk"),
         (&["transfer", "--count", "0"], "--count"),
+        (&["seed", "--concurrency", "10001"], "--concurrency"),
+        (&["transfer", "--concurrency", "10001"], "--concurrency"),
         (&["transfer", "--concurrency", "0"], "--concurrency"),
         (&["transfer", "--from", "1", "--to", "2", "--amount", "0"], "at least 1"),
         (&["transfer", "--from", "1", "--to", "2", "--amount", "-5"], "at least 1"),
@@ -84,6 +87,35 @@ async fn wrong_usage_exits_with_2(server: &TestServer) {
         fails(&test, arguments, 2, &[word]);
     }
     assert!(everything(&database).await == before);
+}
+
+async fn every_flag_takes_times_alike(server: &TestServer) {
+    let test = server.database().await;
+    test.seabank().args(["seed", "--count", "10"]).assert().success();
+    let load = &["workload", "--max-ops", "1"][..];
+    let (positive, or_zero) = ("from 1ms to 366d", "from 0s to 366d");
+    for (command, flag, range) in [
+        (&["transfer"][..], "--retry-for", "from 1ms to 24h"),
+        (load, "--duration", positive),
+        (load, "--display-every", positive),
+        (load, "--audit-every", or_zero),
+        (&["workload", "--max-ops", "1", "--rate", "1"], "--ramp", or_zero),
+        (load, "--audit-as-of", positive),
+        (&["audit"], "--as-of", positive),
+    ] {
+        for time in ["", "-5", "-5s", "1.5x", "5M5", "18446744073709551616", "1000000years", "soon"] {
+            fails(&test, &[command, &[flag, time]].concat(), 2, &[flag, range, "500ms, 30s or 1m30s"]);
+        }
+        for time in ["1", "500ms", "1s", "0.5", "1m30s"] {
+            let output = test.seabank().args(command).args([flag, time]).output().expect("it runs");
+            let is_cockroachdbs = String::from_utf8_lossy(&output.stderr).contains("CockroachDB's past");
+            let is_taken = if flag.ends_with("as-of") { is_cockroachdbs } else { output.status.success() };
+            assert!(is_taken, "{flag} {time}: {output:?}");
+        }
+    }
+    for (flag, time) in [("--retry-for", "0"), ("--duration", "0s"), ("--display-every", "1us")] {
+        fails(&test, &[load, &[flag, time]].concat(), 2, &[flag, "from 1ms to "]);
+    }
 }
 
 async fn a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden(server: &TestServer) {
@@ -210,7 +242,7 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
     insert_account(&database, 1, 10).await;
-    // The file may not grow: what a full disk does, seen from SQLite. The limit is a connection's, so the library is asked.
+    // SQLite sees a full disk. The limit belongs to a connection, so this test uses the library.
     let one = database::Options { max_connections: 1, ..database::Options::default() };
     let full = test.connect_with(&one).await;
     let pages = tests::scalar(&full, "PRAGMA page_count").await;
@@ -223,7 +255,7 @@ async fn a_full_disk_is_passed_on(server: &TestServer) {
     assert!(everything(&database).await == before);
 }
 
-/// The server says what it says when its disk is full.
+/// A trigger raises the error of a full disk.
 async fn a_full_disk_of_a_server_is_passed_on(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -256,7 +288,7 @@ async fn missing_rights_are_passed_on(server: &TestServer) {
     reader.drop().await;
 }
 
-/// What HAProxy does: it takes the connection, and ends it when it finds nobody to give it to.
+/// HAProxy without a node: it accepts the connection and closes it.
 async fn a_balancer_without_a_node_is_5(server: &TestServer) {
     let test = server.database().await;
     let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -270,7 +302,7 @@ async fn a_balancer_without_a_node_is_5(server: &TestServer) {
     closing.abort();
 }
 
-/// A node of a cluster that is not initialised, or has lost most of the others, takes connections and never answers.
+/// A cluster that is not initialised or has no quorum accepts connections and never answers.
 async fn a_server_that_never_answers_is_5(server: &TestServer) {
     let test = server.database().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

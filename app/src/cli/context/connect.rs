@@ -1,4 +1,4 @@
-//! Connecting: to a full server, to one that takes no writes yet.
+//! Connecting, also to a server that is full or still a standby.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,11 +8,10 @@ use terminal::{CLOSE_INTERRUPTED, CommandLine, Exit, Failure};
 
 use super::{Context, lock};
 
-/// The pause before a server is asked again that takes no further connection, or no writes.
+/// The pause before a full server or a standby is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 impl Context {
-    /// Connects for so many transactions at once.
     pub(in crate::cli) async fn connect(&self, at_once: u32) -> Result<Database, Failure> {
         self.connect_with(&self.address()?, &self.options(at_once)).await
     }
@@ -22,7 +21,6 @@ impl Context {
         Options { max_connections, create: false, ..Options::default() }
     }
 
-    /// Where the database is.
     pub(in crate::cli) fn address(&self) -> Result<Address, Failure> {
         let address = Address::parse(self.global.database_url.as_deref().unwrap_or(EMBEDDED_URL))?;
         if !self.told.swap(true, Ordering::Relaxed) {
@@ -33,17 +31,18 @@ impl Context {
         Ok(address.with_application_name(&format!("seabank {}", self.command)))
     }
 
-    /// Connects to an address, as told.
     pub(in crate::cli) async fn connect_with(
         &self,
         address: &Address,
         options: &Options,
     ) -> Result<Database, Failure> {
+        let _spinner = self.progress().spinner("connecting");
         let database = self.or_interrupted(self.connect_patiently(address, options)).await?;
         lock(&self.opened).push(database.clone());
         if let Some(words) = &database.limited {
-            self.progress()
-                .say(&format!("going on with fewer connections, for the server takes no more: {words}"));
+            self.progress().say(&format!(
+                "continuing with fewer connections, because the server accepts no more: {words}"
+            ));
         }
         if self.global.savepoint_restarts.is_some() && database.server != Server::Cockroach {
             return Err(Failure::usage(format!(
@@ -54,7 +53,7 @@ impl Context {
         Ok(database)
     }
 
-    /// Connects; where the server takes no further connection, tries again for as long as a transaction is tried.
+    /// Retries for `--retry-for` while the server has no free connection.
     async fn connect_patiently(&self, address: &Address, options: &Options) -> Result<Database, Failure> {
         let until = Instant::now() + self.global.retry_for;
         let mut told = false;
@@ -72,15 +71,15 @@ impl Context {
         }
     }
 
-    /// Connects for so many writing transactions at once.
     pub(in crate::cli) async fn connect_to_write(&self, at_once: u32) -> Result<Database, Failure> {
         self.writable(&self.options(at_once)).await
     }
 
-    /// Connects as told to a server that takes writes, or has become one in time.
+    /// Waits for `--retry-for` until a standby is promoted.
     pub(in crate::cli) async fn writable(&self, options: &Options) -> Result<Database, Failure> {
         let until = Instant::now() + self.global.retry_for;
         let mut told = false;
+        let _spinner = self.progress().spinner("connecting");
         loop {
             let database = self.connect_with(&self.address()?, options).await?;
             if !database.is_standby {
@@ -105,7 +104,7 @@ impl Context {
     }
 }
 
-/// A file that is missing is a schema that is not migrated.
+/// Without its file the schema is not migrated.
 fn missing_file(error: ConnectError) -> Failure {
     match error {
         ConnectError::MissingFile { path } => Failure::new(

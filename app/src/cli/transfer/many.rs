@@ -186,7 +186,7 @@ fn command(many: &Many) -> String {
     let request = many.request;
     for (flag, value) in [
         ("--concurrency", Some(many.concurrency).filter(|it| *it > 1).map(|it| it.to_string())),
-        ("--batch", many.batch.map(|it| it.to_string())),
+        ("--chunk", many.batch.map(|it| it.to_string())),
         ("--style", Some(many.style).filter(|it| *it != Style::default()).map(|it| it.name().to_owned())),
         ("--from", request.source.map(|id| id.to_string())),
         ("--to", request.target.map(|id| id.to_string())),

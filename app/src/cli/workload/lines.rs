@@ -1,4 +1,4 @@
-//! What is told of a load while it goes: a line an interval, and the latencies as a log.
+//! The output during a load: a line per interval, and the latency log.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,14 +13,11 @@ use crate::bank::workload::{Endings, IntervalReport, Meter};
 use crate::cli::output::refuse_stdout;
 use crate::cli::progress::Progress;
 
-/// How often the heads of the columns are repeated.
 const HEAD_EVERY: u64 = 20;
 
-/// Lines on standard error.
 pub(super) struct Lines {
     progress: Progress,
     told: u64,
-    /// So far.
     endings: Endings,
     elapsed: Duration,
     retries: u64,
@@ -31,7 +28,6 @@ impl Lines {
         Self { progress, told: 0, endings: Endings::default(), elapsed: Duration::ZERO, retries: 0 }
     }
 
-    /// Tells of one interval.
     pub(super) fn tell(&mut self, IntervalReport { interval, elapsed, retries, .. }: IntervalReport<'_>) {
         let Endings { transfers, failed, unknown, .. } = interval.endings;
         self.endings.transfers += transfers;
@@ -52,7 +48,6 @@ impl Lines {
         (self.elapsed, self.retries) = (elapsed, retries);
     }
 
-    /// Of all of it.
     pub(super) fn total(self, total: &Meter, took: Duration, retries: u64) -> String {
         let overall = total.endings.transfers as f64 / took.as_secs_f64().max(0.001);
         format!(
@@ -83,7 +78,7 @@ fn line(elapsed: Duration, errors: u64, now: f64, overall: f64, meter: &Meter, r
     )
 }
 
-/// A log of HdrHistograms, one an interval. <https://github.com/HdrHistogram/HdrHistogram>
+/// A log with a histogram per interval. <https://github.com/HdrHistogram/HdrHistogram>
 pub(super) struct HistogramLog {
     path: String,
     file: BufWriter<File>,
@@ -109,7 +104,7 @@ impl HistogramLog {
         })
     }
 
-    /// One interval. What cannot be written is told at the end.
+    /// `finish` reports what cannot be written.
     pub(super) fn write(&mut self, IntervalReport { interval, elapsed, .. }: IntervalReport<'_>) {
         let (begun, took) = (self.begun, elapsed - self.begun);
         self.begun = elapsed;
@@ -132,7 +127,6 @@ impl HistogramLog {
         }
     }
 
-    /// Why it is not whole, where it is not.
     pub(super) fn finish(mut self) -> Option<Failure> {
         let flushed = self.file.flush().map_err(|error| error.to_string()).err();
         let reason = self.broken.or(flushed)?;

@@ -1,4 +1,4 @@
-//! How a load went, interval by interval: as many as a picture has room for, however long it takes.
+//! A load over time, in at most [`INTERVALS_MAX`] intervals.
 
 use std::time::Duration;
 
@@ -7,20 +7,18 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
 use crate::bank::workload::{Endings, IntervalReport, Meter};
 
-/// The most intervals. Beyond that, neighbours are put together.
-const MOST: usize = 240;
+/// Beyond it, neighbours are merged.
+const INTERVALS_MAX: usize = 240;
 
-/// Intervals, each of the same number of looks but for the last.
 pub(super) struct Timeline {
     intervals: Vec<Interval>,
-    looks_each: u32,
-    /// At the last look.
+    reports_each: u32,
+    /// At the last report.
     elapsed: Duration,
     retries: u64,
     audits: u64,
 }
 
-/// What ended between two times.
 #[derive(Clone)]
 pub(super) struct Interval {
     pub(super) from: Duration,
@@ -28,39 +26,38 @@ pub(super) struct Interval {
     pub(super) endings: Endings,
     pub(super) retries: u64,
     pub(super) audits: u64,
-    looks: u32,
-    /// A histogram, packed: a few hundred bytes of its two hundred thousand.
+    reports: u32,
+    /// A serialized histogram: hundreds of bytes instead of 200 kB.
     latencies: Vec<u8>,
 }
 
 impl Timeline {
     pub(super) fn new() -> Self {
-        Self { intervals: Vec::new(), looks_each: 1, elapsed: Duration::ZERO, retries: 0, audits: 0 }
+        Self { intervals: Vec::new(), reports_each: 1, elapsed: Duration::ZERO, retries: 0, audits: 0 }
     }
 
-    /// Takes down one look.
-    pub(super) fn take_down(&mut self, look: IntervalReport<'_>) {
+    pub(super) fn record(&mut self, report: IntervalReport<'_>) {
         let interval = Interval {
             from: self.elapsed,
-            until: look.elapsed,
-            endings: look.interval.endings,
-            retries: look.retries - self.retries,
-            audits: look.audits - self.audits,
-            looks: 1,
-            latencies: packed(&look.interval.latencies),
+            until: report.elapsed,
+            endings: report.interval.endings,
+            retries: report.retries - self.retries,
+            audits: report.audits - self.audits,
+            reports: 1,
+            latencies: packed(&report.interval.latencies),
         };
-        (self.elapsed, self.retries, self.audits) = (look.elapsed, look.retries, look.audits);
+        (self.elapsed, self.retries, self.audits) = (report.elapsed, report.retries, report.audits);
         match self.intervals.last_mut() {
-            Some(last) if last.looks < self.looks_each => last.add(&interval),
+            Some(last) if last.reports < self.reports_each => last.add(&interval),
             _ => self.intervals.push(interval),
         }
-        if self.intervals.len() > MOST {
+        if self.intervals.len() > INTERVALS_MAX {
             self.halve();
         }
     }
 
     fn halve(&mut self) {
-        self.looks_each *= 2;
+        self.reports_each *= 2;
         let pairs = self.intervals.chunks(2).map(|pair| {
             let mut sum = pair[0].clone();
             pair[1..].iter().for_each(|second| sum.add(second));
@@ -75,7 +72,7 @@ impl Timeline {
 }
 
 impl Interval {
-    /// Adds the interval after it.
+    /// Merges the next interval.
     fn add(&mut self, next: &Self) {
         let mut sum = unpacked(&self.latencies);
         sum.add(unpacked(&next.latencies)).expect("they have the same bounds");
@@ -84,15 +81,13 @@ impl Interval {
         self.endings += next.endings;
         self.retries += next.retries;
         self.audits += next.audits;
-        self.looks += next.looks;
+        self.reports += next.reports;
     }
 
-    /// Transfers a second.
     pub(super) fn per_second(&self) -> f64 {
         self.endings.transfers as f64 / (self.until - self.from).as_secs_f64().max(0.001)
     }
 
-    /// What ended in it, with its latencies.
     pub(super) fn meter(&self) -> Meter {
         Meter { endings: self.endings, latencies: unpacked(&self.latencies) }
     }
@@ -113,7 +108,7 @@ fn unpacked(packed: &[u8]) -> Histogram<u64> {
 mod tests {
     use super::*;
 
-    /// Each look has as many transfers as its number, each as many microseconds long.
+    /// Report n has n transfers of n microseconds.
     #[test]
     fn nothing_is_lost_where_intervals_are_put_together() {
         let mut timeline = Timeline::new();
@@ -122,15 +117,16 @@ mod tests {
             interval.endings.transfers = n;
             interval.latencies.record_n(n, n).expect("it is within the bounds");
             let elapsed = Duration::from_secs(n);
-            timeline.take_down(IntervalReport {
+            timeline.record(IntervalReport {
                 interval: &interval,
                 elapsed,
                 retries: 3 * n,
                 audits: 2 * n,
+                is_last: false,
             });
         }
         let intervals = timeline.intervals();
-        assert!((MOST / 2..=MOST).contains(&intervals.len()), "{}", intervals.len());
+        assert!((INTERVALS_MAX / 2..=INTERVALS_MAX).contains(&intervals.len()), "{}", intervals.len());
         let sum = |of: &dyn Fn(&Interval) -> u64| intervals.iter().map(of).sum::<u64>();
         assert_eq!(sum(&|it| it.endings.transfers), 500_500);
         assert_eq!((sum(&|it| it.audits), sum(&|it| it.retries)), (2000, 3000));

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::process::Command;
 
-use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use tests::{TestServer, command, scalar};
 
 use super::NewBank;
+use crate::pty::Pty;
 
 pub(super) async fn a_final_newline_is_not_part_of_a_password(server: &TestServer) {
     let fresh = NewBank::on(server).await;
@@ -41,10 +41,8 @@ pub(super) async fn echo_shows_no_verifier(server: &TestServer) {
 pub(super) async fn an_interrupted_prompt_leaves_the_terminal_as_it_was(server: &TestServer) {
     let fresh = NewBank::on(server).await;
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        unlockpt(&terminal).expect("owned by this user");
-        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("text");
-        let end = || File::options().read(true).write(true).open(&name).expect("its other end");
+        let terminal = Pty::open();
+        let end = || terminal.end();
         let shows = |end: &File| tcgetattr(end).expect("a terminal").local_modes.contains(LocalModes::ECHO);
         let looking = end();
         assert!(shows(&looking));

@@ -1,5 +1,5 @@
-//! The pictures, as SVG that stands in the page. Its colours are those below and no others: the page's style sheet
-//! takes them by name, and so has others in the dark.
+//! SVG charts inside the page. The style sheet finds these colours by name and replaces them in the
+//! dark scheme.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use plotters::prelude::*;
 
 pub(super) type Colour = RGBColor;
 
-/// Width and height, in the picture's own units: narrow, so that its words can be read on a phone.
+/// Narrow: the labels stay readable on a phone.
 const SIZE: (u32, u32) = (420, 240);
 
-/// Of the axes and their words.
+/// Axes and labels.
 const INK: Colour = RGBColor(0x33, 0x33, 0x33);
-/// Of the lines across.
+/// Grid lines.
 const FAINT: Colour = RGBColor(0xDD, 0xDD, 0xDD);
-/// Of the data: told apart by people who see fewer colours, too (Okabe and Ito, "Color Universal Design", 2008).
+/// Colour-blind safe (Okabe and Ito, "Color Universal Design", 2008).
 pub(super) const BLUE: Colour = RGBColor(0x00, 0x72, 0xB2);
 pub(super) const GREEN: Colour = RGBColor(0x00, 0x9E, 0x73);
 pub(super) const ORANGE: Colour = RGBColor(0xE6, 0x9F, 0x00);
@@ -26,12 +26,11 @@ pub(super) const RED: Colour = RGBColor(0xD5, 0x5E, 0x00);
 #[cfg(test)]
 pub(super) const ALL: [Colour; 6] = [INK, FAINT, BLUE, GREEN, ORANGE, RED];
 
-/// A colour as the pictures write it.
 pub(super) fn name(colour: Colour) -> String {
     format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2)
 }
 
-/// A piece of a line, for the legend.
+/// A legend entry.
 pub(super) fn sample(colour: Colour) -> Markup {
     html! {
         svg viewBox="0 0 24 10" aria-hidden="true" {
@@ -40,7 +39,6 @@ pub(super) fn sample(colour: Colour) -> Markup {
     }
 }
 
-/// From where to where, and how high there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) from: f64,
@@ -48,12 +46,12 @@ pub(super) struct Step {
     pub(super) height: f64,
 }
 
-/// Bars over time, in seconds, from 0 up.
+/// Over seconds, from 0 up.
 pub(super) fn bars_over_time(colour: Colour, bars: &[Step]) -> String {
     picture(|area| chart(area, extent(bars), from_zero(bars), seconds, plain, &[(colour, bars)], Shape::Bars))
 }
 
-/// Lines over time, in seconds; the heights are milliseconds, whose digits count and not their difference.
+/// Over seconds; milliseconds on a logarithmic scale.
 pub(super) fn latencies_over_time(lines: &[(Colour, Vec<Step>)]) -> String {
     let all: Vec<Step> = lines.iter().flat_map(|(_, line)| line.clone()).collect();
     let lines: Vec<_> = lines.iter().map(|(colour, line)| (*colour, line.as_slice())).collect();
@@ -62,7 +60,7 @@ pub(super) fn latencies_over_time(lines: &[(Colour, Vec<Step>)]) -> String {
     })
 }
 
-/// Bars over milliseconds, each as wide as its share of the digits; the heights are per cent.
+/// Per cent over milliseconds on a logarithmic scale.
 pub(super) fn distribution(colour: Colour, bars: &[Step]) -> String {
     let across = bars.first().map_or(1.0, |bar| bar.from)..bars.last().map_or(10.0, |bar| bar.until);
     picture(|area| {
@@ -135,18 +133,18 @@ where
     Ok(())
 }
 
-/// From the first to the last; never empty.
+/// Never empty.
 fn extent(steps: &[Step]) -> Range<f64> {
     0.0..steps.iter().map(|step| step.until).fold(0.001, f64::max)
 }
 
-/// From 0 to the highest and a little more; never empty.
+/// Never empty.
 fn from_zero(steps: &[Step]) -> Range<f64> {
     let most = steps.iter().map(|step| step.height).fold(0.0, f64::max);
     0.0..if most > 0.0 { most * 1.05 } else { 1.0 }
 }
 
-/// From the lowest to the highest, both moved outwards to a power of ten.
+/// Powers of ten around all heights.
 fn by_digits(steps: &[Step]) -> Range<f64> {
     let heights = || steps.iter().map(|step| step.height).filter(|height| *height > 0.0);
     let (least, most) = (heights().fold(f64::INFINITY, f64::min), heights().fold(0.0, f64::max));
@@ -161,7 +159,6 @@ fn seconds(seconds: &f64) -> String {
     format!("{} s", plain(seconds))
 }
 
-/// As few digits as it takes.
 fn plain(number: &f64) -> String {
     let rounded = (number * 1000.0).round() / 1000.0;
     format!("{rounded}")
