@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,7 +52,10 @@ pub fn run(suites: &[(&str, Vec<Test>)]) -> ExitCode {
 /// The same, on these servers.
 #[must_use]
 pub fn run_on(servers: &[Server], suites: &[(&str, Vec<Test>)]) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Many tests wait for deadlines, so more run than there are cores.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(cores + 2);
     let runtime = Runtime::new().expect("a runtime can be had");
     let coverage = match Coverage::find(servers) {
         Ok(coverage) => coverage,

@@ -10,7 +10,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ConnectionTrait, DbErr, EntityTrait, QueryOrder,
 };
-use sea_orm_retry::{Policy, Tx};
+use sea_orm_retry::{Class, Policy, Tx};
 use seabank::bank::Bank;
 use seabank::bank::Runner;
 use seabank::bank::load::{Loading, Stopped};
@@ -49,8 +49,15 @@ pub(crate) async fn insert_transfer(
     Ok(row.insert(&database.connection).await?.id)
 }
 
+/// Repeats the statement after a conflict: other tests share the server.
 pub(crate) async fn execute(database: &Database, sql: &str) {
-    database.connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    loop {
+        match database.connection.execute_unprepared(sql).await {
+            Err(error) if Class::of(&error) == Class::Conflict => tokio::task::yield_now().await,
+            Err(error) => panic!("{sql}: {error}"),
+            Ok(_) => return,
+        }
+    }
 }
 
 /// All accounts and transfers by id, from one snapshot.

@@ -55,9 +55,9 @@ pub(super) async fn a_spinner_turns_while_an_audit_waits(server: &TestServer) {
     let (audited, ()) = tokio::join!(on_a_terminal(command(&["audit"], test.url())), release);
     assert!(has_spinner(&audited.text) && audited.text.contains("s auditing"), "{audited:?}");
     let screen = audited.screen();
-    assert!(audited.status.success() && screen.len() == 2, "{screen:?}");
+    assert!(audited.status.success() && screen.len() == 3, "{screen:?}");
     assert!(
-        screen[0].starts_with("0 accounts, ") && screen[1].starts_with("The bank is whole"),
+        screen[0].starts_with("0 accounts, ") && screen[2].starts_with("The bank is whole"),
         "{screen:?}"
     );
 }
