@@ -55,6 +55,7 @@ async fn no_line_is_wider_than_80_columns(server: &TestServer) {
         &["transfer"],
         &["transfer", "--id", id],
         &["transfer", "--count", "2000", "--batch", "100"],
+        &["workload", "--duration", "1s", "--concurrency", "4", "--display-every", "300ms"],
         &["import", file],
         &["import", bad, "--on-error", "skip", "--rejects", rejects],
         &["pay", transfers],

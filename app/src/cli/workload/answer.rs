@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use serde::Serialize;
-use terminal::{Exit, Failure, counted};
+use terminal::{Exit, Failure, counted, grouped, wrapped};
 use uuid::Uuid;
 
 use super::args::Args;
@@ -72,7 +72,8 @@ impl Keys {
 
     pub(super) fn text(&self, ended: &Ended, lines: Lines) -> String {
         let total = lines.total(&ended.total, ended.took, self.retries);
-        let Self { skipped, failed, unknown, already_applied, .. } = self;
+        let [skipped, failed, unknown, already_applied] =
+            [self.skipped, self.failed, self.unknown, self.already_applied].map(grouped);
         let retries = retries::in_words(&self.retries_by_sqlstate);
         let audits = counted(self.audits, "audit");
         let last = match &ended.audit {
@@ -80,10 +81,11 @@ impl Keys {
             Some(Err(_)) => "; the last one:".to_owned(),
             None => "; the last one was interrupted.".to_owned(),
         };
-        format!(
-            "{total}\n{skipped} skipped (insufficient funds), {failed} failed, {unknown} unknown, \
-             {already_applied} already applied; {retries}.\n{audits}{last}"
-        )
+        let endings = format!(
+            "{skipped} skipped (insufficient funds), {failed} failed, {unknown} unknown, \
+             {already_applied} already applied; {retries}."
+        );
+        format!("{total}\n{}\n{audits}{last}", wrapped(&endings, 0))
     }
 }
 

@@ -62,14 +62,14 @@ impl Lines {
 
 fn head() -> String {
     format!(
-        "{:>9} {:>7} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8}",
+        "{:>8} {:>6} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}",
         "elapsed", "errors", "ops/s now", "ops/s all", "p50 ms", "p95 ms", "p99 ms", "max ms", "retries"
     )
 }
 
 fn line(elapsed: Duration, errors: u64, now: f64, overall: f64, meter: &Meter, retries: u64) -> String {
     format!(
-        "{:>8.1}s {errors:>7} {now:>10.1} {overall:>10.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {retries:>8}",
+        "{:>7.1}s {errors:>6} {now:>9.1} {overall:>9.1} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {retries:>7}",
         elapsed.as_secs_f64(),
         meter.percentile_ms(50.0),
         meter.percentile_ms(95.0),
