@@ -15,7 +15,7 @@ pub(crate) async fn measure(server: &TestServer) {
     println!("\nthe most memory at once");
     let of = |transfers: u64| {
         let mut command = test.program("seabank");
-        command.args(["workload", "--audit-every", "100ms", "--max-ops", &transfers.to_string()]);
+        command.args(["workload", "--audit-every", "100ms", "--count", &transfers.to_string()]);
         let Took { seconds, memory, .. } = run(&mut command);
         let megabytes = memory as f64 / 1_048_576.0;
         println!("{:<44} {megabytes:>9.1} MB, {seconds:.0} s", format!("workload, {transfers} transfers"));

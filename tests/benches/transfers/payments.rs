@@ -60,7 +60,7 @@ async fn speed(test: &TestDatabase, clients: &[u32], workload: Option<&Workload>
         }
         for ((size, clients), batch) in BATCHES.iter().zip(&mut batches) {
             let size = size.to_string();
-            batch.push(Run::of(test, *clients, &["--accounts", &accounts, "--batch", &size]).per_second());
+            batch.push(Run::of(test, *clients, &["--accounts", &accounts, "--chunk", &size]).per_second());
         }
         figures[3].push(best(&mut batches.iter().filter_map(|batch| batch.last().copied())));
     }
@@ -87,7 +87,7 @@ fn hot(test: &TestDatabase) {
     println!("\ntransfers/s, --hot 10, batches of 1000; retries a batch");
     for clients in [1, 4, 16] {
         let runs: Vec<Run> =
-            (0..ROUNDS).map(|_| Run::of(test, clients, &["--batch", "1000", "--hot", "10"])).collect();
+            (0..ROUNDS).map(|_| Run::of(test, clients, &["--chunk", "1000", "--hot", "10"])).collect();
         let retries = runs.iter().map(|run| run.retries_each() * 1000.0).sum::<f64>() / runs.len() as f64;
         let per_second: Vec<f64> = runs.iter().map(Run::per_second).collect();
         show(&format!("{clients} at once ({retries:.2})"), &per_second);
@@ -100,13 +100,13 @@ fn cost(test: &TestDatabase) {
     println!("\nthe program's processor time, microseconds a transfer");
     let of = |more: &[&str]| {
         let mut command = test.program("seabank");
-        command.args(["workload", "--quiet", "--audit-every", "0s", "--max-ops", &transfers.to_string()]);
+        command.args(["workload", "--quiet", "--audit-every", "0s", "--count", &transfers.to_string()]);
         run(command.args(more)).processor * 1e6 / transfers as f64
     };
     let (mut builder, mut batch) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         builder.push(of(&["--style", "builder"]));
-        batch.push(of(&["--batch", "1000", "--concurrency", "2"]));
+        batch.push(of(&["--chunk", "1000", "--concurrency", "2"]));
     }
     show("builder", &builder);
     show("batches of 1000", &batch);
