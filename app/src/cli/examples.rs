@@ -37,7 +37,7 @@ pub(super) const WORKLOAD: &str = "Examples:
   seabank workload --chunk 1000 --count 1000000";
 pub(super) const ACCOUNTS: &str = "Examples:
   seabank accounts
-  seabank accounts --from 1000 --limit 50
+  seabank accounts --min-id 1000 --limit 50
   seabank accounts --top 10";
 pub(super) const HISTORY: &str = "Examples:
   seabank history 7

@@ -188,7 +188,7 @@ async fn every_account_number_works_everywhere(server: &TestServer) {
     let list: Vec<_> =
         listed["list"].as_array().expect("a list").iter().map(|it| it["id"].as_i64()).collect();
     assert_eq!(list, numbers.map(Some));
-    assert_eq!(seabank(&test, &["accounts", "--from", "-5"], 0)["list"].as_array().map(Vec::len), Some(6));
+    assert_eq!(seabank(&test, &["accounts", "--min-id", "-5"], 0)["list"].as_array().map(Vec::len), Some(6));
 
     for pair in numbers.windows(2) {
         let [from, to] = [pair[0].to_string(), pair[1].to_string()];

@@ -221,7 +221,9 @@ async fn the_old_names_of_flags_still_work(server: &TestServer) {
     let told = workload(&test, &["--max-ops", "6", "--batch", "3"]).await;
     assert_eq!((told.code, told.count("transfers")), (Some(0), 6), "{told:?}");
     assert_eq!(told.answer["batch"], 3, "{told:?}");
-    test.seabank().args(["transfer", "--count", "6", "--batch", "3"]).assert().success();
+    for old in [&["transfer", "--count", "6", "--batch", "3"][..], &["accounts", "--from", "1"]] {
+        test.seabank().args(old).assert().success();
+    }
     assert_whole(&test);
 }
 
