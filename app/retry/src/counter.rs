@@ -82,3 +82,23 @@ impl Observer for Counter {
         self.lock().unknown += u64::from(run.outcome == Err(Kind::Unknown));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_leaves_out_what_was_counted_before() {
+        let counts = |of: u64, codes: &[(&str, u64)]| Counts {
+            transactions: 5 * of,
+            attempts: 7 * of,
+            retries: 3 * of,
+            retries_by_sqlstate: codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+            unknown: 2 * of,
+            paused: Duration::from_secs(of),
+        };
+        let before = counts(1, &[("40001", 2), ("40P01", 1)]);
+        let now = counts(10, &[("40001", 5), ("40P01", 1), ("conflict", 4)]);
+        assert_eq!(now.since(&before), counts(9, &[("40001", 3), ("conflict", 4)]));
+    }
+}

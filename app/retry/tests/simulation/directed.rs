@@ -78,12 +78,15 @@ fn end_of(refusal: &Refusal) -> End {
     match refusal {
         Refusal::Database(_) => End::Database,
         Refusal::Funds | Refusal::Impossible(_) => End::Own,
-        Refusal::Ended(ended) => match ended.kind() {
-            Ending::Failed => End::Database,
-            Ending::RetriesExhausted => End::RetriesExhausted,
-            Ending::Unknown => End::Unknown,
-            Ending::Refused => End::Refused,
-        },
+        Refusal::Ended(ended) => {
+            assert_eq!(ended.may_be_applied(), ended.kind() == Ending::Unknown);
+            match ended.kind() {
+                Ending::Failed => End::Database,
+                Ending::RetriesExhausted => End::RetriesExhausted,
+                Ending::Unknown => End::Unknown,
+                Ending::Refused => End::Refused,
+            }
+        }
     }
 }
 

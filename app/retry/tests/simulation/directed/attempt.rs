@@ -158,6 +158,23 @@ fn a_stale_plan_is_retried_once_on_the_same_connection_without_its_plans() {
 }
 
 #[test]
+fn a_statement_mixed_up_by_a_pooler_ends_with_what_to_set() {
+    for code in ["26000", "42P05"] {
+        let mixed_up = [("UPDATE debit", refused(code)); 2];
+        let ended = transfer(Postgres, policy(), Kind::Once, mixed_up);
+        let Refusal::Ended(error) = ended.error() else { panic!("{:?}", ended.outcome) };
+        assert!(
+            !error.may_be_applied() && error.to_string().contains("Policy::unnamed_statements"),
+            "{error}"
+        );
+
+        let unnamed = Policy { unnamed_statements: true, ..policy() };
+        let ended = transfer(Postgres, unnamed, Kind::Once, mixed_up);
+        assert!(matches!(ended.error(), Refusal::Database(_)), "the body's own error: {:?}", ended.outcome);
+    }
+}
+
+#[test]
 fn a_taken_id_is_looked_up_before_it_is_a_failure() {
     for (kind, attempts) in [(Kind::InsertStrictly, 2), (Kind::Once, 1)] {
         let verb = if kind == Kind::Once { "INSERT mark" } else { "INSERT strict" };
