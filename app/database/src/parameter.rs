@@ -77,7 +77,7 @@ const ADVICE: [(&str, &str); 30] = [
     ("pgbouncer", "leave it out: the bank needs a pooler in session mode, or none"),
     ("pool_max_conns", "give --pool N to the command"),
     ("pool_size", "give --pool N to the command"),
-    ("pool_timeout", "give --retry-for SECONDS to the command"),
+    ("pool_timeout", "give --retry-for TIME to the command"),
     ("prepare_threshold", "leave it out, or write statement-cache-capacity"),
     ("replication", "leave it out: the bank needs an ordinary session"),
     ("require_auth", "the driver does not support it: leave it out and give sslmode=verify-full"),

@@ -47,7 +47,11 @@ fn show(value: &Value, out: &mut Formatter<'_>) -> fmt::Result {
     if let Value::Array(_, Some(values)) = value {
         return List(values).fmt(out);
     }
-    let text = value.to_string();
+    // SeaQuery panics at characters that are not ASCII.
+    let text = match value {
+        Value::Char(Some(character)) => format!("'{character}'"),
+        value => value.to_string(),
+    };
     match text.char_indices().nth(TEXT_MAX) {
         None => out.write_str(&text),
         Some((end, _)) => write!(out, "{}… {} characters more", &text[..end], text[end..].chars().count()),
@@ -81,6 +85,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
+        assert_eq!(List(&['é'.into()]).to_string(), "['é']");
         let shown = List(&["é".repeat(100).into()]).to_string();
         assert_eq!(shown, format!("['{}… 22 characters more]", "é".repeat(79)));
     }

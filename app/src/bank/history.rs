@@ -31,8 +31,9 @@ pub struct History {
 pub struct Entry {
     /// The transfer.
     pub transfer: transfers::Model,
-    /// The account's balance after it, in minor units. It may exceed 64 bits if times contradict the
-    /// order in which the transfers were applied.
+    /// The account's balance after it and all before it, in minor units. Transfers of one time, such
+    /// as those of one chunk, are in the order of their ids, so a balance between them may never have
+    /// been, and may exceed 64 bits.
     pub balance: i128,
 }
 

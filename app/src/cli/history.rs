@@ -16,7 +16,8 @@ pub(super) struct Args {
     #[arg(value_name = "ID", allow_negative_numbers = true)]
     account: AccountId,
 
-    /// How many transfers to show at most, the newest
+    /// How many transfers to show at most, the newest, in and out together. Those of one time are in
+    /// the order of their ids
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
 }

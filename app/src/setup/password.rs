@@ -43,6 +43,7 @@ pub(super) async fn set_password(
     let alter = format!("ALTER USER {} WITH PASSWORD", user.quoted());
     let done = match admin.server {
         Server::Cockroach => {
+            // Outside the closure, whose spans show parameters.
             let one = &admin.connection;
             let statement = statement(one, format!("{alter} $1"), [password.0.as_str().into()]);
             answered(one.execute_raw(statement)).await.map(drop)

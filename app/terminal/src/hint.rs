@@ -50,7 +50,7 @@ fn subcommand<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
 
 fn flag_for(value: &str, command: &Command) -> Option<String> {
     let kinds: &[&str] = if digits(value).is_some() || value.parse::<i64>().is_ok() {
-        &["N", "ID", "UNITS", "SECONDS"]
+        &["N", "ID", "UNITS"]
     } else if value.starts_with(|c: char| c.is_ascii_digit()) {
         &["TIME", "ID"]
     } else {

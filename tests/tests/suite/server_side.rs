@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ];
     let others = tests![
         the_server_reads_a_file on COCKROACH,
+        echo_shows_no_key_of_a_cloud on COCKROACH,
         an_exported_bank_is_read_by_the_server on COCKROACH,
         existing_accounts_stay_and_the_others_are_added on COCKROACH,
         a_corrected_file_completes_its_run on COCKROACH,
@@ -93,6 +94,15 @@ async fn the_server_reads_a_file(server: &TestServer) {
         assert!(accounts.iter().all(|it| (it.created_at.unix_timestamp() == 1_767_323_045) == (columns > 3)));
         assert_clean(&test, &database).await;
     }
+}
+
+async fn echo_shows_no_key_of_a_cloud(server: &TestServer) {
+    let (test, file) = (server.database().await, web(accounts(30, 3)).await);
+    let url = file.url("accounts.csv") + "?AWS_SECRET_ACCESS_KEY=s3cret";
+    let (output, answer) = import(&test, &url, &["--echo"]);
+    assert_eq!((output.status.code(), &answer["rows"]), (Some(0), &30.into()), "{output:?}");
+    let echoed = String::from_utf8_lossy(&output.stderr);
+    assert!(echoed.contains("\nIMPORT ") && !echoed.contains("s3cret"), "{echoed}");
 }
 
 async fn an_exported_bank_is_read_by_the_server(server: &TestServer) {

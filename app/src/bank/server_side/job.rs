@@ -12,6 +12,8 @@ use database::sqlstate;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use sea_orm_retry::{Class, Tx};
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use crate::bank::query::{fetch_all, statement};
 use crate::bank::{ReadError, Runner};
@@ -160,7 +162,11 @@ impl Jobs<'_> {
             if sent.swap(true, Ordering::Relaxed) {
                 return Err(DbErr::Custom("it is sent once".to_owned()));
             }
-            let answer = tx.execute_raw(statement(tx, sql, [import.url.into()])).await;
+            // The URL may contain a cloud's keys, which no log shows.
+            database::log_statement(&sql);
+            let unlogged = NoSubscriber::default();
+            let answer =
+                tx.execute_raw(statement(tx, &sql, [import.url.into()])).with_subscriber(unlogged).await;
             if let Err(error) = &answer
                 && is_refusal(error)
             {

@@ -28,13 +28,13 @@ pub(super) async fn run(context: &Context, args: &Args, url: &str) -> Result<Ans
     let (bank, long) = (context.migrated_bank(&database).await?, context.bank_for_jobs().await?);
     let loading = args.load.loading(context, CHUNK);
     let again = load::again(CommandLine::new("import").flag("--server-side", url), &loading);
-    context.progress().say(&hidden(run_line("import", loading.run), url));
+    context.progress().say(&run_line("import", loading.run));
 
     // Until the server has cancelled the job, the table may be offline.
     context.set_grace(CANCEL_MAX);
     let settle =
         format!("interrupted: the server may still be at its job; to find out and complete it run `{again}`");
-    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", settle));
+    context.if_cut_off(Failure::new(Exit::Unknown, "unknown", hidden(settle, url)));
     let started = Instant::now();
     let mut counting = context.progress().towards(WHOLE, "row");
     let mut way = None;
