@@ -113,8 +113,10 @@ impl Context {
         Failure: From<E>,
     {
         tokio::select! {
-            done = work => Ok(done?),
+            // An earlier interruption ends the command, even if the work would be done at once.
+            biased;
             () = self.interrupted.cancelled() => Err(interrupted("nothing was changed")),
+            done = work => Ok(done?),
         }
     }
 
