@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ::database::{Database, Options};
 use sea_orm::{ConnectionTrait, DbErr};
 
+use crate::found::release;
 use crate::node::{Node, Store, failed};
 use crate::own::{BANK, bank_on};
 use crate::patience::{PATIENCE, connect_patiently};
@@ -27,11 +28,20 @@ const NOT_FOUND_WHOLE: &str = "SELECT (SELECT count(*) FROM crdb_internal.kv_nod
      (SELECT sum((metrics->>'ranges.underreplicated')::DECIMAL + (metrics->>'ranges.unavailable')::DECIMAL)::INT \
      FROM crdb_internal.kv_store_status)";
 
-/// Three nodes, indexed from 0.
+/// Before v23.1: the Raft election timeout in ticks of 200 ms. Leases and heartbeats follow from it.
+const ELECTION_TICKS: &str = "COCKROACH_RAFT_ELECTION_TIMEOUT_TICKS";
+
+/// The default since v23.1, 2 s, and so leases of 6 s (CockroachDB's pull request 91947). It was
+/// 15.
+const ELECTION_TICKS_OF_23_1: &str = "10";
+
+/// Three nodes, indexed from 0. Older versions elect Raft leaders and expire leases as fast as
+/// v23.1 does, unless the environment has a timeout for them.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
     join: String,
+    environment: Option<(&'static str, &'static str)>,
     /// The cluster's ids of the nodes.
     ids: Vec<i64>,
 }
@@ -57,7 +67,10 @@ impl Cluster {
         let nodes = (0..NODES).map(|_| Node::new(program, Store::Disk)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = nodes.iter().map(|node| node.sql().to_string()).collect();
         let join = format!("--join={}", addresses.join(","));
-        let mut cluster = Self { nodes, join, ids: Vec::new() };
+        let is_slow =
+            release(program).is_some_and(|it| it < (23, 1)) && std::env::var_os(ELECTION_TICKS).is_none();
+        let environment = is_slow.then_some((ELECTION_TICKS, ELECTION_TICKS_OF_23_1));
+        let mut cluster = Self { nodes, join, environment, ids: Vec::new() };
         for node in 0..NODES {
             cluster.spawn(node)?;
         }
@@ -82,7 +95,8 @@ impl Cluster {
 
     fn spawn(&mut self, node: usize) -> Result<(), StartError> {
         // Small caches: the three nodes share one machine.
-        self.nodes[node].spawn(&["start", &self.join, "--cache=64MiB", "--max-sql-memory=64MiB"])
+        let how = ["start", &self.join, "--cache=64MiB", "--max-sql-memory=64MiB"];
+        self.nodes[node].spawn(&how, self.environment)
     }
 
     async fn init(&self) -> Result<(), StartError> {

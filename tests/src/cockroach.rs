@@ -91,7 +91,7 @@ impl Cockroach {
     /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> Result<Database, StartError> {
         let Some(node) = &mut self.node else { return Err(failed("it was not started here".to_owned())) };
-        node.spawn(&["start-single-node"])?;
+        node.spawn(&["start-single-node"], None)?;
         node.ready().await
     }
 

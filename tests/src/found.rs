@@ -106,12 +106,16 @@ fn versions(sources: &[Source]) -> Vec<Option<String>> {
     versions.into_iter().map(Some).collect()
 }
 
-/// A program's version without the patch level, such as `v20.2`. Asks the program, because listing
-/// the tests starts no server.
+/// A program's version without the patch level, such as `v20.2`.
 fn version(program: &Path) -> Option<String> {
+    release(program).map(|(year, number)| format!("v{year}.{number}"))
+}
+
+/// A program's year and release. Asks the program, because listing the tests starts no server.
+pub(crate) fn release(program: &Path) -> Option<(u32, u32)> {
     let answer = Command::new(program).arg("version").output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     let tag = text.lines().find_map(|line| line.strip_prefix("Build Tag:"))?.trim();
-    let mut parts = tag.split('.');
-    Some(format!("{}.{}", parts.next()?, parts.next()?))
+    let mut parts = tag.strip_prefix('v')?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

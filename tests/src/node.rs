@@ -42,10 +42,15 @@ impl Node {
     }
 
     /// Starts the process on its ports and store.
-    pub(crate) fn spawn(&mut self, how: &[&str]) -> Result<(), StartError> {
+    pub(crate) fn spawn(
+        &mut self,
+        how: &[&str],
+        environment: Option<(&str, &str)>,
+    ) -> Result<(), StartError> {
         self.process = None;
         let mut command = self.command();
         command
+            .envs(environment)
             .args(how)
             .args(["--insecure", "--logtostderr=WARNING"])
             .arg(match self.store {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
+use sea_orm_retry::log_parameters;
 
 use crate::address::Target;
 use crate::pooler::Pooler;
@@ -87,7 +88,10 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Database, C
             Target::Wire { options: server, tls } => server::open(server, tls, address, options).await,
         }
     };
-    tokio::time::timeout(options.connect_timeout, connecting).await.unwrap_or_else(|_| {
-        Err(ConnectError::TimedOut { address: address.clone(), after: options.connect_timeout })
-    })
+    let Ok(connected) = tokio::time::timeout(options.connect_timeout, connecting).await else {
+        return Err(ConnectError::TimedOut { address: address.clone(), after: options.connect_timeout });
+    };
+    let mut database = connected?;
+    database.connection.set_metric_callback(|sent| log_parameters(sent.statement));
+    Ok(database)
 }

@@ -33,6 +33,7 @@ pub use class::{Class, driver_error, reason, sqlstate};
 pub use counter::{Counter, Counts};
 pub use ended::{Attempt, Ended, Kind};
 pub use observer::{AttemptEnded, Observer, RunEnded};
+pub use parameters::log_parameters;
 pub use policy::{Isolation, Policy};
 pub use runner::Runner;
 pub use server::Server;

@@ -15,13 +15,23 @@ const TEXT_MAX: usize = 80;
 /// A span at TRACE, target `sea_orm_retry::parameters`, with the field `parameters`. The driver logs
 /// the statement inside it. Disabled for a statement without parameters.
 pub(crate) fn span(statement: &Statement) -> Span {
-    match &statement.values {
-        Some(values) if !values.0.is_empty() => {
-            let list = List(&values.0);
-            tracing::trace_span!(target: "sea_orm_retry::parameters", "statement", parameters = %list)
-        }
-        _ => Span::none(),
+    list(statement).map_or_else(
+        Span::none,
+        |list| tracing::trace_span!(target: "sea_orm_retry::parameters", "statement", parameters = %list),
+    )
+}
+
+/// Logs the parameters of a statement that was sent outside any run: an event at TRACE, with the
+/// target and field of the spans in which runs send theirs. Give it to
+/// [`set_metric_callback`](sea_orm::DatabaseConnection::set_metric_callback).
+pub fn log_parameters(statement: &Statement) {
+    if let Some(list) = list(statement) {
+        tracing::trace!(target: "sea_orm_retry::parameters", parameters = %list);
     }
+}
+
+fn list(statement: &Statement) -> Option<List<'_>> {
+    statement.values.as_ref().filter(|values| !values.0.is_empty()).map(|values| List(&values.0))
 }
 
 /// Shows values in brackets, as SeaQuery writes them: `[1, 'a', NULL]`, `[1, 2, 3, … 97 more]`.

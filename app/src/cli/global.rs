@@ -44,8 +44,7 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "N", help_heading = "Retries")]
     pub(super) savepoint_restarts: Option<u32>,
 
-    /// Print every SQL statement to standard error, BEGIN and COMMIT included; those in transactions
-    /// with their parameters
+    /// Print every SQL statement to standard error with its parameters, BEGIN and COMMIT included
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) echo: bool,
 

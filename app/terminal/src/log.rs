@@ -37,10 +37,12 @@ pub fn start_logging(logging: Logging) {
     let _ = tracing_subscriber::registry().with(lines).with(echo).try_init();
 }
 
-/// The spans in which the closure runs statements; the field `parameters` shows their parameters.
+/// The spans in which the closure runs statements, and the events after other statements; the field
+/// `parameters` shows their parameters.
 const PARAMETERS: &str = "sea_orm_retry::parameters";
 
-/// Prints the statements that the driver reports, each on one line, with its parameters.
+/// Prints the statements that the driver reports, each on one line, with its parameters, or with
+/// them on the next line if they are reported later.
 struct Echo;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Echo {
@@ -57,12 +59,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Echo {
         event.record(&mut fields);
         let text = if fields.text.trim().is_empty() { fields.summary } else { fields.text };
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        if let Some(span) = context.event_span(event)
-            && let Some(Fields { parameters, .. }) = span.extensions().get()
+        let mut parameters = fields.parameters;
+        if parameters.is_empty()
+            && let Some(span) = context.event_span(event)
+            && let Some(fields) = span.extensions().get::<Fields>()
         {
+            parameters.clone_from(&fields.parameters);
+        }
+        if !parameters.is_empty() {
             line += &format!(" -- {}", parameters.replace(char::is_control, "\u{fffd}"));
         }
-        say(&line);
+        say(line.trim_start());
     }
 }
 

@@ -76,6 +76,9 @@ async fn echo_prints_begin_and_commit_in_order(server: &TestServer) {
     let echoed = errors(&migrating.seabank().args(["demo", "--echo", "--quiet"]).output().expect("it runs"));
     let position = |part: &str| echoed.find(part).unwrap_or_else(|| panic!("{part} in {echoed}"));
     assert!(position("BEGIN") < position("CREATE TABLE IF NOT EXISTS \"accounts\""));
+    let mut lines = echoed.lines().skip_while(|line| !line.starts_with("INSERT INTO \"seaql_migrations\""));
+    let [insert, parameters] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
+    assert!(parameters.starts_with("-- ['m2"), "the parameters of {insert:?}: {echoed}");
 }
 
 async fn echo_shows_parameters_and_cuts_long_lists_short(server: &TestServer) {

@@ -1,12 +1,13 @@
 //! Signals, pipes, `.env`, command lines to paste, and wrong input.
 
 mod command_lines;
+mod env_file;
 mod signals;
 mod spinner;
 
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::wrong_input::fails;
 use command_lines::{
     a_command_line_can_be_pasted, a_password_is_left_out_of_a_command_line, the_program_is_called_as_it_was,
 };
+use env_file::{a_bad_env_file_is_named_with_its_line, help_and_the_version_come_before_a_bad_env_file};
 use signals::{
     a_pipe_that_nobody_opens_is_left_at_the_first_signal, a_second_signal_leaves_no_unfinished_file,
     sigterm_ends_in_143_and_ctrl_c_in_130,
@@ -92,58 +94,6 @@ fn bare(program: &str, folder: &Path) -> Command {
     let mut command = tests::command(program);
     command.current_dir(folder);
     command
-}
-
-async fn a_bad_env_file_is_named_with_its_line(_: &TestServer) {
-    let folder = Folder::new();
-    fs::create_dir_all(folder.path("project/deep")).expect("it can be made");
-    let (file, deep) = (folder.path("project/.env"), folder.path("project/deep"));
-    for (text, line) in [
-        ("DATABASE_URL=postgres://bank:pa$s3cret@127.0.0.1:1/bank\n", "line 1"),
-        ("# a comment\n\nDATABASE_URL=\"postgres://bank:pa$s3cret@127.0.0.1:1/bank\"\n", "line 3"),
-        ("A=1\nDATABASE_URL=postgres://bank:${s3cret}@127.0.0.1:1/bank\n", "line 2"),
-        ("A=1\nDATABASE_URL=postgres://bank:s3cret @127.0.0.1:1/bank\n", "line 2"),
-        ("A=1\nB=2\nDATABASE_URL postgres://bank:s3cret@127.0.0.1:1/bank\n", "line 3"),
-        ("A='open\nDATABASE_URL=postgres://bank:s3cret@127.0.0.1:1/bank\n", "line 1"),
-    ] {
-        fs::write(&file, text).expect("it can be written");
-        for (program, arguments) in [("seabank", ["audit"]), ("migration", ["status"])] {
-            let output = bare(program, &deep).args(arguments).output().expect("it runs");
-            let errors = String::from_utf8_lossy(&output.stderr);
-            let named = format!("error: {}, {line}: ", file.display());
-            assert!(output.status.code() == Some(2) && errors.contains(&named), "{text}: {errors}");
-            assert!(!errors.contains("s3cret") && errors.lines().count() == 1, "{errors}");
-        }
-    }
-    // Single quotes keep the password; there is no server.
-    fs::write(&file, "DATABASE_URL='postgres://bank:pa$s3cret@127.0.0.1:1/bank'\n")
-        .expect("it can be written");
-    let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
-    assert_eq!(output.status.code(), Some(5), "{output:?}");
-    // Even root cannot read this file.
-    fs::remove_file(&file).expect("it is there");
-    symlink("/proc/self/mem", &file).expect("a link can be made");
-    let output = bare("seabank", &deep).arg("audit").output().expect("it runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let named = format!("error: {} cannot be read: ", file.display());
-    assert!(output.status.code() == Some(2) && errors.contains(&named), "{errors}");
-}
-
-async fn help_and_the_version_come_before_a_bad_env_file(_: &TestServer) {
-    let folder = Folder::new();
-    folder.write(".env", "no variable\n");
-    for (program, arguments) in [
-        ("seabank", &["--help"][..]),
-        ("seabank", &["-V"]),
-        ("seabank", &["seed", "--help"]),
-        ("seabank", &["help", "seed"]),
-        ("seabank", &["completions", "bash"]),
-        ("migration", &["--help"]),
-        ("migration", &["--version"]),
-    ] {
-        let output = bare(program, &folder.path("")).args(arguments).output().expect("it runs");
-        assert!(output.status.success() && output.stderr.is_empty(), "{program} {arguments:?}: {output:?}");
-    }
 }
 
 async fn seabank_migrates_as_the_migrator_does(server: &TestServer) {

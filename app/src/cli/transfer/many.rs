@@ -30,6 +30,25 @@ struct Keys {
     rng_seed: u64,
 }
 
+impl Keys {
+    fn in_words(&self, count: u64) -> String {
+        let tally = &self.tally;
+        format!(
+            "{} of {} in {}.\n{} applied, {} already applied, {} skipped (nothing to move),\n\
+             {} failed, {} unknown; {}.",
+            grouped(tally.total()),
+            counted(count, "transfer"),
+            pace(tally.total(), self.seconds),
+            grouped(tally.applied),
+            grouped(tally.already_applied),
+            grouped(tally.skipped),
+            grouped(tally.failed),
+            grouped(tally.unknown),
+            retries::in_words(&self.retries_by_sqlstate)
+        )
+    }
+}
+
 pub(super) async fn run(
     context: &Context,
     bank: &Bank,
@@ -65,13 +84,11 @@ pub(super) async fn run(
             Err(Unsuccessful::Draw(_)) => tally.failed += 1,
         }
         if let Some(failure) = failed(&ended, many.request.amount, &again) {
-            let unknown = failure.exit == Exit::Unknown;
             // The user has to know every unknown transfer.
-            if many.count > 1 && (unknown || tally.failed <= TOLD_MAX) {
+            if many.count > 1 && (failure.exit == Exit::Unknown || tally.failed <= TOLD_MAX) {
                 counting.say(&failure.line);
             }
-            let first = if unknown { &mut failures.first_unknown } else { &mut failures.first_failed };
-            first.get_or_insert(failure);
+            failures.keep_first(failure);
         }
         if ended.outcome.as_ref().is_err_and(ends_the_run) {
             failures.ended_the_run = true;
@@ -85,26 +102,14 @@ pub(super) async fn run(
     let keys = Keys {
         tally,
         retries: counts.retries,
-        retries_by_sqlstate: counts.retries_by_sqlstate.clone(),
+        retries_by_sqlstate: counts.retries_by_sqlstate,
         seconds: started.elapsed().as_secs_f64(),
         run: many.run,
         rng_seed: many.rng_seed,
     };
-    let text = format!(
-        "{} of {} in {}.\n{} applied, {} already applied, {} skipped (nothing to move),\n\
-         {} failed, {} unknown; {}.",
-        grouped(tally.total()),
-        counted(many.count, "transfer"),
-        pace(tally.total(), keys.seconds),
-        grouped(tally.applied),
-        grouped(tally.already_applied),
-        grouped(tally.skipped),
-        grouped(tally.failed),
-        grouped(tally.unknown),
-        retries::in_words(&counts.retries_by_sqlstate)
-    );
-    let failure = failures.in_one_line(&tally, many.count, &again).or_else(|| {
-        if tally.total() < many.count {
+    let text = keys.in_words(many.count);
+    let failure = failures.in_one_line(&keys.tally, many.count, &again).or_else(|| {
+        if keys.tally.total() < many.count {
             context.interruption(format!("to complete it run `{again}`"))
         } else {
             None
@@ -151,6 +156,12 @@ struct Failures {
 }
 
 impl Failures {
+    fn keep_first(&mut self, failure: Failure) {
+        let unknown = failure.exit == Exit::Unknown;
+        let first = if unknown { &mut self.first_unknown } else { &mut self.first_failed };
+        first.get_or_insert(failure);
+    }
+
     /// Unknown outcomes first.
     fn in_one_line(self, tally: &Tally, count: u64, again: &str) -> Option<Failure> {
         let unknown = tally.unknown;
@@ -177,6 +188,7 @@ impl Failures {
         Some(failure)
     }
 }
+
 /// The command that resumes the run.
 fn command(many: &Many) -> String {
     let mut command = CommandLine::new("transfer")
