@@ -113,7 +113,8 @@ async fn closed_bank(server: &TestServer) -> TestDatabase {
 }
 
 fn transferring(test: &TestDatabase, count: &str, run: &str, disk: &FaultyDisk) -> Background {
-    let arguments = ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "1"];
+    let arguments =
+        ["transfer", "--count", count, "--amount", "1", "--concurrency", "4", "--retry-for", "10"];
     Background::start_with(test, &[&arguments[..], &["--run", run]].concat(), |command| disk.under(command))
 }
 

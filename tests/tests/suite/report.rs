@@ -180,7 +180,8 @@ fn assert_numbers(found: &Value, told: &Finished, version: &str) {
     let retries = told.answer["retries_by_sqlstate"].as_object().expect("an object");
     assert_eq!(found["retries"].as_object().map(serde_json::Map::len), Some(retries.len()), "{found}");
     for (code, count) in retries {
-        assert_eq!(found["retries"][code], format!("{code}: {count}"));
+        let text = found["retries"][code].as_str().expect("a text");
+        assert_eq!(text.replace(',', ""), format!("{code}: {count}"));
     }
     let text = found["text"].as_str().expect("a text");
     for words in [version, "The bank is whole.", told.answer["run"].as_str().expect("an id")] {

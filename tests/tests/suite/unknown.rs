@@ -68,8 +68,8 @@ async fn an_ambiguous_transfer_is_settled_by_its_command(server: &TestServer) {
             &test,
             &delay,
             [
-                &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "1"],
-                &["seed", "--count", "5", "--retry-for", "1"],
+                &["transfer", "--from", "1", "--to", "2", "--amount", "7", "--retry-for", "3"],
+                &["seed", "--count", "5", "--retry-for", "3"],
             ],
         )
         .await;
@@ -110,7 +110,7 @@ async fn each_unknown_transfer_of_a_run_is_named(server: &TestServer) {
     let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "1"];
+    let many = ["transfer", "--count", "40", "--amount", "1", "--concurrency", "3", "--retry-for", "3"];
     let [told] = ended_in_commit(&mut own, &test, &COMMIT_DELAYS[0], [&many]).await;
     own.restart().await.expect("the server recovers");
 
@@ -215,7 +215,7 @@ async fn a_run_whose_server_stays_away_names_its_unknown_transfers(server: &Test
     let Some(mut own) = OwnServer::start(server).await.expect("the server starts") else { return };
     let test = own.bank().await;
     open_rich_accounts(&test.connect().await).await;
-    let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "1"];
+    let transfer = ["transfer", "--count", "300", "--amount", "1", "--concurrency", "16", "--retry-for", "3"];
     let mut transferring = Background::start(&test, &transfer);
     transferring.wait_for_applied(50).await;
     own.crash();

@@ -123,9 +123,7 @@ impl Arena {
 pub(super) struct Locked(Database);
 
 impl Locked {
-    /// Releases the lock after more than twice the statement timeout.
-    pub(super) async fn release_later(self) {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+    pub(super) async fn release(self) {
         self.0.connection.execute_unprepared("ROLLBACK").await.expect("the lock can be let go");
     }
 }

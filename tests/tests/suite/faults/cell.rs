@@ -201,7 +201,13 @@ impl Cell {
             },
             Trouble::StatementTimeout => {
                 let locked = arena.lock(script).await;
-                let (result, ()) = tokio::join!(script.run(runner), locked.release_later());
+                let release = async {
+                    while runner.counts().attempts == 0 {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    locked.release().await;
+                };
+                let (result, ()) = tokio::join!(script.run(runner), release);
                 Some(result)
             }
             Trouble::AtOnce { .. } => {

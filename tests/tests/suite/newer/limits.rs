@@ -58,7 +58,7 @@ pub(super) async fn a_cluster_without_a_licence_is_reported_with_advice(server: 
         request.text.contains("BEGIN ISOLATION").then(|| error("XXC02", UNLICENSED)).flatten()
     })
     .await;
-    let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "1"]);
+    let (output, answer) = seabank(&test, &url, &["transfer", "--retry-for", "3"]);
     let told = line(&output, 1);
     assert_eq!(answer["kind"], "throttled", "{answer}");
     for words in [
