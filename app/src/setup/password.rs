@@ -5,6 +5,8 @@ use postgres_protocol::password::scram_sha_256;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection};
 use sea_orm::{ConnectionTrait, DbErr, RuntimeErr};
 use serde::Serialize;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::Name;
 use super::statement::{ATTEMPTS_MAX, PAUSE, is_rivalry};
@@ -41,18 +43,19 @@ pub(super) async fn set_password(
     password: &Password,
 ) -> Result<PasswordSet, DbErr> {
     let alter = format!("ALTER USER {} WITH PASSWORD", user.quoted());
+    database::log_statement(&format!("{alter} '***'"));
     let done = match admin.server {
         Server::Cockroach => {
-            // Outside the closure, whose spans show parameters.
             let one = &admin.connection;
             let statement = statement(one, format!("{alter} $1"), [password.0.as_str().into()]);
-            answered(one.execute_raw(statement)).await.map(drop)
+            // Logs show parameters.
+            let unlogged = one.execute_raw(statement).with_subscriber(NoSubscriber::default());
+            answered(unlogged).await.map(drop)
         }
         // PostgreSQL takes no parameter here and may log the text, so it gets the verifier, as from
         // psql's `\password`.
         Server::Sqlite | Server::Postgres => {
             let stored = scram_sha_256(password.0.as_bytes());
-            database::log_statement(&format!("{alter} '***'"));
             unlogged(admin, format!("{alter} '{stored}'")).await
         }
     };

@@ -12,7 +12,7 @@ use tests::{OwnServer, Test, TestDatabase, TestServer, command, scalar, tests};
 use crate::books::execute;
 use password::{
     a_final_newline_is_not_part_of_a_password, an_interrupted_prompt_leaves_the_terminal_as_it_was,
-    echo_shows_no_verifier,
+    echo_shows_neither_password_nor_verifier,
 };
 use rights::{
     an_administrator_without_superuser_can_repeat_init, with_both_rights_both_are_created,
@@ -36,7 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         without_the_right_to_create_users_nothing_is_created on SERVERS,
         with_both_rights_both_are_created on SERVERS,
         a_final_newline_is_not_part_of_a_password on &[Server::Postgres],
-        echo_shows_no_verifier on &[Server::Postgres],
+        echo_shows_neither_password_nor_verifier on SERVERS,
         an_interrupted_prompt_leaves_the_terminal_as_it_was on &[Server::Postgres],
     ]
 }
