@@ -24,7 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The longest stall. CockroachDB declares a node dead after 9 s.
+/// The longest stall. The cluster declares a node dead after 6 s.
 const STALL_MAX: Duration = Duration::from_secs(15);
 
 /// The longest part of a stall in which a cluster serves plain sessions.
