@@ -27,6 +27,7 @@ mod init;
 mod migrations;
 mod model;
 mod newer;
+mod no_database;
 mod nodes;
 mod others;
 mod pay;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         ("few", few::tests()),
         ("silence", silence::tests()),
         ("wrong_input", wrong_input::tests()),
+        ("no_database", no_database::tests()),
         ("printing", printing::tests()),
         ("terminal", terminal::tests()),
     ])

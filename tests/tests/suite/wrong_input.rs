@@ -15,9 +15,6 @@ pub(crate) fn tests() -> Vec<Test> {
         wrong_usage_exits_with_2,
         every_flag_takes_times_alike on &[Server::Sqlite],
         a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden,
-        a_server_that_is_not_there_is_5,
-        a_database_that_is_not_there_is_5,
-        a_schema_that_is_not_migrated_is_5,
         a_transfer_that_cannot_be_is_1,
         fewer_than_two_accounts_are_too_few,
         an_id_with_another_amount_is_1,
@@ -26,8 +23,6 @@ pub(crate) fn tests() -> Vec<Test> {
         a_full_disk_of_a_server_is_passed_on on &[Server::Postgres],
         savepoints_elsewhere_are_2 on &[Server::Sqlite, Server::Postgres],
         missing_rights_are_passed_on on WIRE,
-        a_balancer_without_a_node_is_5 on &[Server::Sqlite],
-        a_server_that_never_answers_is_5 on &[Server::Sqlite],
     ]
 }
 
@@ -141,42 +136,6 @@ async fn a_url_that_cannot_be_used_is_2_and_its_password_stays_hidden(server: &T
     assert!(!String::from_utf8_lossy(&help.expect("it runs").stdout).contains("s3cret"));
 }
 
-async fn a_server_that_is_not_there_is_5(server: &TestServer) {
-    let test = server.database().await;
-    for command in ["audit", "demo", "seed", "transfer", "accounts"] {
-        let nobody = "postgres://bank:s3cret@127.0.0.1:1/bank";
-        fails(&test, &[command, "--database-url", nobody], 5, &["127.0.0.1:1", "start it"]);
-    }
-}
-
-async fn a_database_that_is_not_there_is_5(server: &TestServer) {
-    let test = server.database().await;
-    let nowhere = match server.server {
-        Server::Sqlite => test.url().replace("mode=rwc", "mode=rw").replace(&test.name, "nowhere"),
-        Server::Postgres | Server::Cockroach => test.url().replace(&test.name, "nowhere"),
-    };
-    fails(&test, &["audit", "--database-url", &nowhere], 5, &["nowhere"]);
-}
-
-async fn a_schema_that_is_not_migrated_is_5(server: &TestServer) {
-    let test = server.empty_database().await;
-    let commands = [
-        &["seed"][..],
-        &["transfer"],
-        &["audit"],
-        &["accounts"],
-        &["history", "1"],
-        &["transfer", "--count", "5"],
-    ];
-    for command in commands {
-        fails(&test, command, 5, &["not migrated", "seabank migrate up"]);
-    }
-    test.migration().args(["up", "-n", "3"]).assert().success();
-    for command in commands {
-        fails(&test, command, 5, &["only in part", "3 of 6", "seabank migrate up"]);
-    }
-}
-
 async fn a_transfer_that_cannot_be_is_1(server: &TestServer) {
     let test = server.database().await;
     let database = test.connect().await;
@@ -286,27 +245,4 @@ async fn missing_rights_are_passed_on(server: &TestServer) {
     test.seabank().args(["audit", "--database-url", &reader.url]).assert().success();
     assert!(everything(&database).await == before);
     reader.drop().await;
-}
-
-/// HAProxy without a node: it accepts the connection and closes it.
-async fn a_balancer_without_a_node_is_5(server: &TestServer) {
-    let test = server.database().await;
-    let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = balancer.local_addr().expect("it has an address");
-    let closing = tokio::spawn(async move { while balancer.accept().await.is_ok() {} });
-    let url = format!("cockroachdb://bank:s3cret@{address}/bank?sslmode=disable");
-    for command in ["audit", "seed", "transfer", "doctor"] {
-        let words = [&address.to_string(), "closed without an answer", "start a node"];
-        fails(&test, &[command, "--database-url", &url], 5, &words);
-    }
-    closing.abort();
-}
-
-/// A cluster that is not initialised or has no quorum accepts connections and never answers.
-async fn a_server_that_never_answers_is_5(server: &TestServer) {
-    let test = server.database().await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = silent.local_addr().expect("it has an address").to_string();
-    let url = format!("cockroachdb://bank:s3cret@{address}/bank?sslmode=disable");
-    fails(&test, &["seed", "--database-url", &url], 5, &[&address, "within 8 s", "cockroach init"]);
 }
