@@ -5,8 +5,9 @@ use crate::server::Version;
 use crate::{Id, Policy, Server};
 
 /// Two transactions in one message begin at the same time, so that `now()` of the first is
-/// `xact_start` of the second. A SELECT inside the second would take its snapshot.
-const ASK_ID: &str = "BEGIN READ ONLY; SELECT pg_backend_pid() || ' ' || (extract(epoch FROM now()) * 1000000)::int8; COMMIT; ";
+/// `xact_start` of the second. A SELECT inside the second would take its snapshot. Not with `||`,
+/// which is an SQL function for a number and a text: the planner expands it anew for each BEGIN.
+const ASK_ID: &str = "BEGIN READ ONLY; SELECT concat_ws(' ', pg_backend_pid(), (extract(epoch FROM now()) * 1000000)::int8); COMMIT; ";
 
 /// The setting applies from the next transaction on.
 const WRITE_AT_ONCE: &str = "BEGIN; SET kv_transaction_buffered_writes_enabled = off; COMMIT; ";
