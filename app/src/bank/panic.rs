@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use sea_orm::DbErr;
 
 /// A panic, with its message.
@@ -18,8 +18,8 @@ impl From<Panicked> for DbErr {
 }
 
 /// Runs work and catches its panic. A transaction in it is rolled back with its connection.
-pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| Panicked(text(&*panic)))
+pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, Panicked>> {
+    AssertUnwindSafe(work).catch_unwind().map_err(|panic| Panicked(text(&*panic)))
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
