@@ -47,8 +47,7 @@ impl Shared {
             self.tidy(&mut held, true).await;
             std::mem::swap(&mut *held, &mut link);
         }
-        let over = Record { over: true, ..Record::default() };
-        let mut record = std::mem::replace(&mut *self.record(), over);
+        let mut record = std::mem::take(&mut *self.record());
         if link.is_gone() {
             record.fail(unfinished());
         }
