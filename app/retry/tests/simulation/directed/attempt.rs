@@ -103,6 +103,19 @@ fn at_most_ten_attempts_are_shown() {
 }
 
 #[test]
+fn a_read_only_server_is_left_for_another_connection() {
+    for policy in [policy(), Policy { read_only: true, ..policy() }] {
+        let read_only = policy.read_only;
+        let ended = transfer(Postgres, policy, Kind::Once, [("INSERT mark", refused("25006"))]);
+        let (attempts, connections) = if read_only { (1, 1) } else { (2, 2) };
+        assert_eq!(ended.codes(), ["25006"]);
+        assert_eq!(ended.counts().attempts, attempts, "the transaction was begun read-only: {read_only}");
+        assert_eq!(ended.world.lock().store.backends.len(), connections);
+        assert_eq!(ended.outcome.is_ok(), !read_only);
+    }
+}
+
+#[test]
 fn a_failed_rollback_drops_the_connection_and_the_first_error_stands() {
     for fate in [refused("XX000"), Fate::CutBefore, Fate::Silent] {
         let fates = [("UPDATE debit", refused("23514")), ("ROLLBACK", fate)];
