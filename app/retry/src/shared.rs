@@ -47,7 +47,8 @@ impl Shared {
             self.tidy(&mut held, true).await;
             std::mem::swap(&mut *held, &mut link);
         }
-        let mut record = std::mem::take(&mut *self.record());
+        let over = Record { over: true, ..Record::default() };
+        let mut record = std::mem::replace(&mut *self.record(), over);
         if link.is_gone() {
             record.fail(unfinished());
         }
