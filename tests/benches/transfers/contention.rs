@@ -19,9 +19,7 @@ pub(crate) async fn measure(server: &TestServer) {
         let test = bank(server, accounts).await;
         let accounts = accounts.to_string();
         let run = |style: Style, more: &[&str]| {
-            // PostgreSQL has an internal error (XX000, "more than one updating member") in one of some
-            // ten thousand.
-            let arguments = ["--accounts", &accounts, "--style", style.name(), "--tolerate-errors"];
+            let arguments = ["--accounts", &accounts, "--style", style.name()];
             Run::of(&test, WORKERS, &[&arguments[..], more].concat())
         };
         let mut ways: Vec<(String, Style, &[&str])> =
@@ -41,10 +39,6 @@ pub(crate) async fn measure(server: &TestServer) {
         for ((name, ..), runs) in ways.iter().zip(&runs) {
             let retries = runs.iter().map(Run::retries_each).sum::<f64>() / runs.len() as f64;
             show(&format!("{name} ({retries:.2})"), &per_second(runs));
-            let failed: u64 = runs.iter().map(Run::failed).sum();
-            if failed > 0 {
-                println!("{failed} failed");
-            }
         }
         for (with, (name, style, more)) in
             ways.iter().enumerate().filter(|(_, (_, _, more))| !more.is_empty())

@@ -9,8 +9,7 @@ use crate::TIME;
 pub(crate) struct Run(Value);
 
 impl Run {
-    /// Runs it with more arguments. Every transfer must be applied, unless `--tolerate-errors` is one
-    /// of them.
+    /// Runs it with more arguments. Every transfer must be applied.
     pub(crate) fn of(test: &TestDatabase, clients: u32, more: &[&str]) -> Self {
         let mut command = test.program("seabank");
         command.args(["workload", "--format", "json", "--quiet", "--audit-every", "0s"]);
@@ -30,10 +29,5 @@ impl Run {
     pub(crate) fn retries_each(&self) -> f64 {
         let number = |key: &str| self.0[key].as_f64().expect("a number");
         number("retries") / number("transfers")
-    }
-
-    /// Transfers that failed.
-    pub(crate) fn failed(&self) -> u64 {
-        self.0["failed"].as_u64().expect("a count")
     }
 }
