@@ -1,6 +1,7 @@
 //! Runs every test on every available server, and lists the servers and tools.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run of tests reports by printing")]
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::num::NonZero;
 use std::pin::Pin;
@@ -186,32 +187,35 @@ fn trials(
     runtime: &Handle,
     slowest: &Slowest,
 ) -> Vec<Trial> {
-    let mut trials = Vec::new();
     // Exclusive for a test that runs alone.
     let floor = Arc::new(RwLock::new(()));
-    for (found, started) in servers {
-        for (suite, tests) in suites {
-            for test in tests.iter().filter(|test| test.on.contains(&found.server)) {
-                let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
-                let slowest = slowest.clone();
-                let Test { body, alone, limit, .. } = *test;
-                let name = format!("{}::{suite}::{}", found.name(), test.name);
-                trials.push(Trial::test(name.clone(), move || {
-                    let server = started.ok_or_else(|| Failed::from("only listed"))?;
-                    let test = || {
-                        slowest.time(&name, || {
-                            limit::run(&name, limit, &runtime, async move { body(&server).await })
-                        })
-                    };
-                    if alone {
-                        let _floor = runtime.block_on(floor.write());
-                        test()
-                    } else {
-                        let _floor = runtime.block_on(floor.read());
-                        test()
-                    }
-                }));
-            }
+    // The tests that may take longest start first, so that they do not end the run on their own; those
+    // that run alone come last, so that the others wait for each other once.
+    let mut in_order: Vec<_> =
+        suites.iter().flat_map(|(suite, tests)| tests.iter().map(move |it| (suite, it))).collect();
+    in_order.sort_by_key(|(_, test)| (test.alone, Reverse(test.limit)));
+    let mut trials = Vec::new();
+    for (suite, test) in in_order {
+        for (found, started) in servers.iter().filter(|(found, _)| test.on.contains(&found.server)) {
+            let (started, runtime, floor) = (started.clone(), runtime.clone(), Arc::clone(&floor));
+            let slowest = slowest.clone();
+            let Test { body, alone, limit, .. } = *test;
+            let name = format!("{}::{suite}::{}", found.name(), test.name);
+            trials.push(Trial::test(name.clone(), move || {
+                let server = started.ok_or_else(|| Failed::from("only listed"))?;
+                let test = || {
+                    slowest.time(&name, || {
+                        limit::run(&name, limit, &runtime, async move { body(&server).await })
+                    })
+                };
+                if alone {
+                    let _floor = runtime.block_on(floor.write());
+                    test()
+                } else {
+                    let _floor = runtime.block_on(floor.read());
+                    test()
+                }
+            }));
         }
     }
     trials

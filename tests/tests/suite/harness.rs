@@ -55,6 +55,7 @@ async fn several_cockroachdbs_are_named_by_their_versions(_: &TestServer) {
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         let mut found: Vec<&str> =
             list.lines().filter_map(|line| line.split_once("::")).map(|it| it.0).collect();
+        found.sort_unstable();
         found.dedup();
         found.retain(|name| name.starts_with("cockroachdb"));
         assert_eq!(found, names, "{list}");

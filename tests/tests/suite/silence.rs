@@ -12,7 +12,7 @@ use crate::books::insert_account;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![
-        alone: every_command_ends_on_a_silent_link within 900 s on WIRE,
+        every_command_ends_on_a_silent_link within 900 s on WIRE,
         ctrl_c_ends_every_command_on_a_silent_link within 600 s on WIRE,
         a_silent_audit_does_not_delay_a_workload within 300 s on WIRE,
         a_long_statement_is_waited_for within 300 s on &[Server::Postgres],
