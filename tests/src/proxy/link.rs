@@ -55,8 +55,11 @@ pub(super) async fn serve(client: TcpStream, server: TcpStream, shared: Arc<Shar
             Some(Played::Text(text)) => request.replace_text(&text),
             None => {}
         }
+        // The plan may tell the test at once that the request came.
+        let late = Late::new(&link.shared);
         let fault = link.shared.plan().as_mut().and_then(|plan| plan(&request));
-        link = match link.carry_out(request, fault).await {
+        let late = (fault == Some(Fault::Hold)).then_some(late);
+        link = match link.carry_out(request, fault, late).await {
             Some(link) => link,
             None => return,
         };
@@ -129,7 +132,8 @@ impl Link {
         }
     }
 
-    async fn carry_out(mut self, request: Request, fault: Option<Fault>) -> Option<Self> {
+    /// `late`: kept until the server has answered a request whose answer is held.
+    async fn carry_out(mut self, request: Request, fault: Option<Fault>, late: Option<Late>) -> Option<Self> {
         match fault {
             None if self.forged => {
                 self.answer_in_forged(&request).await?;
@@ -165,6 +169,7 @@ impl Link {
             Some(Fault::Hold) => {
                 self.deliver(&request).await?;
                 self.answer().await?;
+                drop(late);
                 while let Some(Ok(_)) = self.from_client.next().await {}
             }
             Some(Fault::Answer(code)) if is_fatal(code) || request.kind == Kind::Startup => {
