@@ -120,6 +120,7 @@ mod tests {
         };
         let past = Policy { read_as_of: Some(Duration::from_secs(5)), ..policy.clone() };
         let read_only = Policy { read_only: true, ..policy.clone() };
+        let uncommitted = Policy { isolation: Isolation::ReadUncommitted, ..policy.clone() };
         let serializable = "BEGIN ISOLATION LEVEL SERIALIZABLE";
         let no_ddl = "SET LOCAL autocommit_before_ddl = off";
         let idle = "SET LOCAL idle_in_transaction_session_timeout";
@@ -135,6 +136,9 @@ mod tests {
             ),
             (postgres, &read_only, once, false, format!("{serializable}, READ ONLY; {idle} = 35000")),
             (postgres, &policy, read, false, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".into()),
+            (postgres, &uncommitted, once, false, format!("{ASK_ID}BEGIN ISOLATION LEVEL READ UNCOMMITTED")),
+            (cockroach, &uncommitted, once, false, "BEGIN ISOLATION LEVEL READ UNCOMMITTED".into()),
+            (sqlite, &uncommitted, once, false, "BEGIN IMMEDIATE".into()),
             (cockroach, &policy, once, false, serializable.into()),
             (cockroach, &policy, once, true, format!("{serializable}, PRIORITY HIGH")),
             (cockroach, &read_only, once, false, format!("{serializable}, READ ONLY")),

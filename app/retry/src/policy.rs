@@ -1,35 +1,10 @@
 //! A run's limits, isolation and pauses.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::Server;
-
-/// The isolation that BEGIN names. SQLite has one level, which is serializable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Isolation {
-    /// The result is that of some order of whole transactions.
-    #[default]
-    Serializable,
-    /// One snapshot for all reads. Loses against write skew: two transactions that each read what
-    /// the other writes can both commit.
-    RepeatableRead,
-    /// A snapshot for each statement. Loses updates as well: a value that was read can be outdated
-    /// when it is written back.
-    ReadCommitted,
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Serializable => "SERIALIZABLE",
-            Self::RepeatableRead => "REPEATABLE READ",
-            Self::ReadCommitted => "READ COMMITTED",
-        })
-    }
-}
+use crate::{Isolation, Server};
 
 /// The restarts from a savepoint of a run that has its turn.
 const TURN_RESTARTS: u32 = 4;
@@ -55,7 +30,18 @@ pub struct Policy {
     /// bounded by `pause_first`, so that it comes back before runs that back off. On CockroachDB it
     /// also restarts from a savepoint (see `savepoint_restarts`) and keeps its locks.
     pub turn_after: u32,
-    /// The isolation of `run` and `run_idempotent`.
+    /// The isolation that BEGIN names in `run` and `run_idempotent`.
+    ///
+    /// - SERIALIZABLE: the result is that of some order of whole transactions.
+    /// - REPEATABLE READ: one snapshot for all reads. It allows write skew: two transactions that
+    ///   each read what the other writes can both commit.
+    /// - READ COMMITTED: a snapshot for each statement. It loses updates as well: a value that was
+    ///   read can be outdated when it is written back.
+    /// - READ UNCOMMITTED: the same as READ COMMITTED on PostgreSQL.
+    ///
+    /// CockroachDB runs a level that it does not have, or that its cluster does not allow, at a
+    /// stronger one; v20.2 and v22.1 have SERIALIZABLE alone. SQLite's BEGIN names no level: it has
+    /// one, which is serializable.
     pub isolation: Isolation,
     /// Begin `run` and `run_idempotent` READ ONLY.
     pub read_only: bool,
