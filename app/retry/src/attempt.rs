@@ -124,7 +124,7 @@ impl Runner {
         let sql = begin::begin(version, &self.policy, contract, orphaned, now);
         let mut begun = link.control(&sql).await;
         if let Err((error, class)) = &mut begun
-            && version.sends_settings()
+            && version.commits_before_ddl()
             && sqlstate(error).as_deref() == Some("42704")
         {
             // The server does not know a setting: stop sending it, and close this connection.

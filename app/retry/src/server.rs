@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use sea_orm::DbBackend;
-
 /// The server behind a pool. CockroachDB speaks PostgreSQL's protocol and differs in what a
 /// transaction may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,15 +12,6 @@ pub enum Server {
     Postgres,
     /// CockroachDB.
     Cockroach,
-}
-
-impl Server {
-    pub(crate) fn backend(self) -> DbBackend {
-        match self {
-            Self::Sqlite => DbBackend::Sqlite,
-            Self::Postgres | Self::Cockroach => DbBackend::Postgres,
-        }
-    }
 }
 
 impl fmt::Display for Server {
@@ -59,7 +48,7 @@ impl Version {
     }
 
     /// Whether the server knows `autocommit_before_ddl`, which is on by default: DDL in a
-    /// transaction commits what came before.
+    /// transaction commits what came before. A server that is sent any setting is sent this one.
     pub(crate) fn commits_before_ddl(self) -> bool {
         self.with_settings && self.release >= (25, 1)
     }
@@ -69,11 +58,6 @@ impl Version {
     /// memory of one node.
     pub(crate) fn buffers_writes(self) -> bool {
         self.with_settings && self.release >= (25, 2)
-    }
-
-    /// Whether BEGIN's message has settings that a server may not know.
-    pub(crate) fn sends_settings(self) -> bool {
-        self.commits_before_ddl() || self.buffers_writes()
     }
 
     /// Whether a lock or an id written by this transaction keeps every earlier attempt out, also

@@ -61,7 +61,7 @@ impl Tx {
     /// The SQL dialect of the connection.
     #[must_use]
     pub fn get_database_backend(&self) -> DbBackend {
-        self.server().backend()
+        if self.server() == Server::Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres }
     }
 
     /// The number of this attempt in its run; the first is 1.
@@ -168,7 +168,7 @@ impl ConnectionTrait for Tx {
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(Statement::from_string(self.server().backend(), sql)).await
+        self.execute_raw(Statement::from_string(Tx::get_database_backend(self), sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
