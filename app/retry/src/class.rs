@@ -128,10 +128,7 @@ fn is_plain_error(error: &dyn DatabaseError) -> bool {
 /// error is not the database's.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
-    match driver_error(error)? {
-        sqlx::Error::Database(error) => error.code(),
-        _ => None,
-    }
+    driver_error(error)?.as_database_error()?.code()
 }
 
 /// Why an attempt failed, in a word: the code of its error; without one, `conflict` after

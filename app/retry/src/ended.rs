@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use crate::class::{cause, is_mixed_up, reason, sqlstate};
+use crate::class::{cause, driver_error, is_mixed_up, reason, sqlstate};
 use crate::record::Failure;
 use crate::state::Run;
 use crate::{Class, Phase};
@@ -123,10 +123,7 @@ impl Ended {
     /// The `Ended` that was converted into this error, if it was one.
     #[must_use]
     pub fn of(error: &DbErr) -> Option<&Self> {
-        match error {
-            DbErr::Exec(RuntimeErr::SqlxError(error)) => error.as_database_error()?.try_downcast_ref(),
-            _ => None,
-        }
+        driver_error(error)?.as_database_error()?.try_downcast_ref()
     }
 }
 
