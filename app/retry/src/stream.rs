@@ -1,8 +1,6 @@
 //! Streams of rows. A stream that is dropped early is read to its end before the next statement.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -11,16 +9,13 @@ use tracing::Instrument;
 
 use crate::record::OwnedRows;
 use crate::session::{Link, answer};
-use crate::shared::Shared;
 use crate::{Tx, parameters};
 
 /// The rows of a statement of a [`Tx`]. While it is open no other statement can be sent.
 pub struct TxStream<'a> {
     /// `None` once it is read to its end.
     rows: Option<OwnedRows>,
-    shared: Arc<Shared>,
-    savepoint: u32,
-    tx: PhantomData<&'a Tx>,
+    tx: &'a Tx,
 }
 
 impl StreamTrait for Tx {
@@ -35,10 +30,9 @@ impl StreamTrait for Tx {
         statement: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         Box::pin(async move {
-            let (shared, savepoint) = (Arc::clone(&self.shared), self.savepoint);
-            let link = shared.ready(savepoint, &statement).await?;
-            shared.record().streaming = true;
-            Ok(TxStream { rows: Some(rows(link, statement)), shared, savepoint, tx: PhantomData })
+            let link = self.shared.ready(self.savepoint, &statement).await?;
+            self.shared.record().streaming = true;
+            Ok(TxStream { rows: Some(rows(link, statement)), tx: self })
         })
     }
 }
@@ -74,18 +68,18 @@ impl Stream for TxStream<'_> {
             None => Ok(()),
         };
         self.rows = None;
-        let mut record = self.shared.record();
+        let mut record = self.tx.shared.record();
         record.streaming = false;
-        Poll::Ready(record.answered(self.savepoint, end).err().map(Err))
+        Poll::Ready(record.answered(self.tx.savepoint, end).err().map(Err))
     }
 }
 
 impl Drop for TxStream<'_> {
     fn drop(&mut self) {
         if let Some(rows) = self.rows.take() {
-            let mut record = self.shared.record();
+            let mut record = self.tx.shared.record();
             record.streaming = false;
-            record.unread = Some((rows, self.savepoint));
+            record.unread = Some((rows, self.tx.savepoint));
         }
     }
 }
