@@ -1,9 +1,10 @@
 //! The connection of an attempt and its record, shared by the transaction and those nested in it.
 
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use sea_orm::{DbErr, Statement};
 use tokio::sync::OwnedMutexGuard;
 
@@ -98,13 +99,8 @@ impl Shared {
 
     /// Reads the rest of a dropped stream, which may hold an error.
     async fn drain(&self) {
-        let Some((mut rows, savepoint)) = self.record().unread.take() else { return };
-        let to_its_end = async {
-            while let Some(row) = rows.next().await {
-                row?;
-            }
-            Ok(())
-        };
+        let Some((rows, savepoint)) = self.record().unread.take() else { return };
+        let to_its_end = rows.try_for_each(|_| ready(Ok(())));
         let read = tokio::time::timeout(self.answer_deadline, to_its_end).await;
         let read = read.unwrap_or_else(|_| Err((no_answer(self.answer_deadline), Class::Lost)));
         let _ = self.record().answered(savepoint, read);
