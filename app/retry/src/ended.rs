@@ -70,9 +70,19 @@ impl Attempt {
 impl Ended {
     /// `first`: the error that decided; `body`: the body's error in words.
     pub(crate) fn new(run: Run, kind: Kind, first: DbErr, body: Option<String>) -> Self {
-        let summary = summary(kind, &reason(&first), body.as_deref(), &run.failed);
+        let how = match kind {
+            Kind::Refused => "refused",
+            Kind::Failed => "failed",
+            Kind::RetriesExhausted => "given up",
+            Kind::Unknown => "it is not known whether the transaction is applied",
+        };
+        // The body's error is mostly the database's once more, wrapped.
+        let known = run.failed.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
+        let said = body.as_deref().filter(|body| !body.contains(&known));
+        let said = said.map(|body| format!("; its body said: {body}")).unwrap_or_default();
+        let (why, codes) = (reason(&first), codes(&run.failed));
         let pooler = if is_mixed_up(&first) { POOLER } else { "" };
-        let text = format!("transaction \"{}\": {summary}{pooler}", run.name);
+        let text = format!("transaction \"{}\": {how}: {why}{codes}{said}{pooler}", run.name);
         Self(Arc::new(Inner { name: run.name, kind, first, body, attempts: run.failed, text }))
     }
 
@@ -125,21 +135,6 @@ impl Ended {
     pub fn of(error: &DbErr) -> Option<&Self> {
         driver_error(error)?.as_database_error()?.try_downcast_ref()
     }
-}
-
-fn summary(kind: Kind, first: &str, body: Option<&str>, attempts: &[Attempt]) -> String {
-    let how = match kind {
-        Kind::Refused => "refused",
-        Kind::Failed => "failed",
-        Kind::RetriesExhausted => "given up",
-        Kind::Unknown => "it is not known whether the transaction is applied",
-    };
-    let codes = codes(attempts);
-    // The body's error is mostly the database's once more, wrapped.
-    let known = attempts.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
-    let body = body.filter(|body| !body.contains(&known));
-    let body = body.map(|body| format!("; its body said: {body}")).unwrap_or_default();
-    format!("{how}: {first}{codes}{body}")
 }
 
 /// Nothing for one attempt; otherwise their number and codes, as in ` (3 attempts: 40001, 40001,
