@@ -8,21 +8,16 @@ use crate::{Class, Kind, Phase, sqlstate};
 
 /// Receives the events of a runner's runs and attempts. Its methods are called while a run waits,
 /// so they should return at once. A run whose future is dropped does not end for the observer.
+#[expect(unused_variables, reason = "the names are for those who implement it")]
 pub trait Observer: Send + Sync {
     /// A run begins.
-    fn run_began(&self, name: &'static str) {
-        let _ = name;
-    }
+    fn run_began(&self, name: &'static str) {}
 
     /// An attempt has ended, or a restart from the savepoint begins.
-    fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
-        let _ = attempt;
-    }
+    fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {}
 
     /// A run has ended.
-    fn run_ended(&self, run: &RunEnded) {
-        let _ = run;
-    }
+    fn run_ended(&self, run: &RunEnded) {}
 }
 
 /// An attempt that has ended.
