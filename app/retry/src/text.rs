@@ -16,23 +16,45 @@ pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, Str
     if is_plain(sql) {
         return Ok(false);
     }
-    if server == Server::Sqlite {
-        return sqlite(writes, sql).map(|()| false);
+    let pieces = if server == Server::Sqlite { pieces(sql) } else { vec![sql] };
+    let (mut in_trigger, mut is_empty, mut changes_session) = (false, true, false);
+    for piece in pieces {
+        if in_trigger {
+            // The trigger ends where a piece is END.
+            in_trigger = !piece.trim_matches(is_blank).eq_ignore_ascii_case("END");
+            continue;
+        }
+        let words = head(piece)?;
+        let words = words.each_ref().map(String::as_str);
+        match words {
+            [ddl, ..] if server == Server::Cockroach && writes && DDL.contains(&ddl) => {
+                return Err(format!(
+                    "{ddl} can commit what came before it on CockroachDB: run it outside the transaction"
+                ));
+            }
+            ["PRAGMA", ..] if !writes && piece.to_ascii_lowercase().contains("query_only") => {
+                return Err("this transaction only reads".to_owned());
+            }
+            ["CREATE", "TRIGGER", _] | ["CREATE", "TEMP" | "TEMPORARY", "TRIGGER"] => in_trigger = true,
+            words => changes_session |= judge(words)?,
+        }
+        is_empty &= words[0].is_empty();
     }
-    let words = head(sql)?;
-    match words.each_ref().map(String::as_str) {
-        ["", ..] => Err("it is empty".to_owned()),
-        words if server == Server::Cockroach && writes && DDL.contains(&words[0]) => Err(format!(
-            "{} can commit what came before it on CockroachDB: run it outside the transaction",
-            words[0]
-        )),
-        words => postgres(words),
-    }
+    if is_empty { Err("it is empty".to_owned()) } else { Ok(changes_session) }
 }
 
 const DDL: [&str; 11] = [
     "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REASSIGN", "REFRESH", "RESTORE", "REVOKE",
     "TRUNCATE",
+];
+
+/// What `SET` may not change, because BEGIN sets it.
+const SET_BY_BEGIN: [&str; 5] = [
+    "TRANSACTION",
+    "CHARACTERISTICS",
+    "TRANSACTION_ISOLATION",
+    "TRANSACTION_READ_ONLY",
+    "TRANSACTION_DEFERRABLE",
 ];
 
 /// Whether a statement is plain DML. Without a semicolon it cannot hold anything else.
@@ -45,67 +67,24 @@ fn is_plain(sql: &str) -> bool {
 }
 
 /// Whether a statement changes the session, unless it may not be sent.
-fn postgres(words: [&str; 3]) -> Result<bool, String> {
-    control(words)?;
-    match words {
-        ["SET", "LOCAL", name] => setting(name).map(|()| false),
-        ["SET", "SESSION", name] => setting(name).map(|()| true),
-        ["SET", name, _] => setting(name).map(|()| name != "CONSTRAINTS"),
-        [ends @ ("DISCARD" | "DEALLOCATE"), ..] => {
-            Err(format!("{ends} ends prepared statements that the driver keeps"))
-        }
-        ["COPY", ..] => Err("COPY needs a protocol of its own: use Tx::copy_in".to_owned()),
-        ["RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD", ..] => Ok(true),
-        _ => Ok(false),
-    }
-}
-
-/// Refuses the parameters that BEGIN sets.
-fn setting(name: &str) -> Result<(), String> {
-    match name {
-        "TRANSACTION"
-        | "CHARACTERISTICS"
-        | "TRANSACTION_ISOLATION"
-        | "TRANSACTION_READ_ONLY"
-        | "TRANSACTION_DEFERRABLE" => Err(format!("SET {name} belongs to the runner: use its policy")),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses transaction control.
-fn control(words: [&str; 3]) -> Result<(), String> {
+fn judge(words: [&str; 3]) -> Result<bool, String> {
     match words {
         ["PREPARE", "TRANSACTION", _] => Err("PREPARE TRANSACTION belongs to the runner".to_owned()),
         [
             first @ ("ABORT" | "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT" | "START"),
             ..,
         ] => Err(format!("{first} belongs to the runner")),
-        _ => Ok(()),
-    }
-}
-
-fn sqlite(writes: bool, sql: &str) -> Result<(), String> {
-    let mut in_trigger = false;
-    let mut empty = true;
-    for piece in pieces(sql) {
-        if in_trigger {
-            // The trigger ends where a piece is END.
-            in_trigger = !piece.trim_matches(is_blank).eq_ignore_ascii_case("END");
-            continue;
+        ["SET", "LOCAL" | "SESSION", name] | ["SET", name, _] if SET_BY_BEGIN.contains(&name) => {
+            Err(format!("SET {name} belongs to the runner: use its policy"))
         }
-        let words = head(piece)?;
-        let words = words.each_ref().map(String::as_str);
-        control(words)?;
-        match words {
-            ["PRAGMA", ..] if !writes && piece.to_ascii_lowercase().contains("query_only") => {
-                return Err("this transaction only reads".to_owned());
-            }
-            ["CREATE", "TRIGGER", _] | ["CREATE", "TEMP" | "TEMPORARY", "TRIGGER"] => in_trigger = true,
-            _ => {}
+        [ends @ ("DISCARD" | "DEALLOCATE"), ..] => {
+            Err(format!("{ends} ends prepared statements that the driver keeps"))
         }
-        empty &= words[0].is_empty();
+        ["COPY", ..] => Err("COPY needs a protocol of its own: use Tx::copy_in".to_owned()),
+        ["SET", "LOCAL" | "CONSTRAINTS", _] => Ok(false),
+        ["SET" | "RESET" | "PREPARE" | "LISTEN" | "UNLISTEN" | "LOAD", ..] => Ok(true),
+        _ => Ok(false),
     }
-    if empty { Err("it is empty".to_owned()) } else { Ok(()) }
 }
 
 /// A text cut at each semicolon outside quotes and comments, as SQLite reads it.

@@ -56,7 +56,9 @@ fn transaction_control_is_refused_however_it_is_dressed() {
         "DEALLOCATE a",
         "COPY t FROM STDIN",
     ] {
-        assert!(check(Server::Postgres, true, sql).is_err(), "{sql:?}");
+        for server in EVERY {
+            assert!(check(server, true, sql).is_err(), "{sql:?} on {server}");
+        }
     }
 }
 
