@@ -69,19 +69,16 @@ impl Sessions for Pool {
     }
 
     async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        let runtime = Handle::try_current().map_err(|error| DbErr::Custom(error.to_string()))?;
         match &self.pool.inner {
             #[cfg(feature = "sqlite")]
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
-                let connection =
-                    self.pool.get_sqlite_connection_pool().acquire().await.map_err(acquire_error)?;
-                Ok(Box::new(Pooled::<sqlx::Sqlite>::new(connection, runtime, true, unnamed)))
+                let pool = self.pool.get_sqlite_connection_pool();
+                Ok(Box::new(Pooled::acquire(pool, true, unnamed).await?))
             }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-                let connection =
-                    self.pool.get_postgres_connection_pool().acquire().await.map_err(acquire_error)?;
-                let mut session = Pooled::<sqlx::Postgres>::new(connection, runtime, false, unnamed);
+                let pool = self.pool.get_postgres_connection_pool();
+                let mut session = Pooled::acquire(pool, false, unnamed).await?;
                 if self.version.get().is_none() {
                     let text = session.control("SELECT version()").await?;
                     let _ = self.version.set(Version::parse(&text.unwrap_or_default()));
@@ -115,24 +112,28 @@ struct Pooled<DB: sqlx::Database>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
+    /// `None` only while it is dropped.
     connection: Option<PoolConnection<DB>>,
-    /// The runtime in which the connection was acquired. The driver spawns the release on it, also
-    /// from a thread without one.
+    /// The runtime in which the connection was acquired. It goes back to its pool there, also from a
+    /// thread without a runtime.
     runtime: Handle,
     embedded: bool,
     unnamed: bool,
+    /// Whether it goes back to its pool as it is, with nothing open on it.
+    returns: bool,
 }
 
 impl<DB: sqlx::Database> Pooled<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    fn new(connection: PoolConnection<DB>, runtime: Handle, embedded: bool, unnamed: bool) -> Self {
-        Self { connection: Some(connection), runtime, embedded, unnamed }
+    async fn acquire(pool: &sqlx::Pool<DB>, embedded: bool, unnamed: bool) -> Result<Self, DbErr> {
+        let connection = Some(pool.acquire().await.map_err(acquire_error)?);
+        Ok(Self { connection, runtime: Handle::current(), embedded, unnamed, returns: false })
     }
 
     fn connection(&mut self) -> &mut DB::Connection {
-        self.connection.as_mut().expect("a session keeps its connection until it is released or dropped")
+        self.connection.as_mut().expect("a session keeps its connection until it is dropped")
     }
 
     /// Converts SeaORM's statement into the driver's.
@@ -151,12 +152,14 @@ where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        let runtime = self.runtime.clone();
-        let _entered = runtime.enter();
-        if self.embedded {
+        // Entered before the connection is dropped, because the driver spawns then, too.
+        let _entered = self.runtime.enter();
+        let Some(mut connection) = self.connection.take() else { return };
+        if self.returns {
+            self.runtime.spawn(tokio::time::timeout(RETURN_DEADLINE, connection.return_to_pool()));
+        } else if self.embedded {
             // Closing the only connection would lose an in-memory database.
-            runtime.spawn(clean_and_return(connection));
+            self.runtime.spawn(clean_and_return(connection));
         } else {
             drop(connection.detach());
         }
@@ -237,15 +240,7 @@ where
     }
 
     fn release(mut self: Box<Self>, close: bool) {
-        if close && !self.embedded {
-            return;
-        }
-        let runtime = self.runtime.clone();
-        // Entered before the connection is dropped, because the driver spawns then, too.
-        let _entered = runtime.enter();
-        let Some(mut connection) = self.connection.take() else { return };
-        let back = connection.return_to_pool();
-        runtime.spawn(tokio::time::timeout(RETURN_DEADLINE, back));
+        self.returns = !close || self.embedded;
     }
 }
 
