@@ -88,7 +88,7 @@ impl Runner {
         let mut link = match kept {
             Some(link) => link,
             None => {
-                let session = answer(within, self.sessions.acquire(self.policy.unnamed_statements)).await?;
+                let session = answer(within, self.acquire()).await?;
                 Link::new(Some(session), within)
             }
         };

@@ -11,6 +11,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::pool::Pool;
 use crate::server::Version;
+use crate::worker::Slot;
 use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Worker};
 
 tokio::task_local! {
@@ -69,6 +70,8 @@ pub struct Runner {
     pub(crate) jitter: Arc<Mutex<StdRng>>,
     /// Whether the server has refused a setting in BEGIN's message.
     pub(crate) settings_refused: Arc<AtomicBool>,
+    /// A worker's kept connection.
+    pub(crate) slot: Option<Arc<Mutex<Slot>>>,
 }
 
 impl Runner {
@@ -81,7 +84,7 @@ impl Runner {
 
     pub(crate) fn on_sessions(sessions: Arc<dyn Sessions>, policy: Policy) -> Self {
         let jitter = Arc::new(Mutex::new(StdRng::seed_from_u64(rand::random())));
-        Self { sessions, policy, observers: Vec::new(), jitter, settings_refused: Arc::default() }
+        Self { sessions, policy, observers: Vec::new(), jitter, settings_refused: Arc::default(), slot: None }
     }
 
     /// The same runner under another policy.

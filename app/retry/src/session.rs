@@ -57,10 +57,6 @@ pub trait Sessions: Send + Sync {
     /// PostgreSQL: ends the session of a transaction, if the transaction is still open and does not
     /// wait for a standby.
     async fn end_orphan(&self, id: Id) -> Result<(), DbErr>;
-    /// Releases a connection, as [`Session::release`].
-    fn release(&self, session: Box<dyn Session>, close: bool) {
-        session.release(close);
-    }
 }
 
 /// Awaits an answer of the server, at most `within`.

@@ -168,7 +168,7 @@ impl Runner {
 
     pub(crate) fn give_back(&self, mut link: Link, close: bool) {
         if let Ok(session) = link.take() {
-            self.sessions.release(session, close);
+            self.release(session, close);
         }
     }
 }

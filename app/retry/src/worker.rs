@@ -4,12 +4,10 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use crate::server::Version;
-use crate::{Ended, Id, Runner, Session, Sessions, Tx};
+use crate::{Ended, Runner, Session, Tx};
 
 /// How long an idle worker keeps its connection.
 const IDLE_MAX: Duration = Duration::from_millis(200);
@@ -17,20 +15,13 @@ const IDLE_MAX: Duration = Duration::from_millis(200);
 /// How long a busy worker keeps its connection, and so how long others wait for it.
 const KEPT_MAX: Duration = Duration::from_secs(2);
 
-/// A pool, and the one connection of it that the worker keeps.
-struct WorkerSessions {
-    pool: Arc<dyn Sessions>,
-    slot: Arc<Mutex<Slot>>,
-}
-
+/// The one connection that a worker keeps.
 #[derive(Default)]
-struct Slot {
-    /// The connection, between two runs.
-    session: Option<Box<dyn Session>>,
+pub(crate) struct Slot {
+    /// The connection, between two runs, and when it was put here.
+    session: Option<(Box<dyn Session>, Instant)>,
     /// When it was taken from the pool.
     since: Option<Instant>,
-    /// When it was put here.
-    idle_since: Option<Instant>,
     /// Whether a task waits for it to idle.
     watched: bool,
 }
@@ -39,43 +30,34 @@ fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[async_trait]
-impl Sessions for WorkerSessions {
-    fn version(&self) -> Option<Version> {
-        self.pool.version()
-    }
-
-    fn identity(&self) -> usize {
-        self.pool.identity()
-    }
-
-    async fn acquire(&self, unnamed: bool) -> Result<Box<dyn Session>, DbErr> {
-        let kept = lock(&self.slot).session.take();
-        if let Some(session) = kept {
+impl Runner {
+    /// The connection that its worker keeps, or one from the pool.
+    pub(crate) async fn acquire(&self) -> Result<Box<dyn Session>, DbErr> {
+        let kept = self.slot.as_ref().and_then(|slot| lock(slot).session.take());
+        if let Some((session, _)) = kept {
             return Ok(session);
         }
-        let session = self.pool.acquire(unnamed).await?;
-        lock(&self.slot).since = Some(Instant::now());
+        let session = self.sessions.acquire(self.policy.unnamed_statements).await?;
+        if let Some(slot) = &self.slot {
+            lock(slot).since = Some(Instant::now());
+        }
         Ok(session)
     }
 
-    async fn end_orphan(&self, id: Id) -> Result<(), DbErr> {
-        self.pool.end_orphan(id).await
-    }
-
-    fn release(&self, session: Box<dyn Session>, close: bool) {
-        let mut slot = lock(&self.slot);
-        let runtime = tokio::runtime::Handle::try_current().ok();
-        let old = slot.since.is_none_or(|since| since.elapsed() >= KEPT_MAX);
-        let Some(runtime) = runtime.filter(|_| !close && !old && slot.session.is_none()) else {
-            drop(slot);
-            return session.release(close);
-        };
-        slot.session = Some(session);
-        slot.idle_since = Some(Instant::now());
-        if !std::mem::replace(&mut slot.watched, true) {
-            runtime.spawn(watch(Arc::downgrade(&self.slot)));
+    /// Releases a connection, or keeps it for its worker.
+    pub(crate) fn release(&self, session: Box<dyn Session>, close: bool) {
+        if let Some(shared) = &self.slot {
+            let mut slot = lock(shared);
+            let fresh = slot.since.is_some_and(|since| since.elapsed() < KEPT_MAX);
+            if fresh && !close && slot.session.is_none() {
+                slot.session = Some((session, Instant::now()));
+                if !std::mem::replace(&mut slot.watched, true) {
+                    tokio::spawn(watch(Arc::downgrade(shared)));
+                }
+                return;
+            }
         }
+        session.release(close);
     }
 }
 
@@ -85,19 +67,19 @@ async fn watch(slot: Weak<Mutex<Slot>>) {
         tokio::time::sleep(IDLE_MAX).await;
         let Some(slot) = slot.upgrade() else { return };
         let mut slot = lock(&slot);
-        let idles = slot.idle_since.is_none_or(|since| since.elapsed() >= IDLE_MAX);
-        if slot.session.is_none() || idles {
-            slot.watched = false;
-            let idle = slot.session.take();
-            drop(slot);
-            return idle.map_or((), |session| session.release(false));
+        if let Some((session, _)) = slot.session.take_if(|(_, since)| since.elapsed() >= IDLE_MAX) {
+            session.release(false);
+        }
+        slot.watched = slot.session.is_some();
+        if !slot.watched {
+            return;
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some((session, _)) = self.session.take() {
             session.release(false);
         }
     }
@@ -113,8 +95,7 @@ pub struct Worker {
 
 impl Worker {
     pub(crate) fn new(runner: &Runner) -> Self {
-        let sessions = WorkerSessions { pool: runner.sessions.clone(), slot: Arc::default() };
-        Self { runner: Runner { sessions: Arc::new(sessions), ..runner.clone() } }
+        Self { runner: Runner { slot: Some(Arc::default()), ..runner.clone() } }
     }
 
     /// As [`Runner::run`].
