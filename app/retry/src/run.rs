@@ -22,12 +22,43 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        let run = Run::new(name, contract);
+        let mut run = Run::new(name, contract);
         if let Some(why) = self.refusal() {
             return Err(Ended::new(run, Kind::Refused, DbErr::Custom(why.to_owned()), None).into());
         }
         self.notify(|observer| observer.run_began(name));
-        self.attempts(run, body).instrument(tracing::info_span!("transaction", name)).await
+        let attempts = async move {
+            loop {
+                let ended = self.attempt(&mut run, body.clone()).await;
+                let verdict = ended.as_ref().err().map_or(Verdict::Committed, |(verdict, _)| *verdict);
+                tracing::debug!(attempt = run.number, outcome = ?verdict, "attempt ended");
+                let pause = if run.goes_on_after(verdict) { self.pause(&run) } else { None };
+                // Every attempt before this one has failed.
+                let failure = run.failed.get(run.number as usize - 1);
+                let event = AttemptEnded {
+                    name,
+                    number: run.number,
+                    phase: failure.map(|it| it.phase),
+                    error: failure.map(|it| &it.error),
+                    class: failure.map(|it| it.class),
+                    retry_in: pause,
+                };
+                self.notify(|observer| observer.attempt_ended(&event));
+                if let Some(pause) = pause {
+                    run.paused += pause;
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                return match ended {
+                    Ok(value) => {
+                        self.notify_run_ended(&run, Ok(()));
+                        Ok(value)
+                    }
+                    Err((verdict, body)) => Err(self.error(run, verdict, body)),
+                };
+            }
+        };
+        attempts.instrument(tracing::info_span!("transaction", name)).await
     }
 
     /// Why this run cannot begin.
@@ -41,33 +72,6 @@ impl Runner {
             );
         }
         self.server().and_then(|server| self.policy.unsupported(server))
-    }
-
-    async fn attempts<T, E, F>(&self, mut run: Run, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        loop {
-            let failed_before = run.failed.len();
-            let ended = self.attempt(&mut run, body.clone()).await;
-            let verdict = ended.as_ref().err().map_or(Verdict::Committed, |(verdict, _)| *verdict);
-            tracing::debug!(attempt = run.number, outcome = ?verdict, "attempt ended");
-            let pause = if run.goes_on_after(verdict) { self.pause(&run) } else { None };
-            self.notify_attempt_ended(&run, failed_before, pause);
-            if let Some(pause) = pause {
-                run.paused += pause;
-                tokio::time::sleep(pause).await;
-                continue;
-            }
-            return match ended {
-                Ok(value) => {
-                    self.notify_run_ended(&run, Ok(()));
-                    Ok(value)
-                }
-                Err((verdict, body)) => Err(self.error(run, verdict, body)),
-            };
-        }
     }
 
     /// The caller's error.
@@ -113,19 +117,6 @@ impl Runner {
             tracing::warn!(attempt, sqlstate = code.as_deref(), ?phase, ?pause, %error, "retrying");
         }
         Some(pause)
-    }
-
-    fn notify_attempt_ended(&self, run: &Run, failed_before: usize, retry_in: Option<Duration>) {
-        let failure = run.failed.get(failed_before);
-        let event = AttemptEnded {
-            name: run.name,
-            number: run.number,
-            phase: failure.map(|it| it.phase),
-            error: failure.map(|it| &it.error),
-            class: failure.map(|it| it.class),
-            retry_in,
-        };
-        self.notify(|observer| observer.attempt_ended(&event));
     }
 
     fn notify_run_ended(&self, run: &Run, outcome: Result<(), Kind>) {
