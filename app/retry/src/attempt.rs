@@ -5,29 +5,16 @@ use std::sync::atomic::Ordering;
 
 use sea_orm::DbErr;
 
+use crate::begin::Frame;
 use crate::class::is_mixed_up;
 use crate::record::{Failure, Proof, Record};
 use crate::runner::{Contract, Runner, in_body};
-use crate::server::Version;
 use crate::session::{Link, answer};
 use crate::shared::Shared;
 use crate::state::Run;
 use crate::{Attempt, Class, Id, Phase, Server, Tx, Verdict, begin, decide, sqlstate};
 
 pub(crate) const RESTART: &str = "cockroach_restart";
-
-/// How an attempt's transaction begins and ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame {
-    pub(crate) version: Version,
-    pub(crate) contract: Contract,
-    /// Whether anything can be written.
-    pub(crate) writes: bool,
-    /// CockroachDB's client-side retry protocol, which commits by releasing a savepoint: the
-    /// restarts left.
-    pub(crate) restarts: Option<u32>,
-    pub(crate) id: Option<Id>,
-}
 
 impl Runner {
     /// Begins, runs the body and commits. On failure returns the verdict and the body's error.
@@ -103,7 +90,7 @@ impl Runner {
         let restarts = restarts.filter(|_| writes && contract.is_transaction());
         let mut frame = Frame { version, contract, writes, restarts, id: None };
         if contract.is_transaction() {
-            frame.id = self.send_begin(&mut link, version, contract, run.orphaned).await?;
+            frame.id = self.send_begin(&mut link, &frame, run.orphaned).await?;
         }
         if restarts.is_some() {
             link.control(&format!("SAVEPOINT {RESTART}")).await?;
@@ -115,16 +102,14 @@ impl Runner {
     async fn send_begin(
         &self,
         link: &mut Link,
-        version: Version,
-        contract: Contract,
+        frame: &Frame,
         orphaned: bool,
     ) -> Result<Option<Id>, Failure> {
-        let asks = begin::asks_for_the_present(version.server, &self.policy, contract);
+        let asks = frame.asks_for_the_present(&self.policy);
         let now = if asks { link.control(begin::PRESENT).await? } else { None };
-        let sql = begin::begin(version, &self.policy, contract, orphaned, now);
-        let mut begun = link.control(&sql).await;
+        let mut begun = link.control(&frame.begin(&self.policy, orphaned, now)).await;
         if let Err((error, class)) = &mut begun
-            && version.commits_before_ddl()
+            && frame.version.commits_before_ddl()
             && sqlstate(error).as_deref() == Some("42704")
         {
             // The server does not know a setting: stop sending it, and close this connection.
@@ -160,7 +145,7 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
     };
     let sql = match frame.restarts {
         Some(_) => Some(format!("RELEASE SAVEPOINT {RESTART}")),
-        None => begin::commit(frame.version.server, frame.contract, frame.writes, found),
+        None => frame.commit(found),
     };
     let Some(sql) = sql else { return Ok(()) };
     let after = match link.control(&sql).await {

@@ -21,30 +21,57 @@ pub(crate) const PRESENT: &str =
 /// transaction waited for.
 const WAIT_FOR_STANDBYS: &str = "SELECT pg_logical_emit_message(true, 'sea-orm-retry', '')";
 
-/// Whether a transaction reads CockroachDB's present, whose timestamp has to be queried first.
-pub(crate) fn asks_for_the_present(server: Server, policy: &Policy, contract: Contract) -> bool {
-    server == Server::Cockroach && !contract.writes() && policy.read_as_of.is_none()
+/// How an attempt's transaction begins and ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) version: Version,
+    pub(crate) contract: Contract,
+    /// Whether anything can be written.
+    pub(crate) writes: bool,
+    /// CockroachDB's client-side retry protocol, which commits by releasing a savepoint: the
+    /// restarts left.
+    pub(crate) restarts: Option<u32>,
+    pub(crate) id: Option<Id>,
 }
 
-/// The text that begins a transaction. `orphaned`: whether an earlier attempt may still hold locks.
-/// `now`: the timestamp of CockroachDB's present, for a snapshot of it.
-pub(crate) fn begin(
-    version: Version,
-    policy: &Policy,
-    contract: Contract,
-    orphaned: bool,
-    now: Option<String>,
-) -> String {
-    let reads = !contract.writes();
-    match version.server {
-        Server::Sqlite if reads || policy.read_only => "PRAGMA query_only = ON; BEGIN".to_owned(),
-        Server::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-        Server::Postgres if reads => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
-        Server::Cockroach if reads => {
-            let ago = || format!("'-{}ms'", policy.read_as_of.unwrap_or_default().as_millis());
-            format!("BEGIN AS OF SYSTEM TIME {}", now.unwrap_or_else(ago))
+impl Frame {
+    /// Whether it reads CockroachDB's present, whose timestamp has to be queried first.
+    pub(crate) fn asks_for_the_present(&self, policy: &Policy) -> bool {
+        self.version.server == Server::Cockroach && !self.contract.writes() && policy.read_as_of.is_none()
+    }
+
+    /// The text that begins it. `orphaned`: whether an earlier attempt may still hold locks. `now`:
+    /// the timestamp of CockroachDB's present, for a snapshot of it.
+    pub(crate) fn begin(&self, policy: &Policy, orphaned: bool, now: Option<String>) -> String {
+        match self.version.server {
+            Server::Sqlite if self.writes => "BEGIN IMMEDIATE".to_owned(),
+            Server::Sqlite => "PRAGMA query_only = ON; BEGIN".to_owned(),
+            _ if self.contract.writes() => write(self.version, policy, orphaned),
+            Server::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
+            Server::Cockroach => {
+                let ago = || format!("'-{}ms'", policy.read_as_of.unwrap_or_default().as_millis());
+                format!("BEGIN AS OF SYSTEM TIME {}", now.unwrap_or_else(ago))
+            }
         }
-        Server::Postgres | Server::Cockroach => write(version, policy, orphaned),
+    }
+
+    /// The text that commits it, if any has to be sent. `found`: whether the body found an earlier
+    /// attempt applied.
+    pub(crate) fn commit(&self, found: bool) -> Option<String> {
+        let waits = found && self.version.server == Server::Postgres;
+        match (self.contract.is_transaction(), waits) {
+            (true, true) => Some(format!("{WAIT_FOR_STANDBYS}; COMMIT")),
+            (true, false) => Some(self.end("COMMIT")),
+            (false, true) => Some(WAIT_FOR_STANDBYS.to_owned()),
+            (false, false) => None,
+        }
+    }
+
+    /// COMMIT or ROLLBACK. On SQLite, a transaction that could not write also makes its connection
+    /// writable again.
+    pub(crate) fn end(&self, how: &str) -> String {
+        let sqlite_reads = self.version.server == Server::Sqlite && !self.writes;
+        format!("{how}{}", if sqlite_reads { "; PRAGMA query_only = OFF" } else { "" })
     }
 }
 
@@ -77,31 +104,16 @@ pub(crate) fn parse_id(answer: &str) -> Option<Id> {
     Some(Id { pid: pid.parse().ok()?, started_us: started_us.parse().ok()? })
 }
 
-/// The text that commits, if any has to be sent. `found`: whether the body found an earlier attempt
-/// applied.
-pub(crate) fn commit(server: Server, contract: Contract, writes: bool, found: bool) -> Option<String> {
-    let waits = found && server == Server::Postgres;
-    match (contract.is_transaction(), waits) {
-        (true, true) => Some(format!("{WAIT_FOR_STANDBYS}; COMMIT")),
-        (true, false) => Some(end("COMMIT", server, writes)),
-        (false, true) => Some(WAIT_FOR_STANDBYS.to_owned()),
-        (false, false) => None,
-    }
-}
-
-/// COMMIT or ROLLBACK. On SQLite, a transaction that could not write also makes its connection
-/// writable again.
-pub(crate) fn end(how: &str, server: Server, writes: bool) -> String {
-    let write_again = if server == Server::Sqlite && !writes { "; PRAGMA query_only = OFF" } else { "" };
-    format!("{how}{write_again}")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::Isolation;
+
+    fn frame(version: Version, contract: Contract, writes: bool) -> Frame {
+        Frame { version, contract, writes, restarts: None, id: None }
+    }
 
     #[test]
     fn every_begin_names_its_isolation() {
@@ -156,11 +168,12 @@ mod tests {
             (sqlite, &policy, read, false, "PRAGMA query_only = ON; BEGIN".into()),
             (sqlite, &read_only, once, false, "PRAGMA query_only = ON; BEGIN".into()),
         ] {
-            assert_eq!(begin(version, policy, contract, orphaned, None), expected);
+            let frame = frame(version, contract, contract.writes() && !policy.read_only);
+            assert_eq!(frame.begin(policy, orphaned, None), expected);
         }
         let now = Some("1700000000000000000.0000000000".to_owned());
         let present = "BEGIN AS OF SYSTEM TIME 1700000000000000000.0000000000";
-        assert_eq!(begin(newest, &policy, read, false, now), present);
+        assert_eq!(frame(newest, read, false).begin(&policy, false, now), present);
     }
 
     #[test]
@@ -188,9 +201,10 @@ mod tests {
             (Server::Sqlite, read, false, false, Some("COMMIT; PRAGMA query_only = OFF".to_owned())),
             (Server::Postgres, read, false, false, Some("COMMIT".to_owned())),
         ] {
-            assert_eq!(commit(server, contract, writes, found), expected);
+            assert_eq!(frame(server.into(), contract, writes).commit(found), expected);
         }
-        assert_eq!(end("ROLLBACK", Server::Sqlite, false), "ROLLBACK; PRAGMA query_only = OFF");
-        assert_eq!(end("ROLLBACK", Server::Sqlite, true), "ROLLBACK");
+        let sqlite = |writes| frame(Server::Sqlite.into(), once, writes);
+        assert_eq!(sqlite(false).end("ROLLBACK"), "ROLLBACK; PRAGMA query_only = OFF");
+        assert_eq!(sqlite(true).end("ROLLBACK"), "ROLLBACK");
     }
 }

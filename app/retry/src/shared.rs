@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use sea_orm::{DbErr, Statement};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::attempt::Frame;
+use crate::begin::Frame;
 use crate::record::{Record, Savepoint};
 use crate::session::{Link, no_answer, unfinished};
 use crate::state::Before;

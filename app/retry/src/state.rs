@@ -5,11 +5,12 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use crate::attempt::{Frame, RESTART};
+use crate::attempt::RESTART;
+use crate::begin::Frame;
 use crate::record::Failure;
 use crate::runner::{Contract, Runner};
 use crate::session::Link;
-use crate::{Attempt, Class, Id, Phase, Policy, Server, Verdict, begin, decide};
+use crate::{Attempt, Class, Id, Phase, Policy, Server, Verdict, decide};
 
 /// The state of a run.
 pub(crate) struct Run {
@@ -175,7 +176,7 @@ impl Runner {
 
 async fn roll_back(link: &mut Link, frame: &Frame) -> Result<(), Failure> {
     if frame.contract.is_transaction() {
-        link.control(&begin::end("ROLLBACK", frame.version.server, frame.writes)).await?;
+        link.control(&frame.end("ROLLBACK")).await?;
     }
     Ok(())
 }
