@@ -85,11 +85,11 @@ impl Runner {
             return Err((DbErr::Custom(why.to_owned()), Class::Other));
         }
         let contract = run.contract;
-        let writes = contract.writes() && !self.policy.read_only;
+        let writes = contract.writes && !self.policy.read_only;
         let restarts = self.policy.restarts(version.server, run.lost());
-        let restarts = restarts.filter(|_| writes && contract.is_transaction());
+        let restarts = restarts.filter(|_| writes && contract.is_transaction);
         let mut frame = Frame { version, contract, writes, restarts, id: None };
-        if contract.is_transaction() {
+        if contract.is_transaction {
             frame.id = self.send_begin(&mut link, &frame, run.orphaned).await?;
         }
         if restarts.is_some() {
@@ -167,14 +167,14 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
 /// Whether [`Tx::proved_not_applied`] settles earlier attempts. It does not for an autocommitted
 /// statement, which holds no lock while it is on its way.
 fn proves(frame: &Frame) -> bool {
-    frame.contract != Contract::Statement && frame.version.keeps_locks()
+    frame.contract != Contract::STATEMENT && frame.version.keeps_locks()
 }
 
 /// The phase of a statement of the body that failed.
 fn phase_of_body(frame: &Frame, record: &Record) -> Phase {
     match (frame.contract, record.answered) {
-        (Contract::Statement, 0) => Phase::Statement,
-        (Contract::Statement, _) => Phase::LookUp,
+        (Contract::STATEMENT, 0) => Phase::Statement,
+        (Contract::STATEMENT, _) => Phase::LookUp,
         _ => Phase::Body,
     }
 }
@@ -183,6 +183,6 @@ fn phase_of_body(frame: &Frame, record: &Record) -> Phase {
 /// answered, and it did not prove that nothing is applied.
 fn unsettled(frame: &Frame, record: &Record) -> Option<DbErr> {
     let why = "the body failed after its statement was answered, and did not say that nothing is applied";
-    let answered = frame.contract == Contract::Statement && record.answered > 0;
+    let answered = frame.contract == Contract::STATEMENT && record.answered > 0;
     (answered && record.proof != Some(Proof::NotApplied)).then(|| DbErr::Custom(why.to_owned()))
 }

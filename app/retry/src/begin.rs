@@ -37,7 +37,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// Whether it reads CockroachDB's present, whose timestamp has to be queried first.
     pub(crate) fn asks_for_the_present(&self, policy: &Policy) -> bool {
-        self.version.server == Server::Cockroach && !self.contract.writes() && policy.read_as_of.is_none()
+        self.version.server == Server::Cockroach && !self.contract.writes && policy.read_as_of.is_none()
     }
 
     /// The text that begins it. `orphaned`: whether an earlier attempt may still hold locks. `now`:
@@ -46,7 +46,7 @@ impl Frame {
         match self.version.server {
             Server::Sqlite if self.writes => "BEGIN IMMEDIATE".to_owned(),
             Server::Sqlite => "PRAGMA query_only = ON; BEGIN".to_owned(),
-            _ if self.contract.writes() => write(self.version, policy, orphaned),
+            _ if self.contract.writes => write(self.version, policy, orphaned),
             Server::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
             Server::Cockroach => {
                 let ago = || format!("'-{}ms'", policy.read_as_of.unwrap_or_default().as_millis());
@@ -59,7 +59,7 @@ impl Frame {
     /// attempt applied.
     pub(crate) fn commit(&self, found: bool) -> Option<String> {
         let waits = found && self.version.server == Server::Postgres;
-        match (self.contract.is_transaction(), waits) {
+        match (self.contract.is_transaction, waits) {
             (true, true) => Some(format!("{WAIT_FOR_STANDBYS}; COMMIT")),
             (true, false) => Some(self.end("COMMIT")),
             (false, true) => Some(WAIT_FOR_STANDBYS.to_owned()),
@@ -136,7 +136,7 @@ mod tests {
         let serializable = "BEGIN ISOLATION LEVEL SERIALIZABLE";
         let no_ddl = "SET LOCAL autocommit_before_ddl = off";
         let idle = "SET LOCAL idle_in_transaction_session_timeout";
-        let (once, read) = (Contract::Once, Contract::Snapshot);
+        let (once, read) = (Contract::ONCE, Contract::SNAPSHOT);
         for (version, policy, contract, orphaned, expected) in [
             (postgres, &policy, once, false, format!("{ASK_ID}{serializable}")),
             (
@@ -158,7 +158,7 @@ mod tests {
             (
                 newest,
                 &policy,
-                Contract::Idempotent,
+                Contract::IDEMPOTENT,
                 false,
                 format!("{WRITE_AT_ONCE}{serializable}; {no_ddl}"),
             ),
@@ -168,7 +168,7 @@ mod tests {
             (sqlite, &policy, read, false, "PRAGMA query_only = ON; BEGIN".into()),
             (sqlite, &read_only, once, false, "PRAGMA query_only = ON; BEGIN".into()),
         ] {
-            let frame = frame(version, contract, contract.writes() && !policy.read_only);
+            let frame = frame(version, contract, contract.writes && !policy.read_only);
             assert_eq!(frame.begin(policy, orphaned, None), expected);
         }
         let now = Some("1700000000000000000.0000000000".to_owned());
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_commit_waits_for_standbys_after_what_was_found_and_lets_sqlite_write_again() {
-        let (once, statement, read) = (Contract::Once, Contract::Statement, Contract::Snapshot);
+        let (once, statement, read) = (Contract::ONCE, Contract::STATEMENT, Contract::SNAPSHOT);
         for (server, contract, writes, found, expected) in [
             (Server::Postgres, once, true, false, Some("COMMIT".to_owned())),
             (Server::Postgres, once, true, true, Some(format!("{WAIT_FOR_STANDBYS}; COMMIT"))),

@@ -33,32 +33,24 @@ pub(crate) async fn in_body<T>(pool: usize, body: impl Future<Output = T>) -> T 
 
 /// What a body promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Contract {
-    /// Never run again after an ambiguous commit.
-    Once,
-    /// Detects its own earlier attempt.
-    Idempotent,
-    /// Reads one snapshot.
-    Snapshot,
-    /// Reads without a transaction: each statement reads its own present.
-    Query,
-    /// Idempotent, and its first statement is the whole transaction, autocommitted.
-    Statement,
+pub(crate) struct Contract {
+    pub(crate) writes: bool,
+    /// Whether the body can detect its own earlier attempt.
+    pub(crate) is_idempotent: bool,
+    pub(crate) is_transaction: bool,
 }
 
 impl Contract {
-    pub(crate) fn writes(self) -> bool {
-        matches!(self, Self::Once | Self::Idempotent | Self::Statement)
-    }
-
-    /// Whether the body can detect its own earlier attempt.
-    pub(crate) fn is_idempotent(self) -> bool {
-        matches!(self, Self::Idempotent | Self::Statement)
-    }
-
-    pub(crate) fn is_transaction(self) -> bool {
-        !matches!(self, Self::Query | Self::Statement)
-    }
+    /// Never run again after an ambiguous commit.
+    pub(crate) const ONCE: Self = Self { writes: true, is_idempotent: false, is_transaction: true };
+    /// Detects its own earlier attempt.
+    pub(crate) const IDEMPOTENT: Self = Self { is_idempotent: true, ..Self::ONCE };
+    /// Reads one snapshot.
+    pub(crate) const SNAPSHOT: Self = Self { writes: false, ..Self::ONCE };
+    /// Reads without a transaction: each statement reads its own present.
+    pub(crate) const QUERY: Self = Self { is_transaction: false, ..Self::SNAPSHOT };
+    /// Idempotent, and its first statement is the whole transaction, autocommitted.
+    pub(crate) const STATEMENT: Self = Self { is_transaction: false, ..Self::IDEMPOTENT };
 }
 
 /// Runs closures as transactions on one pool, under one [`Policy`]. Cloning is cheap.
@@ -169,7 +161,7 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Once, body).await
+        self.run_as(name, Contract::ONCE, body).await
     }
 
     /// As [`run`](Self::run), for generic callers whose future must be `Send` whatever the body is.
@@ -191,7 +183,7 @@ impl Runner {
             + Sync
             + 'r,
     {
-        Box::pin(self.run_as(name, Contract::Once, async move |tx: &Tx| body(tx).await))
+        Box::pin(self.run_as(name, Contract::ONCE, async move |tx: &Tx| body(tx).await))
     }
 
     /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself
@@ -218,7 +210,7 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Idempotent, body).await
+        self.run_as(name, Contract::IDEMPOTENT, body).await
     }
 
     /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes
@@ -234,7 +226,7 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Snapshot, body).await
+        self.run_as(name, Contract::SNAPSHOT, body).await
     }
 
     /// Runs a body that only reads, outside any transaction: each statement sees its own present,
@@ -249,7 +241,7 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Query, body).await
+        self.run_as(name, Contract::QUERY, body).await
     }
 
     /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip,
@@ -274,6 +266,6 @@ impl Runner {
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        self.run_as(name, Contract::Statement, body).await
+        self.run_as(name, Contract::STATEMENT, body).await
     }
 }

@@ -132,7 +132,7 @@ impl Shared {
     /// Begins a savepoint inside another (0: the transaction itself); returns its number.
     pub(crate) async fn begin_savepoint(&self, inside: u32) -> Result<u32, DbErr> {
         let mut link = self.open(inside).await?;
-        if !self.frame.contract.is_transaction() {
+        if !self.frame.contract.is_transaction {
             let why = "there is no transaction to nest in: each statement of this run is one of its own";
             return Err(self.record().refuse(why));
         }

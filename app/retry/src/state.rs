@@ -86,7 +86,7 @@ impl Run {
     pub(crate) fn goes_on_after(&self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Fail | Verdict::Committed => false,
-            Verdict::Unknown => self.contract.is_idempotent(),
+            Verdict::Unknown => self.contract.is_idempotent,
             _ => true,
         }
     }
@@ -101,7 +101,7 @@ impl Run {
         let again = match verdict {
             Verdict::RetryWithoutPlans => !std::mem::replace(&mut self.plans_cleared, true),
             Verdict::RetryIfIdempotent => {
-                self.contract.is_idempotent() && !std::mem::replace(&mut self.key_taken, true)
+                self.contract.is_idempotent && !std::mem::replace(&mut self.key_taken, true)
             }
             _ => true,
         };
@@ -175,7 +175,7 @@ impl Runner {
 }
 
 async fn roll_back(link: &mut Link, frame: &Frame) -> Result<(), Failure> {
-    if frame.contract.is_transaction() {
+    if frame.contract.is_transaction {
         link.control(&frame.end("ROLLBACK")).await?;
     }
     Ok(())

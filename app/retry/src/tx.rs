@@ -102,7 +102,7 @@ impl Tx {
 
     fn prove(&self, proof: Proof) {
         let mut record = self.shared.record();
-        if self.shared.frame.contract.is_idempotent() {
+        if self.shared.frame.contract.is_idempotent {
             record.proof = Some(proof);
         } else {
             record.refuse(
