@@ -9,6 +9,7 @@ use sea_orm::{DbErr, Statement};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::begin::Frame;
+use crate::parameters::values;
 use crate::record::{Record, Savepoint};
 use crate::session::{Link, no_answer, unfinished};
 use crate::state::Before;
@@ -191,7 +192,7 @@ async fn is_closed(link: &mut Link) -> bool {
 /// Why a statement exceeds the protocol's limit of parameters.
 fn too_many_parameters(server: Server, statement: &Statement) -> Option<String> {
     let max = if server == Server::Sqlite { 32_766 } else { 65_535 };
-    let count = statement.values.as_ref().map_or(0, |values| values.0.len());
+    let count = values(statement).len();
     (count > max).then(|| {
         format!(
             "a statement has {count} parameters, and {server} takes {max}: split it, for example into several inserts"
