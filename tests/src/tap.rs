@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ::database::{Database, Server};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sea_orm::{DbErr, ExecResult, RuntimeErr, Statement, sqlx};
-use sea_orm_retry::{Id, Policy, Pool, Rows, Runner, Session, Sessions, Version};
+use sea_orm_retry::testing::{Id, Pool, Rows, Session, Sessions, Version};
+use sea_orm_retry::{Policy, Runner};
 
 /// What happened to a COMMIT, or an autocommitted INSERT, whose answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

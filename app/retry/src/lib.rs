@@ -43,11 +43,4 @@ pub use table::{Phase, Verdict, decide};
 pub use tx::Tx;
 pub use worker::Worker;
 
-#[cfg(not(feature = "testing"))]
 use session::{Id, Session, Sessions};
-#[cfg(feature = "testing")]
-pub use {
-    pool::Pool,
-    server::Version,
-    session::{Id, Rows, Session, Sessions},
-};

@@ -20,8 +20,12 @@ use rand::rngs::StdRng;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionSession, TransactionTrait};
 use tokio::sync::Barrier;
 
-use crate::{Ended, Kind, Policy, Runner, Sessions, Tx};
+use crate::{Ended, Kind, Policy, Runner, Tx};
 use lossy::Lossy;
+
+pub use crate::pool::Pool;
+pub use crate::server::Version;
+pub use crate::session::{Id, Rows, Session, Sessions};
 
 impl Runner {
     /// A runner on another source of sessions, for example a simulated server.

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr, ExecResult, RuntimeErr, Statement};
 
-use crate::session::Rows;
-use crate::{Id, Pool, Session, Sessions, Version};
+use super::{Id, Pool, Rows, Session, Sessions, Version};
 
 /// Loses the answer to the first COMMIT.
 pub(super) struct Lossy {

@@ -11,7 +11,8 @@ mod transactions;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::request::{Request, Row};
-use sea_orm_retry::{Id, Server};
+use sea_orm_retry::Server;
+use sea_orm_retry::testing::Id;
 
 pub(crate) const ACCOUNTS: usize = 3;
 pub(crate) const OPENING: i64 = 100;

@@ -12,7 +12,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::DbErr;
 use sea_orm_retry::Server;
-use sea_orm_retry::{Id, Session, Sessions, Version};
+use sea_orm_retry::testing::{Id, Session, Sessions, Version};
 use tokio::time::{Instant, sleep};
 
 use crate::error::{broken, sql_error};

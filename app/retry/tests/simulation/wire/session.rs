@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use sea_orm::{DbErr, ExecResult, Statement};
-use sea_orm_retry::{Rows, Session};
+use sea_orm_retry::testing::{Rows, Session};
 use sqlx::postgres::PgQueryResult;
 use tokio::time::Instant;
 
