@@ -52,8 +52,6 @@ pub(crate) struct Record {
     pub(crate) unread: Option<(OwnedRows, u32)>,
     /// SQLite: an error occurred that may have ended the whole transaction.
     pub(crate) may_be_closed: bool,
-    /// The body has ended.
-    pub(crate) over: bool,
 }
 
 impl Record {
@@ -89,9 +87,6 @@ impl Record {
 
     /// Whether a statement may be sent at a savepoint (0: the transaction itself).
     pub(crate) fn permit(&mut self, savepoint: u32) -> Result<(), DbErr> {
-        if self.over {
-            return Err(DbErr::Custom("the transaction is over".to_owned()));
-        }
         if let Some((error, _)) = &self.failure {
             return Err(error.clone());
         }
@@ -207,7 +202,5 @@ mod tests {
         assert!(record.failure.is_some(), "it is a mistake of the program, not of one statement");
         let mut record = nested();
         assert!(record.permit(7).is_err_and(|error| error.to_string().contains("is over")));
-        let mut record = Record { over: true, ..Record::default() };
-        assert!(record.permit(0).is_err());
     }
 }

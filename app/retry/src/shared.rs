@@ -49,7 +49,8 @@ impl Shared {
             self.tidy(&mut held, true).await;
             std::mem::swap(&mut *held, &mut link);
         }
-        let over = Record { over: true, ..Record::default() };
+        let over = Some((DbErr::Custom("the transaction is over".to_owned()), Class::Other));
+        let over = Record { failure: over, ..Record::default() };
         let mut record = std::mem::replace(&mut *self.record(), over);
         if link.is_gone() {
             record.fail(unfinished());
