@@ -12,7 +12,7 @@ use crate::runner::{Contract, Runner, in_body};
 use crate::session::{Link, answer};
 use crate::shared::Shared;
 use crate::state::Run;
-use crate::{Attempt, Class, Id, Phase, Server, Tx, Verdict, begin, decide, sqlstate};
+use crate::{Attempt, Class, Phase, Server, Tx, Verdict, begin, decide, sqlstate};
 
 pub(crate) const RESTART: &str = "cockroach_restart";
 
@@ -90,33 +90,24 @@ impl Runner {
         let restarts = restarts.filter(|_| writes && contract.is_transaction);
         let mut frame = Frame { version, contract, writes, restarts, id: None };
         if contract.is_transaction {
-            frame.id = self.send_begin(&mut link, &frame, run.orphaned).await?;
+            let asks = frame.asks_for_the_present(&self.policy);
+            let now = if asks { link.control(begin::PRESENT).await? } else { None };
+            let mut begun = link.control(&frame.begin(&self.policy, run.orphaned, now)).await;
+            if let Err((error, class)) = &mut begun
+                && version.commits_before_ddl()
+                && sqlstate(error).as_deref() == Some("42704")
+            {
+                // The server does not know a setting: stop sending it, and close this connection.
+                self.settings_refused.store(true, Ordering::Relaxed);
+                *class = Class::Lost;
+            }
+            frame.id = begun?.as_deref().and_then(begin::parse_id);
         }
         if restarts.is_some() {
             link.control(&format!("SAVEPOINT {RESTART}")).await?;
         }
         link.deadline = self.policy.answer_deadline;
         Ok((link, frame))
-    }
-
-    async fn send_begin(
-        &self,
-        link: &mut Link,
-        frame: &Frame,
-        orphaned: bool,
-    ) -> Result<Option<Id>, Failure> {
-        let asks = frame.asks_for_the_present(&self.policy);
-        let now = if asks { link.control(begin::PRESENT).await? } else { None };
-        let mut begun = link.control(&frame.begin(&self.policy, orphaned, now)).await;
-        if let Err((error, class)) = &mut begun
-            && frame.version.commits_before_ddl()
-            && sqlstate(error).as_deref() == Some("42704")
-        {
-            // The server does not know a setting: stop sending it, and close this connection.
-            self.settings_refused.store(true, Ordering::Relaxed);
-            *class = Class::Lost;
-        }
-        Ok(begun?.as_deref().and_then(begin::parse_id))
     }
 
     /// Ends the transactions that earlier attempts may have left open, which may hold locks. Keeps

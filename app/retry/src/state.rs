@@ -139,6 +139,10 @@ impl Runner {
         };
         let verdict = run.failed(verdict, failure);
         let close = close || class == Class::Driver;
+        // A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK
+        // more is answered by CockroachDB with an error; on SQLite, and after a failed RELEASE, it is
+        // still open.
+        let is_over = phase == Phase::Commit && frame.restarts.is_none() && server != Server::Sqlite;
         match verdict {
             Verdict::RetryOnNewConnection | Verdict::Unknown => run.lose(frame),
             Verdict::Retry if frame.restarts > Some(0) && run.may_go_on(&self.policy, Duration::ZERO) => {
@@ -153,7 +157,7 @@ impl Runner {
             Verdict::RetryWithoutPlans => {
                 run.kept = without_plans(link, frame).await.ok().map(|link| (link, None));
             }
-            _ if is_over_after(phase, frame) => self.give_back(link, close),
+            _ if is_over => self.give_back(link, close),
             _ => self.end(link, frame, close).await,
         }
         verdict
@@ -185,11 +189,4 @@ async fn without_plans(mut link: Link, frame: &Frame) -> Result<Link, Failure> {
     roll_back(&mut link, frame).await?;
     link.ask(&(), |session, ()| session.forget_statements()).await?;
     Ok(link)
-}
-
-/// A failed COMMIT has ended the transaction on PostgreSQL and CockroachDB, and one ROLLBACK more
-/// is answered by CockroachDB with an error; on SQLite, and after a failed RELEASE, it is still
-/// open.
-fn is_over_after(phase: Phase, frame: &Frame) -> bool {
-    phase == Phase::Commit && frame.restarts.is_none() && frame.version.server != Server::Sqlite
 }
