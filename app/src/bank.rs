@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod audit;
 mod batch;
 mod bulk;
+mod counter;
 pub mod csv;
 pub mod export;
 pub mod file;
@@ -29,6 +30,7 @@ pub mod transfer;
 pub mod workload;
 
 pub use batch::SizeChanged;
+pub use counter::Counts;
 pub use moment::rfc3339;
 pub use money::{AccountId, Amount, AmountError};
 pub use panic::Panicked;
@@ -39,7 +41,7 @@ use std::time::Duration;
 
 use database::{Database, Server};
 use sea_orm::DbErr;
-use sea_orm_retry::{Counts, Policy};
+use sea_orm_retry::Policy;
 
 use gate::Gate;
 pub use runner::{Error, Runner};

@@ -7,7 +7,6 @@
 mod attempt;
 mod begin;
 mod class;
-mod counter;
 mod ended;
 mod observer;
 mod parameters;
@@ -30,7 +29,6 @@ mod tx;
 mod worker;
 
 pub use class::{Class, driver_error, reason, sqlstate};
-pub use counter::{Counter, Counts};
 pub use ended::{Attempt, Ended, Kind};
 pub use observer::{AttemptEnded, Observer, RunEnded};
 pub use parameters::log_parameters;

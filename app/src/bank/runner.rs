@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use database::{Database, Server, Watched, reason};
 use sea_orm::DbErr;
-use sea_orm_retry::{Attempt, Counter, Counts, Ended, Kind, Policy, Tx, Worker};
+use sea_orm_retry::{Attempt, Ended, Kind, Policy, Tx, Worker};
 
 use super::Panicked;
+use super::counter::{Counter, Counts};
 
 /// Why a transaction is not known to be applied.
 #[derive(Clone, Debug, thiserror::Error)]

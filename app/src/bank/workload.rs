@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
-use sea_orm_retry::Counts;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::audit::Audit;
 use super::transfer::{DrawError, Order, Style, TransferError};
-use super::{AccountId, Amount, Bank, ReadError};
+use super::{AccountId, Amount, Bank, Counts, ReadError};
 use running::{Running, lock};
 
 pub use meter::{Endings, Meter};

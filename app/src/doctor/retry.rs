@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bank::{Error, Runner};
+use crate::bank::{Counts, Error, Runner};
 use database::{Database, Server};
 use sea_orm::DbErr;
 use sea_orm::sqlx::sqlite::SqlitePoolOptions;
-use sea_orm_retry::{Counts, Policy, Tx};
+use sea_orm_retry::{Policy, Tx};
 use tokio::sync::{Barrier, Notify};
 
 use super::{State, Unseen};

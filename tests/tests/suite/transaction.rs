@@ -237,6 +237,9 @@ async fn attempts_are_bounded(server: &TestServer) {
     assert!(matches!(error, Error::RetriesExhausted { .. }), "{error}");
     assert_eq!((error.attempts().len(), tries.into_inner(), log.count().await), (3, 3, 0));
     assert_eq!(log.runner.counts().retries_by_sqlstate["40001"], 2);
+    let again = log.runner.run("again", async |tx| Err::<(), _>(tx.again("on purpose"))).await;
+    assert!(matches!(again, Err(Error::RetriesExhausted { .. })));
+    assert_eq!(log.runner.counts().retries_by_sqlstate["conflict"], 2);
 }
 
 /// Each transaction reads what the other writes, so one must be retried.

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use sea_orm_retry::{AttemptEnded, Class, Counter, Ended, Kind, Observer, Policy, RunEnded, Tx};
+use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Tx};
 
+use crate::counter::Counter;
 use crate::{Log, insert};
 
 async fn conflict(tx: &Tx) -> Result<(), DbErr> {
@@ -25,7 +26,8 @@ async fn attempts_are_bounded() {
         let counts = counter.counts();
         assert_eq!((counts.transactions, counts.attempts), (1, u64::from(attempts_max)));
         assert_eq!(counts.retries, u64::from(attempts_max) - 1);
-        assert_eq!(counts.retries_by_sqlstate.get("conflict").copied().unwrap_or(0), counts.retries);
+        assert_eq!(counts.retries_by_sqlstate.get("Conflict").copied().unwrap_or(0), counts.retries);
+        assert!(counts.paused <= Duration::from_millis(counts.retries) && counts.unknown == 0, "{counts:?}");
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "nested transactions of a Tx are savepoints")]
 
+#[path = "../common/counter.rs"]
+mod counter;
 mod errors;
 mod limits;
 mod nested;

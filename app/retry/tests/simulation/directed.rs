@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sea_orm_retry::Server;
-use sea_orm_retry::{AttemptEnded, Counter, Counts, Kind as Ending, Observer, Phase, Policy, Runner, Tx};
+use sea_orm_retry::{AttemptEnded, Kind as Ending, Observer, Phase, Policy, Runner, Server, Tx};
 use tokio::time::Instant;
 
 use crate::bodies::ask;
 use crate::client::{Kind, Order, Refusal, run};
+use crate::counter::{Counter, Counts};
 use crate::fate::Fate;
 use crate::request::{Request, Row};
 use crate::server::Answer;

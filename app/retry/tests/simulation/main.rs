@@ -19,6 +19,8 @@
 
 mod bodies;
 mod client;
+#[path = "../common/counter.rs"]
+mod counter;
 mod directed;
 mod error;
 mod fate;

@@ -147,4 +147,5 @@ pub(super) async fn a_read_survives_a_lost_answer(server: &TestServer) {
     let runner = tapped(&Tap::new(&log.database).losing(&[Loss::BeforeCommit]), Policy::default());
     let count = runner.read("count", async |tx| tests::scalar_in(tx, "SELECT count(*) FROM log").await).await;
     assert_eq!(count.expect("the answer is known"), 0);
+    assert_eq!(runner.counts().retries_by_sqlstate["no answer"], 1);
 }

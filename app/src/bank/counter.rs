@@ -1,18 +1,16 @@
-//! An observer that counts.
+//! Counts of the bank's transactions.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::class::cause;
-use crate::{AttemptEnded, Kind, Observer, RunEnded};
+use sea_orm_retry::{AttemptEnded, Class, Kind, Observer, RunEnded};
 
-/// Counts runs, attempts and retries. Add it to runners by
-/// [`Runner::observed_by`](crate::Runner::observed_by).
+/// Counts runs, attempts and retries.
 #[derive(Debug, Default)]
-pub struct Counter(Mutex<Counts>);
+pub(super) struct Counter(Mutex<Counts>);
 
-/// The counts of a [`Counter`].
+/// The counts of a bank's transactions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Runs begun.
@@ -21,8 +19,8 @@ pub struct Counts {
     pub attempts: u64,
     /// Attempts that were followed by another.
     pub retries: u64,
-    /// Retries by SQLSTATE; without one by `conflict` after [`Tx::again`](crate::Tx::again), and by
-    /// `no answer` if the connection was lost.
+    /// Retries by SQLSTATE; without one by `conflict` after
+    /// [`Tx::again`](sea_orm_retry::Tx::again), and by `no answer` if the connection was lost.
     pub retries_by_sqlstate: BTreeMap<String, u64>,
     /// Runs whose outcome stayed unknown.
     pub unknown: u64,
@@ -51,8 +49,7 @@ impl Counts {
 
 impl Counter {
     /// The counts so far.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.lock().clone()
     }
 
@@ -72,9 +69,9 @@ impl Observer for Counter {
         if let Some(pause) = attempt.retry_in {
             counts.retries += 1;
             counts.paused += pause;
-            if let (Some(error), Some(class)) = (attempt.error, attempt.class) {
-                *counts.retries_by_sqlstate.entry(cause(error, class).into_owned()).or_default() += 1;
-            }
+            let without_code = if attempt.class == Some(Class::Conflict) { "conflict" } else { "no answer" };
+            let code = attempt.sqlstate().unwrap_or_else(|| without_code.to_owned());
+            *counts.retries_by_sqlstate.entry(code).or_default() += 1;
         }
     }
 
