@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sea_orm::DbErr;
 
-use crate::begin::Frame;
+use crate::begin::{Frame, RESTART};
 use crate::class::is_mixed_up;
 use crate::record::{Failure, Proof, Record};
 use crate::runner::{Contract, Runner, in_body};
@@ -13,8 +13,6 @@ use crate::session::{Link, answer};
 use crate::shared::Shared;
 use crate::state::Run;
 use crate::{Attempt, Class, Phase, Server, Tx, Verdict, begin, decide, sqlstate};
-
-pub(crate) const RESTART: &str = "cockroach_restart";
 
 impl Runner {
     /// Begins, runs the body and commits. On failure returns the verdict and the body's error.
@@ -34,7 +32,9 @@ impl Runner {
         let tx = Tx { shared: Arc::new(Shared::new(frame, run.before(), link)), savepoint: 0 };
         let result = in_body(self.sessions.identity(), body(&tx)).await;
         let (mut link, mut record) = tx.shared.finish().await;
-        if record.proof == Some(Proof::NotApplied) && proves(&frame) {
+        // An autocommitted statement holds no lock while it is on its way.
+        let settles = frame.contract != Contract::STATEMENT && frame.version.keeps_locks();
+        if record.proof == Some(Proof::NotApplied) && settles {
             run.unknown = None;
         }
         let failure = match (record.failure.take(), record.undone.take(), result.is_ok()) {
@@ -76,7 +76,7 @@ impl Runner {
             Some(link) => link,
             None => {
                 let session = answer(within, self.acquire()).await?;
-                Link::new(Some(session), within)
+                Link { session: Some(session), deadline: within }
             }
         };
         let version = self.version().unwrap_or(Server::Postgres.into());
@@ -134,11 +134,7 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
         // A COMMIT that wrote nothing decides no more than any other statement.
         false => Phase::Body,
     };
-    let sql = match frame.restarts {
-        Some(_) => Some(format!("RELEASE SAVEPOINT {RESTART}")),
-        None => frame.commit(found),
-    };
-    let Some(sql) = sql else { return Ok(()) };
+    let Some(sql) = frame.commit(found) else { return Ok(()) };
     let after = match link.control(&sql).await {
         Err((error, class)) if decide(frame.version.server, phase, class) == Verdict::Committed => {
             Some(error)
@@ -153,12 +149,6 @@ async fn commit(link: &mut Link, frame: &Frame, proof: Option<Proof>) -> Result<
         tracing::warn!(%error, "applied, with an error after the commit");
     }
     Ok(())
-}
-
-/// Whether [`Tx::proved_not_applied`] settles earlier attempts. It does not for an autocommitted
-/// statement, which holds no lock while it is on its way.
-fn proves(frame: &Frame) -> bool {
-    frame.contract != Contract::STATEMENT && frame.version.keeps_locks()
 }
 
 /// The phase of a statement of the body that failed.

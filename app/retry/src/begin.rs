@@ -21,6 +21,9 @@ pub(crate) const PRESENT: &str =
 /// transaction waited for.
 const WAIT_FOR_STANDBYS: &str = "SELECT pg_logical_emit_message(true, 'sea-orm-retry', '')";
 
+/// The savepoint of CockroachDB's client-side retry protocol. Releasing it commits.
+pub(crate) const RESTART: &str = "cockroach_restart";
+
 /// How an attempt's transaction begins and ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
@@ -28,8 +31,7 @@ pub(crate) struct Frame {
     pub(crate) contract: Contract,
     /// Whether anything can be written.
     pub(crate) writes: bool,
-    /// CockroachDB's client-side retry protocol, which commits by releasing a savepoint: the
-    /// restarts left.
+    /// The restarts left, where there is a savepoint for them.
     pub(crate) restarts: Option<u32>,
     pub(crate) id: Option<Id>,
 }
@@ -60,6 +62,7 @@ impl Frame {
     pub(crate) fn commit(&self, found: bool) -> Option<String> {
         let waits = found && self.version.server == Server::Postgres;
         match (self.contract.is_transaction, waits) {
+            _ if self.restarts.is_some() => Some(format!("RELEASE SAVEPOINT {RESTART}")),
             (true, true) => Some(format!("{WAIT_FOR_STANDBYS}; COMMIT")),
             (true, false) => Some(self.end("COMMIT")),
             (false, true) => Some(WAIT_FOR_STANDBYS.to_owned()),

@@ -84,19 +84,11 @@ pub(crate) type Ask<A, T> = for<'s> fn(&'s mut dyn Session, &'s A) -> BoxFuture<
 /// back with the answer. The session is gone if the answer was not awaited, came too late, or says
 /// that the connection is lost.
 pub(crate) struct Link {
-    session: Option<Box<dyn Session>>,
+    pub(crate) session: Option<Box<dyn Session>>,
     pub(crate) deadline: Duration,
 }
 
 impl Link {
-    pub(crate) fn new(session: Option<Box<dyn Session>>, deadline: Duration) -> Self {
-        Self { session, deadline }
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.session.is_none()
-    }
-
     /// Takes the session for a request.
     pub(crate) fn take(&mut self) -> Result<Box<dyn Session>, Failure> {
         self.session.take().ok_or_else(unfinished)

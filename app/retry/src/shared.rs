@@ -44,7 +44,7 @@ impl Shared {
     /// connection is gone if a task of the body still uses it.
     pub(crate) async fn finish(&self) -> (Link, Record) {
         self.drain().await;
-        let mut link = Link::new(None, self.answer_deadline);
+        let mut link = Link { session: None, deadline: self.answer_deadline };
         if let Ok(mut held) = self.link.clone().try_lock_owned() {
             self.tidy(&mut held, true).await;
             std::mem::swap(&mut *held, &mut link);
@@ -52,7 +52,7 @@ impl Shared {
         let over = Some((DbErr::Custom("the transaction is over".to_owned()), Class::Other));
         let over = Record { failure: over, ..Record::default() };
         let mut record = std::mem::replace(&mut *self.record(), over);
-        if link.is_gone() {
+        if link.session.is_none() {
             record.fail(unfinished());
         }
         (link, record)

@@ -5,8 +5,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use crate::attempt::RESTART;
-use crate::begin::Frame;
+use crate::begin::{Frame, RESTART};
 use crate::record::Failure;
 use crate::runner::{Contract, Runner};
 use crate::session::Link;
