@@ -128,10 +128,8 @@ impl Policy {
     }
 
     fn pause_bound(&self, retry: u32) -> Duration {
-        let doubled = 2_u32
-            .checked_pow(retry.saturating_sub(1))
-            .and_then(|factor| self.pause_first.checked_mul(factor));
-        doubled.map_or(self.pause_max, |bound| bound.min(self.pause_max))
+        let doubled = self.pause_first.saturating_mul(2_u32.saturating_pow(retry.saturating_sub(1)));
+        doubled.min(self.pause_max)
     }
 }
 
