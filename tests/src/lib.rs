@@ -5,7 +5,8 @@
 //! programs, separated by `:`) or PATH, or used at `TEST_COCKROACH_URL`. Some tests need Chromium
 //! or PgBouncer. `TEST_REQUIRE=postgres,cockroachdb,browser,pgbouncer` makes a missing one a
 //! failure. A suite is a module with a list of tests; `tests![alone: …]` lists tests that measure
-//! time and run alone. A test that exceeds its [`LIMIT`] fails by its name, and the others go on:
+//! time and run alone, after the others. A test that exceeds its [`LIMIT`] fails by its name, and the
+//! others go on:
 //!
 //! ```ignore
 //! pub(crate) fn tests() -> Vec<tests::Test> {
