@@ -76,6 +76,7 @@ fn other_statements_pass() {
         "SET CONSTRAINTS ALL DEFERRED",
         "COMMITTED",
         "-- begin\nSELECT 1",
+        "SELECT -- a line of Windows\r\n 1",
     ] {
         for server in EVERY {
             assert_eq!(check(server, true, sql), Ok(false), "{sql} on {server}");
