@@ -43,6 +43,8 @@ fn transaction_control_is_refused_however_it_is_dressed() {
         "SELECT 1;\u{a0}COMMIT",
         "SELECT ';'; COMMIT",
         "SELECT 1; /* ; */ END",
+        "SELECT 1; /* ; */ SELECT 2; COMMIT",
+        "SELECT 1 AS [']; COMMIT",
         "CREATE TABLE trigger (a); COMMIT",
         "CREATE TRIGGER t INSERT ON a BEGIN SELECT 1; END; COMMIT",
     ] {
