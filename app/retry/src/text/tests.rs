@@ -78,6 +78,7 @@ fn other_statements_pass() {
         "SET CONSTRAINTS ALL DEFERRED",
         "COMMITTED",
         "-- begin\nSELECT 1",
+        "/* a comment longer than the rest */ SELECT 1",
         "SELECT -- a line of Windows\r\n 1",
     ] {
         for server in EVERY {
