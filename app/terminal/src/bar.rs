@@ -1,6 +1,8 @@
 //! The progress bar or spinner on standard error. Lines are written above it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
@@ -12,7 +14,13 @@ static UNDISTURBED: RwLock<()> = RwLock::new(());
 /// Shows a hidden bar, unless another is shown or the bar is finished. Waits for lines being
 /// written.
 pub fn show_bar(bar: &ProgressBar) {
-    let _between_lines = UNDISTURBED.write();
+    let _between_lines = loop {
+        // `write` would hold up further lines while one waits for its reader, also that of ctrl-C.
+        match UNDISTURBED.try_write() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            between_lines => break between_lines,
+        }
+    };
     let mut shown = shown();
     if shown.is_none() && !bar.is_finished() {
         bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -55,19 +63,25 @@ fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-    use std::time::Duration;
+    use std::sync::mpsc;
 
     use super::*;
 
     #[test]
-    fn no_bar_is_shown_on_a_line_being_written() {
+    fn a_bar_waits_for_a_line_being_written_and_holds_up_no_other() {
         let bar = ProgressBar::hidden();
         thread::scope(|scope| {
             above_bar(|| {
                 scope.spawn(|| show_bar(&bar));
                 thread::sleep(Duration::from_millis(100));
                 assert!(shown().is_none());
+                let (written, waits) = mpsc::channel();
+                scope.spawn(move || {
+                    above_bar(|| ());
+                    written.send(())
+                });
+                let other_line = waits.recv_timeout(Duration::from_secs(10));
+                assert!(other_line.is_ok(), "a bar that waits holds up no other line");
             });
         });
         assert!(shown().take().is_some());
