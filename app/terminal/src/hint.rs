@@ -48,21 +48,29 @@ fn subcommand<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
     })
 }
 
+/// The flag that takes such a value. None where the command takes such values without a flag: then
+/// this one is too many.
 fn flag_for(value: &str, command: &Command) -> Option<String> {
-    let kinds: &[&str] = if digits(value).is_some() || value.parse::<i64>().is_ok() {
+    let kinds: &[&str] = if value.contains("://") {
+        &["URL"]
+    } else if digits(value).is_some() || value.parse::<i64>().is_ok() {
         &["N", "ID", "UNITS"]
     } else if value.starts_with(|c: char| c.is_ascii_digit()) {
         &["TIME", "ID"]
     } else {
-        &["FILE", "FILE.html", "NAME", "URL"]
+        &["FILE", "FILE.html", "NAME"]
     };
     let takes = |arg: &&Arg| {
         arg.get_action().takes_values()
             && arg.get_value_names().unwrap_or_default().iter().any(|name| kinds.contains(&name.as_str()))
     };
-    let own = command.get_arguments().filter(|arg| !arg.is_global_set());
-    let flag = own.filter(|arg| !arg.is_positional()).find(takes)?;
-    flag.get_long().map(|name| format!("--{name}"))
+    // Of the shared flags, only a URL's is what was probably meant.
+    let meant = command.get_arguments().filter(|arg| !arg.is_global_set() || kinds == ["URL"]);
+    let meant: Vec<&Arg> = meant.filter(takes).collect();
+    if meant.iter().any(|arg| arg.is_positional()) {
+        return None;
+    }
+    meant.first()?.get_long().map(|name| format!("--{name}"))
 }
 
 #[cfg(test)]
@@ -85,6 +93,34 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(digits(text).as_deref(), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stray_value_is_told_its_flag() {
+        let value = |flag: &'static str, name: &'static str| Arg::new(flag).long(flag).value_name(name);
+        let file = Arg::new("file").value_name("FILE");
+        let mut command = Command::new("seabank")
+            .arg(value("database-url", "URL").global(true))
+            .subcommand(Command::new("pay").arg(file).arg(value("rejects", "FILE")))
+            .subcommand(Command::new("export").arg(value("output", "FILE")).arg(value("min-id", "ID")))
+            .subcommand(Command::new("import").arg(value("server-side", "URL")).arg(value("within", "TIME")));
+        command.build();
+        for (line, flag) in [
+            ("seabank export out.csv", Some("--output out.csv")),
+            ("seabank export 1000", Some("--min-id 1000")),
+            ("seabank export sqlite://bank.db", Some("--database-url sqlite://bank.db")),
+            ("seabank import http://host/a.csv", Some("--server-side http://host/a.csv")),
+            ("seabank import 5s", Some("--within 5s")),
+            // `pay` takes one file, without a flag.
+            ("seabank pay a.csv b.csv", None),
+            ("seabank import a.csv", None),
+        ] {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = command.try_get_matches_from_mut(&arguments).expect_err(line);
+            let told = hint(&error, &command, &arguments);
+            let expected = flag.map(|flag| format!("a value needs the name of its flag, as in {flag}"));
+            assert_eq!(told, expected, "{line}");
         }
     }
 }
