@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Tx};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, Statement, Value};
+use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Runner, Tx};
 
 use crate::counter::Counter;
 use crate::{Log, insert};
@@ -48,6 +48,25 @@ async fn time_is_bounded_and_no_attempt_begins_with_none_left() {
         let late = late.into_inner().expect("no panic");
         assert!(late <= total_time + Duration::from_millis(500), "{late:?} of {total_time:?}");
     }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_busy_for_longer_than_its_own_limit_is_waited_for() {
+    let log = Log::new(1).await;
+    let mut options = ConnectOptions::new(&log.url);
+    options.max_connections(1).acquire_timeout(Duration::from_millis(20)).sqlx_logging(false);
+    let db = Database::connect(options).await.expect("a file");
+    let held = db.get_sqlite_connection_pool().acquire().await.expect("the only connection");
+    let counter = Arc::new(Counter::default());
+    let runner = Runner::new(&db, Policy::default()).observed_by(counter.clone());
+    let run = runner.run("insert", async |tx: &Tx| insert(tx, 1).await);
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(held);
+    };
+    tokio::join!(run, release).0.expect("applied");
+    assert!(counter.counts().retries > 0, "an attempt has found the pool busy");
+    assert_eq!(log.ids().await, [1]);
 }
 
 #[tokio::test]
