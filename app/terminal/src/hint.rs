@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::builder::Str;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
@@ -48,7 +49,7 @@ fn subcommand<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
     })
 }
 
-/// The flag that takes such a value. None where the command takes such values without a flag: then
+/// The flag that takes such a value. None where the command takes the same without a flag: then
 /// this one is too many.
 fn flag_for(value: &str, command: &Command) -> Option<String> {
     let kinds: &[&str] = if value.contains("://") {
@@ -61,16 +62,17 @@ fn flag_for(value: &str, command: &Command) -> Option<String> {
         &["FILE", "FILE.html", "NAME"]
     };
     let takes = |arg: &&Arg| {
-        arg.get_action().takes_values()
-            && arg.get_value_names().unwrap_or_default().iter().any(|name| kinds.contains(&name.as_str()))
+        arg.get_action().takes_values() && value_names(arg).iter().any(|name| kinds.contains(&name.as_str()))
     };
     // Of the shared flags, only a URL's is what was probably meant.
-    let meant = command.get_arguments().filter(|arg| !arg.is_global_set() || kinds == ["URL"]);
-    let meant: Vec<&Arg> = meant.filter(takes).collect();
-    if meant.iter().any(|arg| arg.is_positional()) {
-        return None;
-    }
-    meant.first()?.get_long().map(|name| format!("--{name}"))
+    let meant = |arg: &&Arg| !arg.is_positional() && (!arg.is_global_set() || kinds == ["URL"]);
+    let flag = command.get_arguments().filter(meant).find(takes)?;
+    let too_many = command.get_positionals().any(|arg| value_names(arg) == value_names(flag));
+    flag.get_long().filter(|_| !too_many).map(|name| format!("--{name}"))
+}
+
+fn value_names(arg: &Arg) -> &[Str] {
+    arg.get_value_names().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,6 +105,7 @@ mod tests {
         let mut command = Command::new("seabank")
             .arg(value("database-url", "URL").global(true))
             .subcommand(Command::new("pay").arg(file).arg(value("rejects", "FILE")))
+            .subcommand(Command::new("history").arg(Arg::new("id").value_name("ID")).arg(value("limit", "N")))
             .subcommand(Command::new("export").arg(value("output", "FILE")).arg(value("min-id", "ID")))
             .subcommand(Command::new("import").arg(value("server-side", "URL")).arg(value("within", "TIME")));
         command.build();
@@ -112,6 +115,7 @@ mod tests {
             ("seabank export sqlite://bank.db", Some("--database-url sqlite://bank.db")),
             ("seabank import http://host/a.csv", Some("--server-side http://host/a.csv")),
             ("seabank import 5s", Some("--within 5s")),
+            ("seabank history 5 10", Some("--limit 10")),
             // `pay` takes one file, without a flag.
             ("seabank pay a.csv b.csv", None),
             ("seabank import a.csv", None),

@@ -150,6 +150,8 @@ async fn what_was_meant_is_told(server: &TestServer) {
         (&["audit", "10s"], "--as-of 10s"),
         (&["migrate", "up", "3"], "--num 3"),
         (&["history", "5", "10"], "--limit 10"),
+        (&["pay", "a.csv", "b.csv"], "unexpected argument 'b.csv' found (see --help)"),
+        (&["audit", "sqlite://bank.db"], "--database-url sqlite://bank.db"),
         (&["import", "x.csv", "--on-error", "skip", "--rejects", "-"], "--rejects the name of a file"),
         (&["workload", "--report", "-"], "--report the name of a file"),
         (&["workload", "--histogram", "-"], "--histogram the name of a file"),
