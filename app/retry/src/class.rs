@@ -12,8 +12,8 @@ const NO_LICENCE: &str = "XXC02";
 /// text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Serialization failure, deadlock, SQLite's busy family: the server has given the transaction
-    /// up.
+    /// Serialization failure, deadlock, SQLite's busy family, and those of PostgreSQL's internal
+    /// errors (XX000) that report a concurrent transaction: the server has given this one up.
     Conflict,
     /// The connection broke, the server is leaving or not ready, a deadline passed, a statement's
     /// future was dropped; or 40003, with which the server itself does not know.
@@ -50,12 +50,8 @@ impl Class {
     #[must_use]
     pub fn of(error: &DbErr) -> Self {
         match driver_error(error) {
-            Some(sqlx::Error::Database(error)) => match error.code() {
-                // "bind message supplies 1 parameters, but …": the session lives on.
-                Some(code) if code == "08P01" && is_plain_error(error.as_ref()) => Self::Driver,
-                Some(code) => Self::of_code(&code),
-                None => Self::Other,
-            },
+            Some(sqlx::Error::Database(error)) => of_report(error.as_ref())
+                .unwrap_or_else(|| error.code().map_or(Self::Other, |code| Self::of_code(&code))),
             Some(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut) => Self::Lost,
             Some(sqlx::Error::PoolClosed) => Self::Other,
             Some(_) => Self::Driver,
@@ -113,14 +109,24 @@ pub(crate) fn is_mixed_up(error: &DbErr) -> bool {
     matches!(sqlstate(error).as_deref(), Some("26000" | "42P05"))
 }
 
-/// Whether the severity is ERROR, after which a session lives on; FATAL and PANIC end it.
-fn is_plain_error(error: &dyn DatabaseError) -> bool {
+/// What the rest of PostgreSQL's report says, where its code leaves the class open.
+fn of_report(error: &dyn DatabaseError) -> Option<Class> {
     #[cfg(feature = "postgres")]
     if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        return error.severity() == sqlx::postgres::PgSeverity::Error;
+        return match (error.code(), error.routine()) {
+            // "bind message supplies 1 parameters, but …": after ERROR a session lives on; FATAL and
+            // PANIC end it.
+            ("08P01", _) if error.severity() == sqlx::postgres::PgSeverity::Error => Some(Class::Driver),
+            // "new multixact has more than one updating member": one that aborts is still listed as
+            // running (multixact.c).
+            ("XX000", Some("MultiXactIdCreateFromMembers")) => Some(Class::Conflict),
+            // "tuple concurrently updated", "… deleted": GRANT or ALTER of one object (heapam.c).
+            ("XX000", Some("simple_heap_update" | "simple_heap_delete")) => Some(Class::Conflict),
+            _ => None,
+        };
     }
     let _ = error;
-    false
+    None
 }
 
 /// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and

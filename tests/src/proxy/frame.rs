@@ -80,10 +80,13 @@ pub(super) fn message(tag: u8, body: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// ErrorResponse.
+/// ErrorResponse. `code` is a SQLSTATE, or `SQLSTATE@routine` with the server's function that
+/// reports the error.
 pub(super) fn error(severity: &str, code: &str, text: &str) -> Bytes {
+    let (code, routine) = code.split_once('@').map_or((code, None), |(code, routine)| (code, Some(routine)));
+    let fields = [(b'S', severity), (b'V', severity), (b'C', code), (b'M', text)];
     let mut body = Vec::new();
-    for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code), (b'M', text)] {
+    for (field, value) in fields.into_iter().chain(routine.map(|routine| (b'R', routine))) {
         body.push(field);
         body.extend_from_slice(value.as_bytes());
         body.push(0);

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use database::Server;
 
 use errors::{
-    a_missing_privilege_fails_at_once, an_error_in_answer_to_commit_is_definite,
-    an_error_of_the_driver_fails_at_once,
+    a_grant_that_meets_another_is_retried, a_missing_privilege_fails_at_once,
+    an_error_in_answer_to_commit_is_definite, an_error_of_the_driver_fails_at_once,
 };
 use futures_util::future::join_all;
 use sea_orm::{
@@ -43,6 +43,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_nested_conflict_retries_the_whole_attempt on WIRE,
         a_read_cannot_write on EVERY,
         an_error_of_the_driver_fails_at_once on WIRE,
+        a_grant_that_meets_another_is_retried on POSTGRES,
         a_missing_privilege_fails_at_once on POSTGRES,
         an_error_in_answer_to_commit_is_definite on POSTGRES,
     ];

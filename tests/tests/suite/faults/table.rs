@@ -24,6 +24,7 @@ const EXPECTED: &str = "
                                 connect set-up BEGIN SAVEPOINT first prepare second RELEASE COMMIT closing ROLLBACK-TO ROLLBACK again single look-up
 40001                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
 40P01                           -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
+XX000 of a lost race            -t      -t     R     R         R     R       R      R       R      A       R           N        R     R      R
 40003                           -t      -t     R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
 40003 though applied            -o      -o     -o    -o        -o    -o      -o     R/U1    R/U1   A       -o          -o       -o    R      R
 57P01                           R       A      R     R         R     R       R      R/U0    R/U0   A       R           N        R     R      R
@@ -68,6 +69,7 @@ const EXPECTED_OF_CHUNKS: &str = "
                                 connect set-up BEGIN own-row accounts ids journal balances refusals COMMIT
 40001                           -t      -t     R     R       R        R   R       R        R        R
 40P01                           -t      -t     R     R       R        R   R       R        R        R
+XX000 of a lost race            -t      -t     R     R       R        R   R       R        R        R
 40003                           -t      -t     R     R       R        R   R       R        R        R
 40003 though applied            -o      -o     -o    -o      -o       -o  -o      -o       -o       R
 57P01                           R       A      R     R       R        R   R       R        R        R

@@ -60,6 +60,7 @@ impl Trouble {
         match name {
             "40003 though applied" => wire(Fault::AnswerAfterApplied("40003")),
             "40001 always" => Self::Wire(Fault::Answer("40001"), Then::Same),
+            "XX000 of a lost race" => wire(Fault::Answer("XX000@MultiXactIdCreateFromMembers")),
             "0A000 always" => Self::Wire(Fault::Answer("0A000"), Then::Same),
             "cut before sending" => wire(before),
             "cut after applied" => wire(after),

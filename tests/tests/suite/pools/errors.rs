@@ -1,9 +1,9 @@
-//! Errors that are not retried.
+//! Errors that only their report tells apart, and errors that are not retried.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Log, execute, insert, scalar};
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
 use tests::TestServer;
 
@@ -39,6 +39,29 @@ pub(super) async fn an_error_of_the_driver_fails_at_once(server: &TestServer) {
     assert!(error.to_string().contains("split it"), "{error}");
     assert_eq!(attempts.load(Ordering::Relaxed), 1);
     pid().await.expect("the pool is usable");
+}
+
+/// PostgreSQL reports it as XX000, "tuple concurrently updated".
+pub(super) async fn a_grant_that_meets_another_is_retried(server: &TestServer) {
+    let log = Log::new(server, 3).await;
+    let attempts = AtomicU32::new(0);
+    let grant = "GRANT SELECT ON log TO PUBLIC";
+    let other = log.db.begin().await.expect("a transaction");
+    other.execute_unprepared(grant).await.expect("a grant");
+    let granted = log.runner.run("grant", async |tx: &Tx| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        tx.execute_unprepared(grant).await.map(drop)
+    });
+    let commit = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while scalar(&log.db, waiting).await.expect("a query") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        other.commit().await.expect("it commits");
+    };
+    let (granted, ()) = tokio::join!(granted, commit);
+    assert_eq!((granted, attempts.into_inner()), (Ok(()), 2));
 }
 
 pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {
