@@ -69,7 +69,7 @@ fn processor_time(url: &str) {
         let postmaster = postmaster(&database).await;
         let runner = Runner::new(&database.connection, Policy::default());
         let no_orphans = runner.under(Policy { end_orphans: false, ..Policy::default() });
-        let mut worker = runner.worker();
+        let worker = runner.worker();
         let mut times = [const { Vec::new() }; 5];
         for _ in 0..CPU_ROUNDS {
             for (n, times) in times.iter_mut().enumerate() {
@@ -81,7 +81,7 @@ fn processor_time(url: &str) {
                         1 => sea_orm_transaction(&database).await,
                         2 => ours(&runner).await,
                         3 => ours(&no_orphans).await,
-                        _ => ours(worker.runner()).await,
+                        _ => ours(&worker).await,
                     }
                 }
                 let client = (thread_time() - started) / f64::from(CPU_EACH);

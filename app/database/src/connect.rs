@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
-use sea_orm_retry::log_parameters;
 
 use crate::address::Target;
+use crate::parameters::log_parameters;
 use crate::pooler::Pooler;
 use crate::{Address, ConnectError, Server, server, sqlite};
 

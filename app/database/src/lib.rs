@@ -14,6 +14,7 @@ mod encryption;
 mod error;
 mod lifetime;
 mod parameter;
+mod parameters;
 mod parse;
 mod pooler;
 
@@ -28,6 +29,7 @@ pub use connect::{Database, Options, Purpose, connect};
 pub use connection_limit::CONNECTION_LIMITS;
 pub use encryption::{Encryption, encryption};
 pub use error::{ConnectError, UNLICENSED};
+pub use parameters::{PARAMETERS, Parameters};
 pub use pooler::Pooler;
 pub use sea_orm_retry::{Server, driver_error, reason, sqlstate};
 pub use watch::{Watched, answered};

@@ -18,8 +18,8 @@ impl Observer for Metrics {
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.retries.fetch_add(u64::from(attempt.retry_in.is_some()), Ordering::Relaxed);
-        let code = attempt.sqlstate().unwrap_or_else(|| "none".to_owned());
-        metrics::counter!("transaction_attempts", "name" => attempt.name, "sqlstate" => code).increment(1);
+        let cause = attempt.failure.map_or_else(|| "none".to_owned(), |failure| failure.cause().into_owned());
+        metrics::counter!("transaction_attempts", "name" => attempt.name, "cause" => cause).increment(1);
     }
 
     fn run_ended(&self, run: &RunEnded) {

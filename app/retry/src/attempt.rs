@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use sea_orm::DbErr;
 
-use crate::begin::{Frame, RESTART};
-use crate::class::is_mixed_up;
-use crate::record::{Failure, Proof, Record};
-use crate::runner::{Contract, Runner, in_body};
-use crate::session::{Link, answer};
+use crate::begin::{self, Frame, RESTART};
+use crate::class::{is_mixed_up, sqlstate};
+use crate::record::{Proof, Record};
+use crate::runner::in_body;
 use crate::shared::Shared;
-use crate::state::Run;
-use crate::{Attempt, Class, Phase, Server, Tx, Verdict, begin, decide, sqlstate};
+use crate::{
+    Attempt, Class, Contract, Failure, Link, Phase, Run, Runner, Server, Tx, Verdict, answer, decide,
+};
 
 impl Runner {
     /// Begins, runs the body and commits. On failure returns the verdict and the body's error.
@@ -29,7 +29,8 @@ impl Runner {
                 return Err((run.failed(verdict, Attempt::new(Phase::Begin, failure)), None));
             }
         };
-        let tx = Tx { shared: Arc::new(Shared::new(frame, run.before(), link)), savepoint: 0 };
+        let shared = Shared::new(frame, run.before(), link, self.observers.clone());
+        let tx = Tx { shared: Arc::new(shared), savepoint: 0 };
         let result = in_body(self.sessions.identity(), body(&tx)).await;
         let (mut link, mut record) = tx.shared.finish().await;
         // An autocommitted statement holds no lock while it is on its way.
@@ -49,7 +50,7 @@ impl Runner {
         };
         match (failure, result) {
             (None, Ok(value)) => {
-                self.give_back(link, record.session_changed);
+                self.release(link, record.session_changed);
                 Ok(value)
             }
             (failure, result) => {
@@ -74,14 +75,11 @@ impl Runner {
         self.end_orphans(run, within).await;
         let mut link = match kept {
             Some(link) => link,
-            None => {
-                let session = answer(within, self.acquire()).await?;
-                Link { session: Some(session), deadline: within }
-            }
+            None => self.acquire(within).await?,
         };
         let version = self.version().unwrap_or(Server::Postgres.into());
         if let Some(why) = self.policy.unsupported(version.server) {
-            self.give_back(link, false);
+            self.release(link, false);
             return Err((DbErr::Custom(why.to_owned()), Class::Other));
         }
         let contract = run.contract;

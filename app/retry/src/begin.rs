@@ -1,8 +1,6 @@
 //! The texts of BEGIN, COMMIT and ROLLBACK on each server.
 
-use crate::runner::Contract;
-use crate::server::Version;
-use crate::{Id, Policy, Server};
+use crate::{Contract, Id, Policy, Server, Version};
 
 /// Two transactions in one message begin at the same time, so that `now()` of the first is
 /// `xact_start` of the second. A SELECT inside the second would take its snapshot. Not with `||`,

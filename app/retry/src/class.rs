@@ -47,7 +47,6 @@ pub enum Class {
 
 impl Class {
     /// Classifies an error.
-    #[must_use]
     pub fn of(error: &DbErr) -> Self {
         match driver_error(error) {
             Some(sqlx::Error::Database(error)) => of_report(error.as_ref())
@@ -62,7 +61,6 @@ impl Class {
 
     /// Classifies a code: five characters are a SQLSTATE, fewer are SQLite's extended result code
     /// in decimal.
-    #[must_use]
     pub fn of_code(code: &str) -> Self {
         match code {
             "40001" | "40P01" | "CR000" => Self::Conflict,
@@ -132,21 +130,12 @@ fn of_report(error: &dyn DatabaseError) -> Option<Class> {
 /// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and
 /// CockroachDB, an extended result code in decimal (`"5"`, `"517"`) from SQLite; `None` where the
 /// error is not the database's.
-#[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<Cow<'_, str>> {
     driver_error(error)?.as_database_error()?.code()
 }
 
-/// Why an attempt failed, in a word: the code of its error; without one, `conflict` after
-/// [`Tx::again`](crate::Tx::again), and otherwise `no answer`.
-pub(crate) fn cause(error: &DbErr, class: Class) -> Cow<'_, str> {
-    let without_code = if class == Class::Conflict { "conflict" } else { "no answer" };
-    sqlstate(error).unwrap_or(Cow::Borrowed(without_code))
-}
-
 /// The words of the database or the driver, on one line and without SeaORM's wrapping; with what to
 /// do, where they do not say it.
-#[must_use]
 pub fn reason(error: &DbErr) -> String {
     let text = match (driver_error(error), error) {
         (Some(sqlx::Error::Database(error)), _) => error.message().to_owned(),
@@ -164,7 +153,6 @@ pub fn reason(error: &DbErr) -> String {
 }
 
 /// The driver's error behind a [`DbErr`], where there is one.
-#[must_use]
 pub fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(e))

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use crate::class::{cause, driver_error, is_mixed_up, reason, sqlstate};
-use crate::record::Failure;
-use crate::state::Run;
-use crate::{Class, Phase};
+use crate::class::{driver_error, is_mixed_up, reason, sqlstate};
+use crate::{Class, Failure, Phase, Run};
 
 /// Why a run ended without a result, other than by its body's own error. Cloning is cheap.
 ///
@@ -65,6 +63,13 @@ impl Attempt {
     pub(crate) fn new(phase: Phase, (error, class): Failure) -> Self {
         Self { phase, error, class }
     }
+
+    /// Why it failed, in a word: the code of its error; without one, `conflict` after
+    /// [`Tx::again`](crate::Tx::again), and otherwise `no answer`.
+    pub fn cause(&self) -> Cow<'_, str> {
+        let without_code = if self.class == Class::Conflict { "conflict" } else { "no answer" };
+        sqlstate(&self.error).unwrap_or(Cow::Borrowed(without_code))
+    }
 }
 
 impl Ended {
@@ -87,13 +92,11 @@ impl Ended {
     }
 
     /// The name that was given to the run.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
     /// How it ended.
-    #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
@@ -107,31 +110,26 @@ impl Ended {
 
     /// The error that decided: the one that made it unknown, the database's refusal, or the first
     /// of the retries.
-    #[must_use]
     pub fn first(&self) -> &DbErr {
         &self.0.first
     }
 
     /// The body's last error in words, if it returned one.
-    #[must_use]
     pub fn body_error(&self) -> Option<&str> {
         self.0.body.as_deref()
     }
 
     /// Its text without the name of the run.
-    #[must_use]
     pub fn summary(&self) -> &str {
         self.0.text.get(self.0.name.len() + "transaction \"\": ".len()..).unwrap_or_default()
     }
 
     /// The failed attempts, in order.
-    #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
     }
 
     /// The `Ended` that was converted into this error, if it was one.
-    #[must_use]
     pub fn of(error: &DbErr) -> Option<&Self> {
         driver_error(error)?.as_database_error()?.try_downcast_ref()
     }
@@ -144,7 +142,7 @@ fn codes(attempts: &[Attempt]) -> String {
     if attempts.len() < 2 {
         return String::new();
     }
-    let codes = attempts.iter().map(|it| cause(&it.error, it.class));
+    let codes = attempts.iter().map(Attempt::cause);
     let more = if attempts.len() > SHOWN { ", …" } else { "" };
     format!(" ({} attempts: {}{more})", attempts.len(), codes.take(SHOWN).collect::<Vec<_>>().join(", "))
 }

@@ -1,15 +1,11 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(
-    not(feature = "testing"),
-    allow(unreachable_pub, reason = "what simulations use is public for them only")
-)]
+#![cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "public for simulations only"))]
 
 mod attempt;
 mod begin;
 mod class;
 mod ended;
 mod observer;
-mod parameters;
 mod policy;
 mod pool;
 mod record;
@@ -31,7 +27,6 @@ mod worker;
 pub use class::{Class, driver_error, reason, sqlstate};
 pub use ended::{Attempt, Ended, Kind};
 pub use observer::{AttemptEnded, Observer, RunEnded};
-pub use parameters::log_parameters;
 pub use policy::Policy;
 pub use runner::Runner;
 pub use sea_orm::IsolationLevel as Isolation;
@@ -39,6 +34,9 @@ pub use server::Server;
 pub use stream::TxStream;
 pub use table::{Phase, Verdict, decide};
 pub use tx::Tx;
-pub use worker::Worker;
 
-use session::{Id, Session, Sessions};
+use record::Failure;
+use runner::Contract;
+use server::Version;
+use session::{Id, Link, Session, Sessions, answer};
+use state::Run;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sea_orm::DbErr;
+use sea_orm::Statement;
+use tracing::Span;
 
-use crate::{Class, Kind, Phase, sqlstate};
+use crate::{Attempt, Kind};
 
 /// Receives the events of a runner's runs and attempts. Its methods are called while a run waits,
 /// so they should return at once. A run whose future is dropped does not end for the observer.
@@ -12,6 +13,12 @@ use crate::{Class, Kind, Phase, sqlstate};
 pub trait Observer: Send + Sync {
     /// A run begins.
     fn run_began(&self, name: &'static str) {}
+
+    /// A statement of a body begins; it is awaited in the span that is returned, of the first
+    /// observer whose span is enabled.
+    fn statement_began(&self, statement: &Statement) -> Span {
+        Span::none()
+    }
 
     /// An attempt has ended, or a restart from the savepoint begins.
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {}
@@ -28,23 +35,10 @@ pub struct AttemptEnded<'a> {
     pub name: &'static str,
     /// The number of the attempt in its run; the first is 1.
     pub number: u32,
-    /// The phase in which it failed; `None` if it did not, or if the body returned an error of its
-    /// own.
-    pub phase: Option<Phase>,
-    /// The error it failed with.
-    pub error: Option<&'a DbErr>,
-    /// What the error means.
-    pub class: Option<Class>,
+    /// Why it failed; `None` if it did not, or if the body returned an error of its own.
+    pub failure: Option<&'a Attempt>,
     /// The pause before the next attempt; `None` if there is no next attempt.
     pub retry_in: Option<Duration>,
-}
-
-impl AttemptEnded<'_> {
-    /// The code of the error; `None` without an error, or if the connection was lost.
-    #[must_use]
-    pub fn sqlstate(&self) -> Option<String> {
-        self.error.and_then(sqlstate).map(|code| code.into_owned())
-    }
 }
 
 /// A run that has ended.

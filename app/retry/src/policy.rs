@@ -89,7 +89,6 @@ impl Default for Policy {
 impl Policy {
     /// The default, for runs that may take this long. The deadline for an answer leaves time to ask
     /// again, but is never below 10 s: a server may be slow.
-    #[must_use]
     pub fn within(total_time: Duration) -> Self {
         let policy = Self::default();
         let share = (total_time * 3 / 5).max(Duration::from_secs(10));
@@ -100,7 +99,6 @@ impl Policy {
     /// bound that doubles ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that
     /// rivals do not meet again. `lost`: how many attempts lost to others; from `turn_after` on
     /// every other pause is as short as a first one.
-    #[must_use]
     pub fn pause(&self, retry: u32, lost: u32, rng: &mut impl Rng) -> Duration {
         // Not every pause, so that two runs that have their turn do not keep meeting.
         let at_once = lost >= self.turn_after && rng.random();

@@ -15,9 +15,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, IntoArguments, Row};
 use tokio::runtime::Handle;
 
-use crate::server::Version;
 use crate::session::Rows;
-use crate::{Id, Server, Session, Sessions};
+use crate::{Id, Server, Session, Sessions, Version};
 
 /// How long a release may take, the pool's ping included, before the connection is closed.
 const RETURN_DEADLINE: Duration = Duration::from_secs(2);
@@ -31,7 +30,6 @@ pub struct Pool {
 
 impl Pool {
     /// Takes sessions from this connection's pool.
-    #[must_use]
     pub fn new(connection: &DatabaseConnection) -> Self {
         Self { pool: connection.clone(), version: Arc::default() }
     }

@@ -7,17 +7,12 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tracing::Instrument;
 
-use crate::runner::{Contract, Runner, is_in_body};
-use crate::state::Run;
-use crate::{AttemptEnded, Class, Ended, Kind, Observer, RunEnded, Tx, Verdict, sqlstate};
+use crate::observer::{AttemptEnded, Observer, RunEnded};
+use crate::runner::is_in_body;
+use crate::{Class, Contract, Ended, Kind, Run, Runner, Tx, Verdict, sqlstate};
 
 impl Runner {
-    pub(crate) async fn run_as<T, E, F>(
-        &self,
-        name: &'static str,
-        contract: Contract,
-        body: F,
-    ) -> Result<T, E>
+    pub(crate) async fn retry<T, E, F>(&self, name: &'static str, contract: Contract, body: F) -> Result<T, E>
     where
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
@@ -35,14 +30,7 @@ impl Runner {
                 let pause = if run.goes_on_after(verdict) { self.pause(&run) } else { None };
                 // Every attempt before this one has failed.
                 let failure = run.failed.get(run.number as usize - 1);
-                let event = AttemptEnded {
-                    name,
-                    number: run.number,
-                    phase: failure.map(|it| it.phase),
-                    error: failure.map(|it| &it.error),
-                    class: failure.map(|it| it.class),
-                    retry_in: pause,
-                };
+                let event = AttemptEnded { name, number: run.number, failure, retry_in: pause };
                 self.notify(|observer| observer.attempt_ended(&event));
                 if let Some(pause) = pause {
                     run.paused += pause;

@@ -1,18 +1,17 @@
 //! The public entry point.
 
 use std::fmt::Display;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::BoxFuture;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sea_orm::DatabaseConnection;
 
 use crate::pool::Pool;
-use crate::server::Version;
 use crate::worker::Slot;
-use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Worker};
+use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Version};
 
 tokio::task_local! {
     /// The identities of the pools whose transactions enclose the current task.
@@ -66,10 +65,23 @@ pub struct Runner {
     pub(crate) slot: Option<Arc<Mutex<Slot>>>,
 }
 
+/// The methods that run a body, each with what the body promises.
+macro_rules! kinds_of_run {
+    ($($(#[$doc:meta])* $name:ident: $contract:ident)*) => {$(
+        $(#[$doc])*
+        pub async fn $name<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
+        where
+            E: From<Ended> + Display,
+            F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
+        {
+            self.retry(name, Contract::$contract, body).await
+        }
+    )*};
+}
+
 impl Runner {
     /// A runner on a pool of PostgreSQL, CockroachDB or SQLite. Nothing is sent yet. On any other
     /// connection every run ends with an error.
-    #[must_use]
     pub fn new(connection: &DatabaseConnection, policy: Policy) -> Self {
         Self::on_sessions(Arc::new(Pool::new(connection)), policy)
     }
@@ -79,14 +91,15 @@ impl Runner {
         Self { sessions, policy, observers: Vec::new(), jitter, settings_refused: Arc::default(), slot: None }
     }
 
-    /// The same runner under another policy.
+    /// The same runner under another policy. A [`worker`](Self::worker) keeps no connection any more
+    /// where `unnamed_statements` differs.
     #[must_use]
     pub fn under(&self, policy: Policy) -> Self {
-        Self { policy, ..self.clone() }
+        let slot = self.slot.clone().filter(|_| policy.unnamed_statements == self.policy.unnamed_statements);
+        Self { policy, slot, ..self.clone() }
     }
 
     /// The policy.
-    #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -98,14 +111,18 @@ impl Runner {
         self
     }
 
-    /// A worker, which keeps its connection from run to run.
+    /// The same runner for a worker, which runs transactions back to back: it keeps its connection
+    /// from run to run, which avoids the pool's ping on release.
+    ///
+    /// It releases the connection after 200 ms without a run, and after 2 s in any case. Clones
+    /// share the connection; of runs at the same time one has it, and the others take theirs from
+    /// the pool. It can be dropped anywhere.
     #[must_use]
-    pub fn worker(&self) -> Worker {
-        Worker::new(self)
+    pub fn worker(&self) -> Self {
+        Self { slot: Some(Arc::default()), ..self.clone() }
     }
 
     /// The server behind the pool; `None` before the first transaction.
-    #[must_use]
     pub fn server(&self) -> Option<Server> {
         self.sessions.version().map(|version| version.server)
     }
@@ -116,52 +133,107 @@ impl Runner {
         self.sessions.version().map(|version| Version { with_settings, ..version })
     }
 
-    /// Runs `body` in a transaction and retries it until it commits or cannot. `name` appears in
-    /// logs and errors.
-    ///
-    /// The body is cloned for each attempt, so every attempt starts from the same captured state.
-    /// After a lost answer to COMMIT the run ends with an [`Ended`] that may be applied, because
-    /// another attempt might apply it twice. Use [`run_idempotent`](Self::run_idempotent) for
-    /// bodies that can detect their own earlier attempt.
-    ///
-    /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT
-    /// that it had applied (its issue 103817). Such a transaction is run again and applied twice:
-    /// use `run_idempotent` there where that matters.
-    ///
-    /// A body that captures by `&mut` does not compile, for a second attempt would start from what
-    /// the first left:
-    ///
-    /// ```compile_fail,E0277
-    /// # async fn f(runner: &sea_orm_retry::Runner) {
-    /// let mut sum = 0;
-    /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<(), sea_orm::DbErr> {
-    ///     sum += 1;
-    ///     Ok(())
-    /// });
-    /// # counted.await.ok();
-    /// # }
-    /// ```
-    ///
-    /// ```
-    /// # async fn f(runner: &sea_orm_retry::Runner) {
-    /// let sum = 0;
-    /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<i32, sea_orm::DbErr> {
-    ///     Ok(sum + 1)
-    /// });
-    /// # counted.await.ok();
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The body's own error: nothing is applied. Or an [`Ended`] as `E`, which says whether
-    /// anything may be.
-    pub async fn run<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.run_as(name, Contract::ONCE, body).await
+    kinds_of_run! {
+        /// Runs `body` in a transaction and retries it until it commits or cannot. `name` appears in
+        /// logs and errors.
+        ///
+        /// The body is cloned for each attempt, so every attempt starts from the same captured state.
+        /// After a lost answer to COMMIT the run ends with an [`Ended`] that may be applied, because
+        /// another attempt might apply it twice. Use [`run_idempotent`](Self::run_idempotent) for
+        /// bodies that can detect their own earlier attempt.
+        ///
+        /// **CockroachDB below v23.2** can, in rare cases on several nodes, answer 40001 to a COMMIT
+        /// that it had applied (its issue 103817). Such a transaction is run again and applied twice:
+        /// use `run_idempotent` there where that matters.
+        ///
+        /// A body that captures by `&mut` does not compile, for a second attempt would start from what
+        /// the first left:
+        ///
+        /// ```compile_fail,E0277
+        /// # async fn f(runner: &sea_orm_retry::Runner) {
+        /// let mut sum = 0;
+        /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<(), sea_orm::DbErr> {
+        ///     sum += 1;
+        ///     Ok(())
+        /// });
+        /// # counted.await.ok();
+        /// # }
+        /// ```
+        ///
+        /// ```
+        /// # async fn f(runner: &sea_orm_retry::Runner) {
+        /// let sum = 0;
+        /// let counted = runner.run("count", async |_: &sea_orm_retry::Tx| -> Result<i32, sea_orm::DbErr> {
+        ///     Ok(sum + 1)
+        /// });
+        /// # counted.await.ok();
+        /// # }
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// The body's own error: nothing is applied. Or an [`Ended`] as `E`, which says whether
+        /// anything may be.
+        run: ONCE
+
+        /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself
+        /// what became of it.
+        ///
+        /// The body's contract:
+        ///
+        /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every
+        ///   random draw) is fixed before the run, outside the body.
+        /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT …
+        ///   ON CONFLICT DO NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something
+        ///   must be read first, it locks a row that attempt wrote (`FOR UPDATE`) and then looks at the
+        ///   id. A plain read of "not there" proves nothing.
+        /// - Where the id is there and is its own, it calls [`Tx::proved_applied`] and answers from
+        ///   what it finds. Where the id is now written, or the lock is held and the id is absent, or
+        ///   the id is another's, it calls [`Tx::proved_not_applied`].
+        ///
+        /// # Errors
+        ///
+        /// As for [`run`](Self::run). After an unknown attempt, the body's own error comes only after
+        /// [`Tx::proved_not_applied`]; otherwise an [`Ended`] that may be applied.
+        run_idempotent: IDEMPOTENT
+
+        /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes
+        /// any: REPEATABLE READ, READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or
+        /// as [`Policy::read_as_of`] says), a deferred transaction with `query_only` on SQLite. A
+        /// statement that writes fails.
+        ///
+        /// # Errors
+        ///
+        /// As for [`run`](Self::run), but nothing is ever applied.
+        read: SNAPSHOT
+
+        /// Runs a body that only reads, outside any transaction: each statement sees its own present,
+        /// in one round trip. **Its isolation is the pool's default**, because there is no BEGIN that
+        /// could name one.
+        ///
+        /// # Errors
+        ///
+        /// As for [`read`](Self::read).
+        query: QUERY
+
+        /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip,
+        /// no BEGIN, no COMMIT. **Its isolation is the pool's default**, because there is no BEGIN that
+        /// could name one.
+        ///
+        /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement,
+        /// which changes everything the transaction is to change, or nothing. Where its answer leaves
+        /// open which, later statements only look that up; then the body calls [`Tx::proved_applied`],
+        /// or [`Tx::proved_not_applied`] where this attempt has changed nothing.
+        ///
+        /// That proves nothing about an earlier attempt, unlike inside a transaction: a statement that
+        /// is late on its way holds no lock yet, and may be carried out after it was looked for. Only
+        /// an id that is written keeps it out.
+        ///
+        /// # Errors
+        ///
+        /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an
+        /// error of the body is an [`Ended`] that may be applied.
+        statement: STATEMENT
     }
 
     /// As [`run`](Self::run), for generic callers whose future must be `Send` whatever the body is.
@@ -169,103 +241,12 @@ impl Runner {
     /// # Errors
     ///
     /// As [`run`](Self::run).
-    pub fn run_boxed<'r, T, E, F>(
-        &'r self,
-        name: &'static str,
-        body: F,
-    ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'r>>
+    pub fn run_boxed<'r, T, E, F>(&'r self, name: &'static str, body: F) -> BoxFuture<'r, Result<T, E>>
     where
         T: Send + 'r,
         E: From<Ended> + Display + Send + 'r,
-        F: for<'c> Fn(&'c Tx) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-            + Clone
-            + Send
-            + Sync
-            + 'r,
+        F: for<'c> Fn(&'c Tx) -> BoxFuture<'c, Result<T, E>> + Clone + Send + Sync + 'r,
     {
-        Box::pin(self.run_as(name, Contract::ONCE, async move |tx: &Tx| body(tx).await))
-    }
-
-    /// Runs a body that may be run again after an unknown COMMIT, because it finds out by itself
-    /// what became of it.
-    ///
-    /// The body's contract:
-    ///
-    /// - Everything that tells its attempts apart from others' (an id, the rows it touches, every
-    ///   random draw) is fixed before the run, outside the body.
-    /// - Its first statement collides with its own earlier attempt: it writes its own id (`INSERT …
-    ///   ON CONFLICT DO NOTHING`, or a plain INSERT until [`Tx::key_taken`]), or, where something
-    ///   must be read first, it locks a row that attempt wrote (`FOR UPDATE`) and then looks at the
-    ///   id. A plain read of "not there" proves nothing.
-    /// - Where the id is there and is its own, it calls [`Tx::proved_applied`] and answers from
-    ///   what it finds. Where the id is now written, or the lock is held and the id is absent, or
-    ///   the id is another's, it calls [`Tx::proved_not_applied`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`run`](Self::run). After an unknown attempt, the body's own error comes only after
-    /// [`Tx::proved_not_applied`]; otherwise an [`Ended`] that may be applied.
-    pub async fn run_idempotent<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.run_as(name, Contract::IDEMPOTENT, body).await
-    }
-
-    /// Runs a body that only reads, in one snapshot that neither waits for writers' locks nor takes
-    /// any: REPEATABLE READ, READ ONLY on PostgreSQL, a fixed time on CockroachDB (the present, or
-    /// as [`Policy::read_as_of`] says), a deferred transaction with `query_only` on SQLite. A
-    /// statement that writes fails.
-    ///
-    /// # Errors
-    ///
-    /// As for [`run`](Self::run), but nothing is ever applied.
-    pub async fn read<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.run_as(name, Contract::SNAPSHOT, body).await
-    }
-
-    /// Runs a body that only reads, outside any transaction: each statement sees its own present,
-    /// in one round trip. **Its isolation is the pool's default**, because there is no BEGIN that
-    /// could name one.
-    ///
-    /// # Errors
-    ///
-    /// As for [`read`](Self::read).
-    pub async fn query<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.run_as(name, Contract::QUERY, body).await
-    }
-
-    /// Runs a transaction that is one autocommitted statement, the first of `body`: one round trip,
-    /// no BEGIN, no COMMIT. **Its isolation is the pool's default**, because there is no BEGIN that
-    /// could name one.
-    ///
-    /// The body keeps the contract of [`run_idempotent`](Self::run_idempotent) with that statement,
-    /// which changes everything the transaction is to change, or nothing. Where its answer leaves
-    /// open which, later statements only look that up; then the body calls [`Tx::proved_applied`],
-    /// or [`Tx::proved_not_applied`] where this attempt has changed nothing.
-    ///
-    /// That proves nothing about an earlier attempt, unlike inside a transaction: a statement that
-    /// is late on its way holds no lock yet, and may be carried out after it was looked for. Only
-    /// an id that is written keeps it out.
-    ///
-    /// # Errors
-    ///
-    /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an
-    /// error of the body is an [`Ended`] that may be applied.
-    pub async fn statement<T, E, F>(&self, name: &'static str, body: F) -> Result<T, E>
-    where
-        E: From<Ended> + Display,
-        F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
-    {
-        self.run_as(name, Contract::STATEMENT, body).await
+        Box::pin(self.retry(name, Contract::ONCE, async move |tx: &Tx| body(tx).await))
     }
 }

@@ -2,16 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "what is begun here is a savepoint")]
 
 use std::fmt::{Debug, Display};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sea_orm::{AccessMode, DbErr, IsolationLevel};
-use sea_orm::{TransactionError, TransactionOptions, TransactionSession, TransactionTrait};
+use futures_util::future::BoxFuture;
+use sea_orm::{AccessMode, DbErr, IsolationLevel, TransactionError, TransactionOptions};
+use sea_orm::{TransactionSession, TransactionTrait};
 
 use crate::Tx;
-
-type Callback<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
 
 #[async_trait]
 impl TransactionTrait for Tx {
@@ -40,7 +38,7 @@ impl TransactionTrait for Tx {
 
     async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
     where
-        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
+        F: for<'c> FnOnce(&'c Tx) -> BoxFuture<'c, Result<T, E>> + Send,
         T: Send,
         E: Display + Debug + Send,
     {
@@ -54,7 +52,7 @@ impl TransactionTrait for Tx {
         access_mode: Option<AccessMode>,
     ) -> Result<T, TransactionError<E>>
     where
-        F: for<'c> FnOnce(&'c Tx) -> Callback<'c, T, E> + Send,
+        F: for<'c> FnOnce(&'c Tx) -> BoxFuture<'c, Result<T, E>> + Send,
         T: Send,
         E: Display + Debug + Send,
     {

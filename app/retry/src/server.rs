@@ -36,7 +36,6 @@ pub struct Version {
 
 impl Version {
     /// Reads the answer of `SELECT version()`.
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         if !text.contains("CockroachDB") {
             return Self::from(Server::Postgres);

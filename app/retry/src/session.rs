@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
+use tokio::time::Instant;
 
-use crate::Class;
-use crate::record::Failure;
-use crate::server::Version;
+use crate::{Class, Failure, Version};
 
 /// Names a transaction on PostgreSQL: its process, and its start in microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +84,8 @@ pub(crate) type Ask<A, T> = for<'s> fn(&'s mut dyn Session, &'s A) -> BoxFuture<
 /// that the connection is lost.
 pub(crate) struct Link {
     pub(crate) session: Option<Box<dyn Session>>,
+    /// When the session was taken from its pool.
+    pub(crate) since: Instant,
     pub(crate) deadline: Duration,
 }
 
@@ -106,6 +107,13 @@ impl Link {
         let answer = answer(self.deadline, send(session.as_mut(), what)).await;
         self.put_back(session, &answer);
         answer
+    }
+
+    /// Releases the session, if it is still there.
+    pub(crate) fn release(self, close: bool) {
+        if let Some(session) = self.session {
+            session.release(close);
+        }
     }
 
     /// Sends a text of the runner.

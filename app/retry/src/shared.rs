@@ -7,14 +7,15 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use sea_orm::{DbErr, Statement};
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+use tracing::Span;
 
 use crate::begin::Frame;
-use crate::parameters::values;
 use crate::record::{Record, Savepoint};
-use crate::session::{Link, no_answer, unfinished};
+use crate::session::{no_answer, unfinished};
 use crate::state::Before;
 use crate::text::check;
-use crate::{Class, Server};
+use crate::{Class, Link, Observer, Server};
 
 /// The connection of an attempt and its record.
 pub(crate) struct Shared {
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     link: Arc<tokio::sync::Mutex<Link>>,
     record: Mutex<Record>,
     answer_deadline: Duration,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 fn savepoint_name(number: u32) -> String {
@@ -30,10 +32,16 @@ fn savepoint_name(number: u32) -> String {
 }
 
 impl Shared {
-    pub(crate) fn new(frame: Frame, before: Before, link: Link) -> Self {
+    pub(crate) fn new(frame: Frame, before: Before, link: Link, observers: Vec<Arc<dyn Observer>>) -> Self {
         let answer_deadline = link.deadline;
         let link = Arc::new(tokio::sync::Mutex::new(link));
-        Self { frame, before, link, record: Mutex::default(), answer_deadline }
+        Self { frame, before, link, record: Mutex::default(), answer_deadline, observers }
+    }
+
+    /// The span in which a statement is awaited.
+    pub(crate) fn span(&self, statement: &Statement) -> Span {
+        let spans = self.observers.iter().map(|observer| observer.statement_began(statement));
+        spans.fold(Span::none(), |first, span| if first.is_disabled() { span } else { first })
     }
 
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
@@ -44,7 +52,7 @@ impl Shared {
     /// connection is gone if a task of the body still uses it.
     pub(crate) async fn finish(&self) -> (Link, Record) {
         self.drain().await;
-        let mut link = Link { session: None, deadline: self.answer_deadline };
+        let mut link = Link { session: None, since: Instant::now(), deadline: self.answer_deadline };
         if let Ok(mut held) = self.link.clone().try_lock_owned() {
             self.tidy(&mut held, true).await;
             std::mem::swap(&mut *held, &mut link);
@@ -193,7 +201,7 @@ async fn is_closed(link: &mut Link) -> bool {
 /// Why a statement exceeds the protocol's limit of parameters.
 fn too_many_parameters(server: Server, statement: &Statement) -> Option<String> {
     let max = if server == Server::Sqlite { 32_766 } else { 65_535 };
-    let count = values(statement).len();
+    let count = statement.values.as_ref().map_or(0, |values| values.0.len());
     (count > max).then(|| {
         format!(
             "a statement has {count} parameters, and {server} takes {max}: split it, for example into several inserts"

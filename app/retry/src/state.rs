@@ -6,10 +6,7 @@ use sea_orm::DbErr;
 use tokio::time::Instant;
 
 use crate::begin::{Frame, RESTART};
-use crate::record::Failure;
-use crate::runner::{Contract, Runner};
-use crate::session::Link;
-use crate::{Attempt, Class, Id, Phase, Policy, Server, Verdict, decide};
+use crate::{Attempt, Class, Contract, Failure, Id, Link, Phase, Policy, Runner, Server, Verdict, decide};
 
 /// The state of a run.
 pub(crate) struct Run {
@@ -156,7 +153,7 @@ impl Runner {
             Verdict::RetryWithoutPlans => {
                 run.kept = without_plans(link, frame).await.ok().map(|link| (link, None));
             }
-            _ if is_over => self.give_back(link, close),
+            _ if is_over => self.release(link, close),
             _ => self.end(link, frame, close).await,
         }
         verdict
@@ -165,14 +162,8 @@ impl Runner {
     /// Rolls back and releases the connection, or closes it if ROLLBACK fails.
     async fn end(&self, mut link: Link, frame: &Frame, close: bool) {
         match roll_back(&mut link, frame).await {
-            Ok(()) => self.give_back(link, close),
+            Ok(()) => self.release(link, close),
             Err((error, _)) => tracing::debug!(%error, "ROLLBACK failed, the connection is dropped"),
-        }
-    }
-
-    pub(crate) fn give_back(&self, mut link: Link, close: bool) {
-        if let Ok(session) = link.take() {
-            self.release(session, close);
         }
     }
 }

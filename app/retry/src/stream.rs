@@ -3,13 +3,14 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use sea_orm::{DbBackend, DbErr, QueryResult, Statement, StreamTrait};
-use tracing::Instrument;
+use tokio::sync::OwnedMutexGuard;
+use tracing::{Instrument, Span};
 
 use crate::record::OwnedRows;
-use crate::session::{Link, answer};
-use crate::{Tx, parameters};
+use crate::{Link, Tx, answer};
 
 /// The rows of a statement of a [`Tx`]. While it is open no other statement can be sent.
 pub struct TxStream<'a> {
@@ -25,24 +26,21 @@ impl StreamTrait for Tx {
         Tx::get_database_backend(self)
     }
 
-    fn stream_raw<'a>(
-        &'a self,
-        statement: Statement,
-    ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
+    fn stream_raw<'a>(&'a self, statement: Statement) -> BoxFuture<'a, Result<Self::Stream<'a>, DbErr>> {
         Box::pin(async move {
             let link = self.shared.ready(self.savepoint, &statement).await?;
             self.shared.record().streaming = true;
-            Ok(TxStream { rows: Some(rows(link, statement)), tx: self })
+            let span = self.shared.span(&statement);
+            Ok(TxStream { rows: Some(rows(link, statement, span)), tx: self })
         })
     }
 }
 
 /// The rows of a statement, up to the first error. The stream holds the connection.
-fn rows(mut link: tokio::sync::OwnedMutexGuard<Link>, statement: Statement) -> OwnedRows {
+fn rows(mut link: OwnedMutexGuard<Link>, statement: Statement, span: Span) -> OwnedRows {
     let rows = async_stream::try_stream! {
         let mut session = link.take()?;
         let mut rows = session.rows(&statement);
-        let span = parameters::span(&statement);
         let end = loop {
             match answer(link.deadline, rows.try_next()).instrument(span.clone()).await {
                 Ok(Some(row)) => yield row,

@@ -9,7 +9,6 @@ use futures_util::{FutureExt, TryStreamExt};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use tracing::Instrument;
 
-use crate::parameters;
 use crate::record::Proof;
 use crate::session::Ask;
 use crate::shared::Shared;
@@ -53,25 +52,21 @@ pub struct Tx {
 
 impl Tx {
     /// The server that this transaction runs on.
-    #[must_use]
     pub fn server(&self) -> Server {
         self.shared.frame.version.server
     }
 
     /// The SQL dialect of the connection.
-    #[must_use]
     pub fn get_database_backend(&self) -> DbBackend {
         if self.server() == Server::Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres }
     }
 
     /// The number of this attempt in its run; the first is 1.
-    #[must_use]
     pub fn attempt(&self) -> u32 {
         self.shared.before.attempt
     }
 
     /// Whether an earlier attempt of this run ended unknown and is not settled.
-    #[must_use]
     pub fn earlier_unknown(&self) -> bool {
         self.shared.before.unknown
     }
@@ -79,7 +74,6 @@ impl Tx {
     /// Whether an earlier attempt of this run ended by a unique violation. An idempotent body can
     /// write its id by a plain INSERT, which costs the server less than one with ON CONFLICT, and
     /// look the id up only if this is true.
-    #[must_use]
     pub fn key_taken(&self) -> bool {
         self.shared.before.key_taken
     }
@@ -119,7 +113,6 @@ impl Tx {
     }
 
     /// The error that has ended this transaction, if any. Every further statement returns it.
-    #[must_use]
     pub fn failure(&self) -> Option<DbErr> {
         self.shared.record().failure.as_ref().map(|(error, _)| error.clone())
     }
@@ -139,7 +132,7 @@ impl Tx {
 
     async fn ask<T>(&self, statement: &Statement, send: Ask<Statement, T>) -> Result<T, DbErr> {
         let mut link = self.shared.ready(self.savepoint, statement).await?;
-        let answer = link.ask(statement, send).instrument(parameters::span(statement)).await;
+        let answer = link.ask(statement, send).instrument(self.shared.span(statement)).await;
         self.shared.record().answered(self.savepoint, answer)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sea_orm_retry::{AttemptEnded, Class, Kind, Observer, RunEnded};
+use sea_orm_retry::{AttemptEnded, Kind, Observer, RunEnded};
 
 /// Counts runs, attempts and retries.
 #[derive(Debug, Default)]
@@ -69,9 +69,8 @@ impl Observer for Counter {
         if let Some(pause) = attempt.retry_in {
             counts.retries += 1;
             counts.paused += pause;
-            let without_code = if attempt.class == Some(Class::Conflict) { "conflict" } else { "no answer" };
-            let code = attempt.sqlstate().unwrap_or_else(|| without_code.to_owned());
-            *counts.retries_by_sqlstate.entry(code).or_default() += 1;
+            let cause = attempt.failure.map(|failure| failure.cause().into_owned()).unwrap_or_default();
+            *counts.retries_by_sqlstate.entry(cause).or_default() += 1;
         }
     }
 

@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use database::{Database, Server, Watched, reason};
+use database::{Database, Parameters, Server, Watched, reason};
 use sea_orm::DbErr;
-use sea_orm_retry::{Attempt, Ended, Kind, Policy, Tx, Worker};
+use sea_orm_retry::{Attempt, Ended, Kind, Policy, Tx};
 
 use super::Panicked;
 use super::counter::{Counter, Counts};
@@ -105,7 +105,6 @@ impl<E> From<Stop<E>> for Error<E> {
 #[derive(Clone)]
 pub struct Runner {
     runner: sea_orm_retry::Runner,
-    _worker: Option<Arc<Worker>>,
     server: Server,
     connections_max: Option<u32>,
     counter: Arc<Counter>,
@@ -155,8 +154,8 @@ impl Runner {
     #[must_use]
     pub fn of(runner: sea_orm_retry::Runner, server: Server, connections_max: Option<u32>) -> Self {
         let counter = Arc::<Counter>::default();
-        let runner = runner.observed_by(counter.clone());
-        Self { runner, _worker: None, server, connections_max, counter, database: None }
+        let runner = runner.observed_by(counter.clone()).observed_by(Arc::new(Parameters));
+        Self { runner, server, connections_max, counter, database: None }
     }
 
     /// The same runner for one of `workers` sequential workers. It keeps its connection, unless
@@ -166,8 +165,7 @@ impl Runner {
         if self.connections_max.is_some_and(|connections| workers > connections) {
             return self.clone();
         }
-        let mut worker = self.runner.worker();
-        Self { runner: worker.runner().clone(), _worker: Some(Arc::new(worker)), ..self.clone() }
+        Self { runner: self.runner.worker(), ..self.clone() }
     }
 
     /// The same runner, whose [`read`](Self::read) reads a snapshot of this age.

@@ -32,14 +32,10 @@ pub fn start_logging(logging: Logging) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logging.default));
     let colours = color::on_standard_error(logging.color);
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Log).with_ansi(colours).with_filter(filter);
-    let targets = [(database::STATEMENTS, LevelFilter::DEBUG), (PARAMETERS, LevelFilter::TRACE)];
+    let targets = [(database::STATEMENTS, LevelFilter::DEBUG), (database::PARAMETERS, LevelFilter::TRACE)];
     let echo = logging.echo.then(|| Echo.with_filter(Targets::new().with_targets(targets)));
     let _ = tracing_subscriber::registry().with(lines).with(echo).try_init();
 }
-
-/// The spans in which the closure runs statements, and the events after other statements; the field
-/// `parameters` shows their parameters.
-const PARAMETERS: &str = "sea_orm_retry::parameters";
 
 /// Prints the statements that the driver reports, each on one line, with its parameters, or with
 /// them on the next line if they are reported later.

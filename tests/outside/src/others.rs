@@ -16,7 +16,7 @@ pub async fn are_refused() {
     for (what, connection) in &others {
         let runner = Runner::new(connection, Policy::default());
         let body = async |_: &Tx| Ok::<_, DbErr>(());
-        let mut worker = runner.worker();
+        let worker = runner.worker();
         let told = [
             runner.run("run", body).await,
             runner.run_idempotent("run", body).await,

@@ -37,8 +37,8 @@ impl Observer for Counter {
         if let Some(pause) = attempt.retry_in {
             counts.retries += 1;
             counts.paused += pause;
-            let code = attempt.sqlstate().or_else(|| attempt.class.map(|class| format!("{class:?}")));
-            *counts.retries_by_sqlstate.entry(code.unwrap_or_default()).or_default() += 1;
+            let cause = attempt.failure.map(|failure| failure.cause().into_owned()).unwrap_or_default();
+            *counts.retries_by_sqlstate.entry(cause).or_default() += 1;
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, Statement, Value};
-use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Runner, Tx};
+use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Runner, Tx, sqlstate};
 
 use crate::counter::Counter;
 use crate::{Log, insert};
@@ -26,7 +26,7 @@ async fn attempts_are_bounded() {
         let counts = counter.counts();
         assert_eq!((counts.transactions, counts.attempts), (1, u64::from(attempts_max)));
         assert_eq!(counts.retries, u64::from(attempts_max) - 1);
-        assert_eq!(counts.retries_by_sqlstate.get("Conflict").copied().unwrap_or(0), counts.retries);
+        assert_eq!(counts.retries_by_sqlstate.get("conflict").copied().unwrap_or(0), counts.retries);
         assert!(counts.paused <= Duration::from_millis(counts.retries) && counts.unknown == 0, "{counts:?}");
     }
 }
@@ -128,8 +128,8 @@ impl Observer for Told {
             "{} {}: {:?} {:?} {}",
             it.name,
             it.number,
-            it.phase,
-            it.sqlstate(),
+            it.failure.map(|failure| failure.phase),
+            it.failure.and_then(|failure| sqlstate(&failure.error)),
             it.retry_in.is_some()
         );
         self.0.lock().expect("no panic").push(told);

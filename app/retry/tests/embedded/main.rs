@@ -9,6 +9,7 @@ mod limits;
 mod nested;
 #[path = "../common/nestings.rs"]
 mod nestings;
+mod observed;
 mod orm;
 mod random;
 mod reading;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectOptions, Database, DbErr};
-use sea_orm_retry::{Policy, Runner, Tx, Worker};
+use sea_orm_retry::{Policy, Runner, Tx};
 
 use crate::{Log, insert};
 
-async fn nothing(worker: &mut Worker) {
+async fn nothing(worker: &Runner) {
     worker.run("nothing", async |_: &Tx| Ok::<_, DbErr>(())).await.expect("applied");
 }
 
@@ -18,10 +18,10 @@ fn idle(log: &Log) -> usize {
 #[tokio::test]
 async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
     let log = Log::new(1).await;
-    let mut worker = log.runner.worker();
+    let worker = log.runner.worker();
     for (id, runs) in [(1, 1), (2, 3)] {
         for _ in 0..runs {
-            nothing(&mut worker).await;
+            nothing(&worker).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             assert_eq!(idle(&log), 0, "the connection is kept");
         }
@@ -29,17 +29,17 @@ async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
         insert(&log.db, id).await.expect("the only connection comes back");
         assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     }
-    nothing(&mut worker).await;
+    nothing(&worker).await;
 }
 
 #[tokio::test]
 async fn a_busy_worker_lets_others_use_its_connection() {
     let log = Log::new(1).await;
-    let mut worker = log.runner.worker();
+    let worker = log.runner.worker();
     let started = Instant::now();
     let busy = async {
         loop {
-            nothing(&mut worker).await;
+            nothing(&worker).await;
         }
     };
     tokio::select! {
@@ -53,7 +53,7 @@ async fn a_busy_worker_lets_others_use_its_connection() {
 fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
     for min_connections in [0, 1] {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let (log, mut worker, second) = runtime.block_on(async {
+        let (log, worker, second) = runtime.block_on(async {
             let log = Log::new(3).await;
             let mut options = ConnectOptions::new(&log.url);
             options.max_connections(3).min_connections(min_connections).sqlx_logging(false);
@@ -61,18 +61,17 @@ fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
             let runner = Runner::new(&db, Policy::default());
             (log, runner.worker(), runner.worker())
         });
-        runtime.block_on(nothing(&mut worker));
+        runtime.block_on(nothing(&worker));
         drop(worker);
-        let mut second = second;
-        runtime.block_on(nothing(&mut second));
+        runtime.block_on(nothing(&second));
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _held = second;
             panic!("on purpose");
         }));
         assert!(unwound.is_err());
-        let mut third = runtime.block_on(async {
-            let mut third = log.runner.worker();
-            nothing(&mut third).await;
+        let third = runtime.block_on(async {
+            let third = log.runner.worker();
+            nothing(&third).await;
             third
         });
         {
@@ -82,7 +81,7 @@ fn a_worker_is_dropped_outside_a_runtime_and_while_unwinding() {
                 assert!(tokio::time::timeout(Duration::from_millis(20), run.as_mut()).await.is_err());
             });
         }
-        runtime.block_on(nothing(&mut third));
+        runtime.block_on(nothing(&third));
         drop(runtime);
         drop(third);
     }

@@ -7,12 +7,13 @@ mod savepoint;
 mod statement;
 mod unknown;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sea_orm_retry::{AttemptEnded, Kind as Ending, Observer, Phase, Policy, Runner, Server, Tx};
+use sea_orm_retry::{AttemptEnded, Kind as Ending, Observer, Phase, Policy, Runner, Server, Tx, sqlstate};
 use tokio::time::Instant;
 
 use crate::bodies::ask;
@@ -59,7 +60,9 @@ struct Watch(Mutex<Vec<Failed>>);
 
 impl Observer for Watch {
     fn attempt_ended(&self, attempt: &AttemptEnded<'_>) {
-        let failed = attempt.phase.map(|phase| Failed { phase, code: attempt.sqlstate() });
+        let failed = attempt
+            .failure
+            .map(|it| Failed { phase: it.phase, code: sqlstate(&it.error).map(Cow::into_owned) });
         self.0.lock().expect("no panic").extend(failed);
     }
 }

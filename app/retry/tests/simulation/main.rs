@@ -38,7 +38,7 @@ use futures_util::future::join_all;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sea_orm_retry::Server;
-use sea_orm_retry::{Policy, Runner, Worker};
+use sea_orm_retry::{Policy, Runner};
 
 use client::{Order, Reported, check, client};
 use server::State;
@@ -113,12 +113,11 @@ fn simulate(seed: u64) -> Result<Tally, String> {
                 [None, Some(Duration::from_millis(rng.random_range(0..5_000)))][rng.random_range(0..2)];
             world.lose_standby(Duration::from_millis(rng.random_range(0..3_000)), back);
         }
-        let mut workers: Vec<Worker> = (0..CLIENTS).map(|_| runner.worker()).collect();
-        let own = |worker| if keep { Worker::runner(worker).clone() } else { runner.clone() };
-        let runners: Vec<Runner> = workers.iter_mut().map(own).collect();
+        let own = |_| if keep { runner.worker() } else { runner.clone() };
+        let runners: Vec<Runner> = (0..CLIENTS).map(own).collect();
         let clients = (0..).zip(&runners).map(|(number, runner)| client(&world, runner, seed, number, EACH));
         let told: Vec<(Order, Reported)> = join_all(clients).await.into_iter().flatten().collect();
-        drop((workers, runners));
+        drop(runners);
         tokio::time::sleep(Duration::from_secs(300)).await;
         world.lock().see_standby();
         world.lock().store.fail_over();

@@ -96,7 +96,7 @@ async fn transfers_are_exact(log: &Log, pooler: &PgBouncer, policy: Policy, coun
     let programs = [open(&pooler.url(log.test.url()), 6).await, open(&pooler.url(log.test.url()), 6).await];
     let runners = programs.each_ref().map(|db| Runner::new(db, policy.clone()));
     let client = async |number: usize| {
-        let mut worker = runners[number % 2].worker();
+        let worker = runners[number % 2].worker();
         loop {
             let id = next.fetch_add(1, Ordering::Relaxed);
             if id >= count {

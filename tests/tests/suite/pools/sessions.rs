@@ -205,4 +205,10 @@ async fn unnamed_statements_leave_nothing_prepared(server: &TestServer) {
     let count = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%FROM log%'";
     let left = async |tx: &Tx| scalar(tx, count).await;
     assert_eq!(runner.run("count", left).await, Ok(0));
+
+    // A worker has a connection whose statements are named.
+    let worker = log.runner.worker();
+    worker.run("named", async |tx: &Tx| scalar(tx, "SELECT 1::int8").await).await.expect("a value");
+    assert_eq!(worker.under(runner.policy().clone()).run("select", body).await, Ok(0));
+    assert_eq!(runner.run("count", left).await, Ok(0));
 }

@@ -1,7 +1,12 @@
 //! A statement's parameters, for logs.
 
 use sea_orm::{Statement, Value};
+use sea_orm_retry::Observer;
 use tracing::Span;
+
+/// The target, at TRACE, of the spans in which runs send their statements, and of an event after
+/// each other statement. The field `parameters` shows those of the statement, secrets included.
+pub const PARAMETERS: &str = "database::parameters";
 
 /// Longer lists are cut short.
 const LIST_MAX: usize = 10;
@@ -10,27 +15,27 @@ const LIST_CUT: usize = 3;
 /// Characters of a value's text.
 const TEXT_MAX: usize = 80;
 
-/// A span at TRACE, target `sea_orm_retry::parameters`, with the field `parameters`. The driver logs
-/// the statement inside it. Disabled for a statement without parameters.
-pub(crate) fn span(statement: &Statement) -> Span {
-    match values(statement) {
-        [] => Span::none(),
-        values => {
-            tracing::trace_span!(target: "sea_orm_retry::parameters", "statement", parameters = %list(values))
+/// Shows the parameters of the statements of runs: the driver logs each inside its span.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters;
+
+impl Observer for Parameters {
+    fn statement_began(&self, statement: &Statement) -> Span {
+        match values(statement) {
+            [] => Span::none(),
+            values => tracing::trace_span!(target: PARAMETERS, "statement", parameters = %list(values)),
         }
     }
 }
 
-/// Logs the parameters of a statement that was sent outside any run: an event at TRACE, with the
-/// target and field of the spans in which runs send theirs. Give it to
-/// [`set_metric_callback`](sea_orm::DatabaseConnection::set_metric_callback).
-pub fn log_parameters(statement: &Statement) {
+/// Logs the parameters of a statement that was sent outside any run.
+pub(crate) fn log_parameters(statement: &Statement) {
     if let values @ [_, ..] = values(statement) {
-        tracing::trace!(target: "sea_orm_retry::parameters", parameters = %list(values));
+        tracing::trace!(target: PARAMETERS, parameters = %list(values));
     }
 }
 
-pub(crate) fn values(statement: &Statement) -> &[Value] {
+fn values(statement: &Statement) -> &[Value] {
     statement.values.as_ref().map_or(&[], |values| &values.0)
 }
 
@@ -45,7 +50,6 @@ fn list(values: &[Value]) -> String {
 }
 
 fn text(value: &Value) -> String {
-    #[cfg(feature = "postgres")]
     if let Value::Array(_, Some(values)) = value {
         return list(values);
     }
@@ -78,7 +82,6 @@ mod tests {
         assert_eq!(list(&numbers(100)), "[0, 1, 2, … 97 more]");
     }
 
-    #[cfg(feature = "postgres")]
     #[test]
     fn arrays_are_lists() {
         let numbers: Vec<i64> = (0..11).collect();
