@@ -45,6 +45,13 @@ fn transaction_control_is_refused_however_it_is_dressed() {
         "SELECT 1; /* ; */ END",
         "SELECT 1; /* ; */ SELECT 2; COMMIT",
         "SELECT 1 AS [']; COMMIT",
+        "SELECT 2 - 1; COMMIT",
+        "SELECT 2 / 1; COMMIT",
+        "SELECT 1 --\n; COMMIT",
+        "SELECT 1 /*/ ; */; COMMIT",
+        "SELECT 'it''s'; COMMIT",
+        "SELECT 1 AS `'`; COMMIT",
+        "SELECT 1 AS \"'\"; COMMIT",
         "CREATE TABLE trigger (a); COMMIT",
         "CREATE TRIGGER t INSERT ON a BEGIN SELECT 1; END; COMMIT",
     ] {
