@@ -87,6 +87,8 @@ fn other_statements_pass() {
         "-- begin\nSELECT 1",
         "/* a comment longer than the rest */ SELECT 1",
         "SELECT -- a line of Windows\r\n 1",
+        "SELECT 1 /* ; */, 2",
+        "SELECT 2 - 1 -- ;",
     ] {
         for server in EVERY {
             assert_eq!(check(server, true, sql), Ok(false), "{sql} on {server}");
