@@ -70,10 +70,10 @@ impl Bank {
         Self { runner, gate: Arc::default() }
     }
 
-    /// The same bank for one of `workers` workers: see [`Runner::for_one_of`].
+    /// The same bank for one of `workers` workers: see [`Runner::worker_among`].
     #[must_use]
-    pub fn for_one_of(&self, workers: u32) -> Self {
-        Self { runner: self.runner.for_one_of(workers), ..self.clone() }
+    pub fn worker_among(&self, workers: u32) -> Self {
+        Self { runner: self.runner.worker_among(workers), ..self.clone() }
     }
 
     /// The same bank with audits that read a snapshot of this age, on CockroachDB only.

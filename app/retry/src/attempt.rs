@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use sea_orm::DbErr;
 
 use crate::begin::{self, Frame, RESTART};
-use crate::class::{is_mixed_up, sqlstate};
+use crate::class::{is_mixed_up, is_unknown_setting};
 use crate::record::{Proof, Record};
 use crate::runner::in_body;
+use crate::session::no_answer;
 use crate::shared::Shared;
 use crate::{
     Attempt, Class, Contract, Failure, Link, Phase, Run, Runner, Server, Tx, Verdict, answer, decide,
@@ -21,7 +22,10 @@ impl Runner {
         F: AsyncFnOnce(&Tx) -> Result<T, E>,
     {
         run.number += 1;
-        let (link, frame) = match self.begin(run).await {
+        // Nothing is at stake before BEGIN is answered, so all waits for it end with the run's time.
+        let rest = self.policy.total_time.saturating_sub(run.started.elapsed());
+        let begun = tokio::time::timeout(rest, self.begin(run)).await;
+        let (link, frame) = match begun.unwrap_or_else(|_| Err((no_answer(rest), Class::Lost))) {
             Ok(begun) => begun,
             Err(failure) => {
                 let server = self.server().unwrap_or(Server::Postgres);
@@ -66,8 +70,7 @@ impl Runner {
 
     /// Takes a connection and begins, unless the last attempt left both for this one.
     async fn begin(&self, run: &mut Run) -> Result<(Link, Frame), Failure> {
-        // Nothing is at stake before BEGIN is answered, so the wait ends with the run's time.
-        let within = self.policy.answer_deadline.min(self.policy.total_time.saturating_sub(run.elapsed()));
+        let within = self.policy.answer_deadline;
         let kept = match run.kept.take() {
             Some((link, Some(frame))) => return Ok((link, frame)),
             kept => kept.map(|(link, _)| link),
@@ -93,7 +96,7 @@ impl Runner {
             let mut begun = link.control(&frame.begin(&self.policy, run.orphaned, now)).await;
             if let Err((error, class)) = &mut begun
                 && version.commits_before_ddl()
-                && sqlstate(error).as_deref() == Some("42704")
+                && is_unknown_setting(error)
             {
                 // The server does not know a setting: stop sending it, and close this connection.
                 self.settings_refused.store(true, Ordering::Relaxed);
@@ -104,7 +107,6 @@ impl Runner {
         if restarts.is_some() {
             link.control(&format!("SAVEPOINT {RESTART}")).await?;
         }
-        link.deadline = self.policy.answer_deadline;
         Ok((link, frame))
     }
 

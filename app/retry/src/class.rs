@@ -1,4 +1,4 @@
-//! Classifies errors by their code. The only place that knows SQLSTATEs.
+//! Classifies errors by what their server reports. The only place that knows SQLSTATEs.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,7 @@ use sqlx::error::DatabaseError;
 /// CockroachDB: a cluster of several nodes without a licence is throttled.
 const NO_LICENCE: &str = "XXC02";
 
-/// What an error says about its statement. Decided by the code and by who reported it, never by the
-/// text.
+/// What an error says about its statement. Decided by the code and by who reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Serialization failure, deadlock, SQLite's busy family, and those of PostgreSQL's internal
@@ -107,24 +106,34 @@ pub(crate) fn is_mixed_up(error: &DbErr) -> bool {
     matches!(sqlstate(error).as_deref(), Some("26000" | "42P05"))
 }
 
-/// What the rest of PostgreSQL's report says, where its code leaves the class open.
+/// What the rest of PostgreSQL's report says, where its code leaves the class open. Not after FATAL,
+/// which ends the session.
 fn of_report(error: &dyn DatabaseError) -> Option<Class> {
     #[cfg(feature = "postgres")]
-    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        return match (error.code(), error.routine()) {
-            // "bind message supplies 1 parameters, but …": after ERROR a session lives on; FATAL and
-            // PANIC end it.
-            ("08P01", _) if error.severity() == sqlx::postgres::PgSeverity::Error => Some(Class::Driver),
+    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        && error.severity() == sqlx::postgres::PgSeverity::Error
+    {
+        // PostgreSQL does not translate internal errors.
+        let concurrent = error.message().starts_with("tuple concurrently ");
+        return match (error.code(), error.routine().unwrap_or_default()) {
+            // "bind message supplies 1 parameters, but …"
+            ("08P01", _) => Some(Class::Driver),
             // "new multixact has more than one updating member": one that aborts is still listed as
             // running (multixact.c).
-            ("XX000", Some("MultiXactIdCreateFromMembers")) => Some(Class::Conflict),
-            // "tuple concurrently updated", "… deleted": GRANT or ALTER of one object (heapam.c).
-            ("XX000", Some("simple_heap_update" | "simple_heap_delete")) => Some(Class::Conflict),
+            ("XX000", "MultiXactIdCreateFromMembers") => Some(Class::Conflict),
+            // "tuple concurrently updated", "… deleted": for example, two grants on one object. The
+            // same functions report mistakes of the transaction itself (heapam.c).
+            ("XX000", "simple_heap_update" | "simple_heap_delete") if concurrent => Some(Class::Conflict),
             _ => None,
         };
     }
     let _ = error;
     None
+}
+
+/// Whether the server does not know a setting.
+pub(crate) fn is_unknown_setting(error: &DbErr) -> bool {
+    sqlstate(error).as_deref() == Some("42704")
 }
 
 /// The code of an error that a database sent: a five-character SQLSTATE from PostgreSQL and

@@ -65,9 +65,10 @@ impl Attempt {
     }
 
     /// Why it failed, in a word: the code of its error; without one, `conflict` after
-    /// [`Tx::again`](crate::Tx::again), and otherwise `no answer`.
+    /// [`Tx::again`](crate::Tx::again), `no answer` after a lost connection, and otherwise `refused`.
     pub fn cause(&self) -> Cow<'_, str> {
-        let without_code = if self.class == Class::Conflict { "conflict" } else { "no answer" };
+        let otherwise = if self.class == Class::Lost { "no answer" } else { "refused" };
+        let without_code = if self.class == Class::Conflict { "conflict" } else { otherwise };
         sqlstate(&self.error).unwrap_or(Cow::Borrowed(without_code))
     }
 }
@@ -83,7 +84,7 @@ impl Ended {
         };
         // The body's error is mostly the database's once more, wrapped.
         let known = run.failed.last().map(|attempt| reason(&attempt.error)).unwrap_or_default();
-        let said = body.as_deref().filter(|body| !body.contains(&known));
+        let said = body.as_deref().filter(|body| known.is_empty() || !body.contains(&known));
         let said = said.map(|body| format!("; its body said: {body}")).unwrap_or_default();
         let (why, codes) = (reason(&first), codes(&run.failed));
         let pooler = if is_mixed_up(&first) { POOLER } else { "" };

@@ -7,15 +7,15 @@ use tracing::Span;
 
 use crate::{Attempt, Kind};
 
-/// Receives the events of a runner's runs and attempts. Its methods are called while a run waits,
+/// Receives the events of a runner's runs, attempts and statements. Its methods are called while a run waits,
 /// so they should return at once. A run whose future is dropped does not end for the observer.
 #[expect(unused_variables, reason = "the names are for those who implement it")]
 pub trait Observer: Send + Sync {
     /// A run begins.
     fn run_began(&self, name: &'static str) {}
 
-    /// A statement of a body begins; it is awaited in the span that is returned, of the first
-    /// observer whose span is enabled.
+    /// A statement of a body begins. It is awaited in the span that this returns; where several
+    /// observers return an enabled one, in the first.
     fn statement_began(&self, statement: &Statement) -> Span {
         Span::none()
     }

@@ -87,14 +87,6 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The default, for runs that may take this long. The deadline for an answer leaves time to ask
-    /// again, but is never below 10 s: a server may be slow.
-    pub fn within(total_time: Duration) -> Self {
-        let policy = Self::default();
-        let share = (total_time * 3 / 5).max(Duration::from_secs(10));
-        Self { total_time, answer_deadline: share.min(policy.answer_deadline), ..policy }
-    }
-
     /// The pause before the retry with this number (the first is 1): uniform between zero and a
     /// bound that doubles ("full jitter", Marc Brooker, AWS Architecture Blog, 2015), so that
     /// rivals do not meet again. `lost`: how many attempts lost to others; from `turn_after` on
@@ -114,14 +106,10 @@ impl Policy {
 
     /// Why this policy cannot be kept on a server.
     pub(crate) fn unsupported(&self, server: Server) -> Option<&'static str> {
-        if server == Server::Cockroach {
-            None
-        } else if self.savepoint_restarts.is_some() {
-            Some("savepoint restarts are CockroachDB's: leave them out on this server")
-        } else if self.read_as_of.is_some() {
-            Some("reading the past is CockroachDB's: leave it out on this server")
-        } else {
-            None
+        match (server, self.savepoint_restarts, self.read_as_of) {
+            (Server::Cockroach, ..) | (_, None, None) => None,
+            (_, Some(_), _) => Some("savepoint restarts are CockroachDB's: leave them out on this server"),
+            (_, _, Some(_)) => Some("reading the past is CockroachDB's: leave it out on this server"),
         }
     }
 
@@ -184,15 +172,6 @@ mod tests {
         for server in [Server::Postgres, Server::Sqlite] {
             assert_eq!(plain.restarts(server, u32::MAX), None);
         }
-    }
-
-    #[test]
-    fn an_answer_that_never_comes_leaves_time_to_ask_again() {
-        for (total, deadline) in [(1, 10), (20, 12), (30, 18), (60, 35), (86_400, 35)] {
-            let policy = Policy::within(Duration::from_secs(total));
-            assert_eq!((policy.total_time.as_secs(), policy.answer_deadline.as_secs()), (total, deadline));
-        }
-        assert_eq!(Policy::within(Policy::default().total_time), Policy::default());
     }
 
     #[test]

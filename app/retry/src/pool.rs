@@ -165,18 +165,15 @@ where
 }
 
 /// Rolls back, allows writing again, and returns a SQLite connection to its pool; closes it where
-/// that fails.
+/// that fails. It waits as long as a statement runs on it: closing would not stop that either.
 async fn clean_and_return<DB: sqlx::Database>(mut connection: PoolConnection<DB>)
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    let cleaned = tokio::time::timeout(5 * RETURN_DEADLINE, async {
-        // An error if no transaction is open, which does not matter.
-        let _ = connection.execute("ROLLBACK").await;
-        connection.execute("PRAGMA query_only = OFF").await.is_ok()
-    });
-    if cleaned.await.unwrap_or(false) {
-        let _ = tokio::time::timeout(RETURN_DEADLINE, connection.return_to_pool()).await;
+    // An error if no transaction is open, which does not matter.
+    let _ = connection.execute("ROLLBACK").await;
+    if connection.execute("PRAGMA query_only = OFF").await.is_ok() {
+        connection.return_to_pool().await;
     } else {
         drop(connection.detach());
     }

@@ -85,6 +85,12 @@ impl Record {
         }
     }
 
+    /// Refuses a statement while the body holds a stream of rows.
+    pub(crate) fn not_streaming(&mut self) -> Result<(), DbErr> {
+        let why = "a stream of rows is still open: read it to its end or drop it first";
+        if self.streaming { Err(self.refuse(why)) } else { Ok(()) }
+    }
+
     /// Whether a statement may be sent at a savepoint (0: the transaction itself).
     pub(crate) fn permit(&mut self, savepoint: u32) -> Result<(), DbErr> {
         if let Some((error, _)) = &self.failure {

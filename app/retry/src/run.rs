@@ -9,15 +9,16 @@ use tracing::Instrument;
 
 use crate::observer::{AttemptEnded, Observer, RunEnded};
 use crate::runner::is_in_body;
-use crate::{Class, Contract, Ended, Kind, Run, Runner, Tx, Verdict, sqlstate};
+use crate::{Class, Ended, Kind, Run, Runner, Tx, Verdict, sqlstate};
 
 impl Runner {
-    pub(crate) async fn retry<T, E, F>(&self, name: &'static str, contract: Contract, body: F) -> Result<T, E>
+    /// Runs attempts until one decides.
+    pub(crate) async fn carry_out<T, E, F>(&self, mut run: Run, body: F) -> Result<T, E>
     where
         E: From<Ended> + Display,
         F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
     {
-        let mut run = Run::new(name, contract);
+        let name = run.name;
         if let Some(why) = self.refusal() {
             return Err(Ended::new(run, Kind::Refused, DbErr::Custom(why.to_owned()), None).into());
         }
@@ -88,12 +89,10 @@ impl Runner {
         let failure = run.failed.last()?;
         // Only conflicts make a run old: an unreachable server gets its full pauses.
         let lost = if failure.class == Class::Conflict { run.lost() } else { 0 };
-        let jittered = || {
-            let mut jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
-            self.policy.pause(run.number, lost, &mut *jitter)
-        };
+        let mut jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let jittered = self.policy.pause(run.number, lost, &mut *jitter);
         // A kept connection holds its transaction, or its place in the pool: no pause.
-        let pause = if run.kept.is_some() { Duration::ZERO } else { jittered() };
+        let pause = if run.kept.is_some() { Duration::ZERO } else { jittered };
         if !run.may_go_on(&self.policy, pause) {
             return None;
         }
@@ -108,13 +107,8 @@ impl Runner {
     }
 
     fn notify_run_ended(&self, run: &Run, outcome: Result<(), Kind>) {
-        let event = RunEnded {
-            name: run.name,
-            outcome,
-            attempts: run.number,
-            took: run.elapsed(),
-            paused: run.paused,
-        };
+        let (name, paused) = (run.name, run.paused);
+        let event = RunEnded { name, outcome, attempts: run.number, took: run.started.elapsed(), paused };
         self.notify(|observer| observer.run_ended(&event));
     }
 

@@ -11,7 +11,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::pool::Pool;
 use crate::worker::Slot;
-use crate::{Ended, Observer, Policy, Server, Sessions, Tx, Version};
+use crate::{Ended, Observer, Policy, Run, Server, Sessions, Tx, Version};
 
 tokio::task_local! {
     /// The identities of the pools whose transactions enclose the current task.
@@ -74,7 +74,7 @@ macro_rules! kinds_of_run {
             E: From<Ended> + Display,
             F: AsyncFnOnce(&Tx) -> Result<T, E> + Clone,
         {
-            self.retry(name, Contract::$contract, body).await
+            self.carry_out(Run::new(name, Contract::$contract), body).await
         }
     )*};
 }
@@ -91,11 +91,12 @@ impl Runner {
         Self { sessions, policy, observers: Vec::new(), jitter, settings_refused: Arc::default(), slot: None }
     }
 
-    /// The same runner under another policy. A [`worker`](Self::worker) keeps no connection any more
-    /// where `unnamed_statements` differs.
+    /// The same runner under another policy. A [`worker`](Self::worker) shares its connection with
+    /// it, unless `unnamed_statements` differs.
     #[must_use]
     pub fn under(&self, policy: Policy) -> Self {
-        let slot = self.slot.clone().filter(|_| policy.unnamed_statements == self.policy.unnamed_statements);
+        let shares = policy.unnamed_statements == self.policy.unnamed_statements;
+        let slot = self.slot.clone().map(|slot| if shares { slot } else { Arc::default() });
         Self { policy, slot, ..self.clone() }
     }
 
@@ -114,9 +115,10 @@ impl Runner {
     /// The same runner for a worker, which runs transactions back to back: it keeps its connection
     /// from run to run, which avoids the pool's ping on release.
     ///
-    /// It releases the connection after 200 ms without a run, and after 2 s in any case. Clones
-    /// share the connection; of runs at the same time one has it, and the others take theirs from
-    /// the pool. It can be dropped anywhere.
+    /// It releases the connection when it has been without a run for 200 to 400 ms, and at the end of
+    /// the first run that ends later than 2 s after it was taken. Clones share the connection; of
+    /// runs at the same time one has it, and the others take theirs from the pool. It can be dropped
+    /// anywhere.
     #[must_use]
     pub fn worker(&self) -> Self {
         Self { slot: Some(Arc::default()), ..self.clone() }
@@ -209,7 +211,8 @@ impl Runner {
 
         /// Runs a body that only reads, outside any transaction: each statement sees its own present,
         /// in one round trip. **Its isolation is the pool's default**, because there is no BEGIN that
-        /// could name one.
+        /// could name one. Nothing forbids it to write, either: what it writes may be applied once for
+        /// each attempt.
         ///
         /// # Errors
         ///
@@ -229,6 +232,9 @@ impl Runner {
         /// is late on its way holds no lock yet, and may be carried out after it was looked for. Only
         /// an id that is written keeps it out.
         ///
+        /// A statement that commits while it runs (CREATE INDEX CONCURRENTLY, a CALL or DO with COMMIT)
+        /// is not one transaction, and its error does not say that nothing is applied.
+        ///
         /// # Errors
         ///
         /// As for [`run_idempotent`](Self::run_idempotent). After an attempt that ended unknown, an
@@ -247,6 +253,6 @@ impl Runner {
         E: From<Ended> + Display + Send + 'r,
         F: for<'c> Fn(&'c Tx) -> BoxFuture<'c, Result<T, E>> + Clone + Send + Sync + 'r,
     {
-        Box::pin(self.retry(name, Contract::ONCE, async move |tx: &Tx| body(tx).await))
+        Box::pin(self.carry_out(Run::new(name, Contract::ONCE), async move |tx: &Tx| body(tx).await))
     }
 }

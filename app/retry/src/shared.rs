@@ -91,20 +91,23 @@ impl Shared {
     /// The connection, after dropped savepoints are undone, if a statement may be sent at the
     /// savepoint.
     pub(crate) async fn open(&self, savepoint: u32) -> Result<OwnedMutexGuard<Link>, DbErr> {
-        if self.record().streaming {
-            let why = "a stream of rows is still open: read it to its end or drop it first";
-            return Err(self.record().refuse(why));
-        }
-        let link = self.tidied().await;
+        let link = self.tidied().await?;
         self.record().permit(savepoint)?;
         Ok(link)
     }
 
-    async fn tidied(&self) -> OwnedMutexGuard<Link> {
+    /// The connection, in its turn. A stream that began meanwhile has it until it ends.
+    async fn tidied(&self) -> Result<OwnedMutexGuard<Link>, DbErr> {
         self.drain().await;
-        let mut link = self.link.clone().lock_owned().await;
+        let mut link = loop {
+            self.record().not_streaming()?;
+            let turn = tokio::time::timeout(self.answer_deadline, self.link.clone().lock_owned());
+            if let Ok(link) = turn.await {
+                break link;
+            }
+        };
         self.tidy(&mut link, false).await;
-        link
+        Ok(link)
     }
 
     /// Reads the rest of a dropped stream, which may hold an error.
@@ -177,7 +180,7 @@ impl Shared {
     /// Rolls a savepoint back, with the dropped ones inside it.
     pub(crate) async fn rollback_savepoint(&self, number: u32) -> Result<(), DbErr> {
         self.abandon(number);
-        let _link = self.tidied().await;
+        let _link = self.tidied().await?;
         match &self.record().failure {
             Some((error, _)) => Err(error.clone()),
             None => Ok(()),

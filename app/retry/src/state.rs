@@ -12,7 +12,7 @@ use crate::{Attempt, Class, Contract, Failure, Id, Link, Phase, Policy, Runner, 
 pub(crate) struct Run {
     pub(crate) name: &'static str,
     pub(crate) contract: Contract,
-    started: Instant,
+    pub(crate) started: Instant,
     /// The current attempt; the first is 1.
     pub(crate) number: u32,
     pub(crate) failed: Vec<Attempt>,
@@ -63,13 +63,9 @@ impl Run {
         Before { attempt: self.number, unknown: self.unknown.is_some(), key_taken: self.key_taken }
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// Whether another attempt may begin after a pause.
     pub(crate) fn may_go_on(&self, policy: &Policy, pause: Duration) -> bool {
-        self.number < policy.attempts_max && self.elapsed() + pause < policy.total_time
+        self.number < policy.attempts_max && self.started.elapsed() + pause < policy.total_time
     }
 
     /// How many attempts ended by a conflict.

@@ -29,8 +29,8 @@ impl StreamTrait for Tx {
     fn stream_raw<'a>(&'a self, statement: Statement) -> BoxFuture<'a, Result<Self::Stream<'a>, DbErr>> {
         Box::pin(async move {
             let link = self.shared.ready(self.savepoint, &statement).await?;
-            self.shared.record().streaming = true;
             let span = self.shared.span(&statement);
+            self.shared.record().streaming = true;
             Ok(TxStream { rows: Some(rows(link, statement, span)), tx: self })
         })
     }

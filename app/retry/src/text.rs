@@ -43,6 +43,14 @@ pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, Str
     if is_empty { Err("it is empty".to_owned()) } else { Ok(changes_session) }
 }
 
+/// Why a text is not one COPY. The driver sends it as a simple query, which can hold more statements:
+/// a semicolon stands at the end, or is a quoted character.
+pub(crate) fn check_copy(sql: &str) -> Result<(), String> {
+    let inner = sql.trim_end_matches(|c| is_blank(c) || c == ';').replace("';'", "");
+    let is_one = head(sql)?[0] == "COPY" && !inner.contains([';', '\0']);
+    if is_one { Ok(()) } else { Err(format!("refused: it is not one COPY: {sql}")) }
+}
+
 const DDL: [&str; 11] = [
     "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REASSIGN", "REFRESH", "RESTORE", "REVOKE",
     "TRUNCATE",

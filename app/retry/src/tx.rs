@@ -1,7 +1,7 @@
 //! The transaction that a body holds: a SeaORM connection that records what became of its
 //! statements.
 
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use tracing::Instrument;
 use crate::record::Proof;
 use crate::session::Ask;
 use crate::shared::Shared;
+use crate::text::check_copy;
 use crate::{Class, Server};
 
 /// An open transaction, as a body sees it: a SeaORM connection, whose nested `begin` is a
@@ -124,9 +125,11 @@ impl Tx {
     ///
     /// The database's. SQLite has no COPY.
     pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
-        // The text needs no check: the protocol accepts nothing but COPY.
         let mut link = self.shared.open(self.savepoint).await?;
-        let answer = link.ask(&(statement, rows), |session, (sql, rows)| session.copy_in(sql, rows)).await;
+        check_copy(statement).map_err(|why| self.shared.record().refuse(why))?;
+        let span = self.shared.span(&Statement::from_string(DbBackend::Postgres, statement));
+        let answer =
+            link.ask(&(statement, rows), |it, (sql, rows)| it.copy_in(sql, rows)).instrument(span).await;
         self.shared.record().answered(self.savepoint, answer)
     }
 
@@ -135,11 +138,6 @@ impl Tx {
         let answer = link.ask(statement, send).instrument(self.shared.span(statement)).await;
         self.shared.record().answered(self.savepoint, answer)
     }
-}
-
-/// Keeps the first row, and reads on: an error can come after it.
-fn keep_first(first: Option<QueryResult>, row: QueryResult) -> Ready<Result<Option<QueryResult>, DbErr>> {
-    ready(Ok(first.or(Some(row))))
 }
 
 impl Drop for Tx {
@@ -165,8 +163,11 @@ impl ConnectionTrait for Tx {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.ask(&statement, |session, statement| session.rows(statement).try_fold(None, keep_first).boxed())
-            .await
+        // Read to the end: an error can come after the first row.
+        let first: Ask<_, _> = |session, statement| {
+            session.rows(statement).try_fold(None, |first, row| ready(Ok(first.or(Some(row))))).boxed()
+        };
+        self.ask(&statement, first).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {

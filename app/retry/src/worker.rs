@@ -7,16 +7,17 @@ use tokio::time::Instant;
 
 use crate::{Failure, Link, Runner, answer};
 
-/// How long an idle worker keeps its connection.
+/// How long an idle worker keeps its connection at least; at most twice as long.
 const IDLE_MAX: Duration = Duration::from_millis(200);
 
-/// How long a busy worker keeps its connection, and so how long others wait for it.
+/// How long a busy worker keeps its connection, up to the end of a run, and so how long others wait
+/// for it.
 const KEPT_MAX: Duration = Duration::from_secs(2);
 
 /// The one connection that a worker keeps.
 #[derive(Default)]
 pub(crate) struct Slot {
-    /// The connection, between two runs, and since when it is here.
+    /// The connection, between two runs, and when it was parked here.
     kept: Option<(Link, Instant)>,
     /// Whether a task waits for it to idle.
     watched: bool,
@@ -27,7 +28,7 @@ fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
 }
 
 impl Runner {
-    /// The connection that its worker keeps, or one from the pool.
+    /// The connection that was kept, or one from the pool.
     pub(crate) async fn acquire(&self, within: Duration) -> Result<Link, Failure> {
         if let Some((link, _)) = self.slot.as_ref().and_then(|slot| lock(slot).kept.take()) {
             return Ok(Link { deadline: within, ..link });
@@ -36,7 +37,7 @@ impl Runner {
         Ok(Link { session: Some(session), since: Instant::now(), deadline: within })
     }
 
-    /// Releases the connection, or keeps it for its worker.
+    /// Releases the connection, or keeps it for the next run of a worker.
     pub(crate) fn release(&self, link: Link, close: bool) {
         if let Some(shared) = &self.slot {
             let mut slot = lock(shared);
@@ -59,7 +60,7 @@ async fn watch(slot: Weak<Mutex<Slot>>) {
         tokio::time::sleep(IDLE_MAX).await;
         let Some(slot) = slot.upgrade() else { return };
         let mut slot = lock(&slot);
-        if let Some((link, _)) = slot.kept.take_if(|(_, since)| since.elapsed() >= IDLE_MAX) {
+        if let Some((link, _)) = slot.kept.take_if(|(_, parked)| parked.elapsed() >= IDLE_MAX) {
             link.release(false);
         }
         slot.watched = slot.kept.is_some();

@@ -161,7 +161,7 @@ impl Runner {
     /// The same runner for one of `workers` sequential workers. It keeps its connection, unless
     /// workers outnumber connections.
     #[must_use]
-    pub fn for_one_of(&self, workers: u32) -> Self {
+    pub fn worker_among(&self, workers: u32) -> Self {
         if self.connections_max.is_some_and(|connections| workers > connections) {
             return self.clone();
         }

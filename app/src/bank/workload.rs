@@ -168,7 +168,7 @@ impl Bank {
     }
 
     async fn opened(&self, workers: u32, stop: &CancellationToken) -> Vec<Self> {
-        let banks: Vec<Self> = (0..workers).map(|_| self.for_one_of(workers)).collect();
+        let banks: Vec<Self> = (0..workers).map(|_| self.worker_among(workers)).collect();
         tokio::select! {
             // If one cannot be opened, its first transfer reports that.
             _ = join_all(banks.iter().map(Self::open)) => {}

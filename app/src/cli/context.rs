@@ -204,11 +204,33 @@ impl Context {
         Policy {
             attempts_max: self.global.max_attempts,
             savepoint_restarts: self.global.savepoint_restarts,
-            ..Policy::within(self.global.retry_for)
+            ..within(self.global.retry_for)
         }
     }
 }
 
+/// The default policy for runs that may take this long. The deadline for an answer leaves time to ask
+/// again, but is never below 10 s: a server may be slow.
+fn within(total_time: Duration) -> Policy {
+    let policy = Policy::default();
+    let share = (total_time * 3 / 5).max(Duration::from_secs(10));
+    Policy { total_time, answer_deadline: share.min(policy.answer_deadline), ..policy }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_never_comes_leaves_time_to_ask_again() {
+        for (total, deadline) in [(1, 10), (20, 12), (30, 18), (60, 35), (86_400, 35)] {
+            let policy = within(Duration::from_secs(total));
+            assert_eq!((policy.total_time.as_secs(), policy.answer_deadline.as_secs()), (total, deadline));
+        }
+        assert_eq!(within(Policy::default().total_time), Policy::default());
+    }
 }

@@ -15,7 +15,7 @@ const DIFFERENCE_MAX: Duration = Duration::from_millis(500);
 
 /// The median of one session, without the first, which prepares the statement.
 pub(super) async fn round_trip(runner: &Runner) -> Result<State, Unseen> {
-    let worker = runner.for_one_of(1);
+    let worker = runner.worker_among(1);
     let mut took = Vec::new();
     for _ in 0..=TIMES {
         let started = Instant::now();
@@ -44,7 +44,7 @@ pub(super) async fn clock(runner: &Runner) -> Result<State, Unseen> {
         return Ok(State::ok("this machine's own").measured(0.0));
     }
     let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
-    let worker = runner.for_one_of(1);
+    let worker = runner.worker_among(1);
     let mut best: Option<(Duration, f64)> = None;
     for _ in 0..TIMES {
         let (before, started) = (SystemTime::now(), Instant::now());

@@ -123,6 +123,11 @@ const CLASSES: [(Class, &str, &[Row]); 12] = [
                 "state, login, dependency, catalog, schema, syntax or right, limit",
                 TABLE,
             ),
+            (
+                &["42704"],
+                "such as a setting of BEGIN that CockroachDB does not know, which is then left out",
+                "a_setting_unknown_to_the_server_is_sent_once",
+            ),
         ],
     ),
     (
@@ -187,7 +192,7 @@ fn codes_belong_to_their_classes() {
             let expected = match (*code, class) {
                 // With severity ERROR.
                 ("08P01", _) => Class::Lost,
-                // From the functions that report a concurrent transaction.
+                // With the report of a concurrent transaction.
                 ("XX000", Class::Conflict) => Class::Internal,
                 _ => class,
             };
@@ -266,8 +271,8 @@ fn document() -> String {
 const HEAD: &str = "# Errors
 
 What the closure does about each SQLSTATE, and about each result code of SQLite. The code and the phase
-decide, never the text; for 08P01 also the severity, and for PostgreSQL's XX000 the function of the server
-that reports it. A test writes this page from the closure's own table and holds it equal.
+decide; for 08P01 also the severity, and for PostgreSQL's XX000 the function of the server that reports it
+and the words of the error, which are not translated. A test writes this page from the closure's own table and holds it equal.
 
 | phase | what the closure was doing |
 |---|---|

@@ -19,7 +19,8 @@ use database::Server;
 
 use errors::{
     a_grant_that_meets_another_is_retried, a_missing_privilege_fails_at_once,
-    an_error_in_answer_to_commit_is_definite, an_error_of_the_driver_fails_at_once,
+    an_error_in_answer_to_commit_is_definite, an_error_of_the_driver_fails_at_once, copy_is_one_statement,
+    other_internal_errors_fail_at_once,
 };
 use futures_util::future::join_all;
 use sea_orm::{
@@ -44,6 +45,8 @@ pub(crate) fn tests() -> Vec<Test> {
         a_read_cannot_write on EVERY,
         an_error_of_the_driver_fails_at_once on WIRE,
         a_grant_that_meets_another_is_retried on POSTGRES,
+        other_internal_errors_fail_at_once on POSTGRES,
+        copy_is_one_statement on WIRE,
         a_missing_privilege_fails_at_once on POSTGRES,
         an_error_in_answer_to_commit_is_definite on POSTGRES,
     ];

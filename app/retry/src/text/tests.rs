@@ -102,6 +102,30 @@ fn other_statements_pass() {
 }
 
 #[test]
+fn a_copy_is_one_statement() {
+    for sql in [
+        "COPY t FROM STDIN",
+        "/* all */ copy t (a) from stdin ;\n",
+        "COPY t FROM STDIN WITH (DELIMITER ';', NULL ';')",
+    ] {
+        assert_eq!(check_copy(sql), Ok(()), "{sql}");
+    }
+    for sql in [
+        "COMMIT",
+        "SET x = 1",
+        "",
+        "\u{a0}COPY t FROM STDIN",
+        "COPY t FROM STDIN; COMMIT",
+        "COPY t FROM STDIN WITH (NULL ';'); COMMIT",
+        "COPY t FROM STDIN NULL E'\\';'; COMMIT",
+        "COPY t FROM STDIN;COMMIT;",
+        "COPY t FROM STDIN\0",
+    ] {
+        assert!(check_copy(sql).is_err(), "{sql}");
+    }
+}
+
+#[test]
 fn what_changes_the_session_is_told_and_ddl_is_refused_on_cockroachdb_where_it_writes() {
     for sql in [
         "SET lock_timeout = 1",

@@ -11,7 +11,7 @@ pub(crate) struct Counts {
     pub(crate) transactions: u64,
     pub(crate) attempts: u64,
     pub(crate) retries: u64,
-    /// By SQLSTATE; without one by class.
+    /// By SQLSTATE; without one by its cause.
     pub(crate) retries_by_sqlstate: BTreeMap<String, u64>,
     pub(crate) unknown: u64,
     pub(crate) paused: Duration,

@@ -7,7 +7,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, Statement, Value
 use sea_orm_retry::{AttemptEnded, Class, Ended, Kind, Observer, Policy, RunEnded, Runner, Tx, sqlstate};
 
 use crate::counter::Counter;
-use crate::{Log, insert};
+use crate::{Log, ids, insert};
 
 async fn conflict(tx: &Tx) -> Result<(), DbErr> {
     Err(tx.again("on purpose"))
@@ -113,6 +113,32 @@ async fn too_many_parameters_are_refused_before_they_are_sent() {
     let error = log.runner.run("many", body).await.expect_err("too many");
     assert!(error.to_string().contains("split it"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5), "at once: {:?}", started.elapsed());
+}
+
+/// The statement runs on behind its deadline, and the connection is the database.
+#[tokio::test]
+async fn an_in_memory_database_outlives_a_statement_that_runs_long() {
+    const LONG: Duration = Duration::from_secs(13);
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1).acquire_timeout(20 * LONG).sqlx_logging(false);
+    let db = Database::connect(options).await.expect("a database");
+    db.execute_unprepared("CREATE TABLE log (id BIGINT PRIMARY KEY)").await.expect("a new table");
+    insert(&db, 1).await.expect("a free id");
+    let count = |to: u128| {
+        format!(
+            "SELECT count(*) FROM (WITH RECURSIVE n (value) AS \
+             (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < {to}) SELECT * FROM n)"
+        )
+    };
+    let started = Instant::now();
+    db.execute_unprepared(&count(1_000_000)).await.expect("a count");
+    let long = count(1_000_000 * LONG.as_micros() / started.elapsed().as_micros());
+    let policy = Policy { attempts_max: 1, answer_deadline: Duration::from_millis(100), ..Policy::default() };
+    let runner = Runner::new(&db, policy);
+    let error = runner.run("count", async |tx: &Tx| tx.execute_unprepared(&long).await.map(drop)).await;
+    assert!(error.expect_err("it takes longer").to_string().contains("did not answer within 100 ms"));
+    tokio::time::sleep(LONG).await;
+    assert_eq!(ids(&db).await, Ok(vec![1]));
 }
 
 #[derive(Default)]

@@ -1,11 +1,13 @@
 //! Nested transactions, and streams.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use sea_orm::{
     AccessMode, ConnectionTrait, DbBackend, DbErr, SqlErr, Statement, StreamTrait, TransactionError,
     TransactionSession, TransactionTrait,
 };
-use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
+use sea_orm_retry::{Ended, Kind, Policy, Tx, sqlstate};
 
 use crate::{Log, ids, insert};
 
@@ -219,6 +221,17 @@ async fn a_stream_is_read_or_dropped_before_the_next_statement() {
     };
     let error = log.runner.run("beside", body).await.expect_err("it would wait for itself");
     assert!(error.to_string().contains("a stream of rows is still open"), "{error}");
+    // The stream begins while the last statement waits for its turn.
+    let joined = async |tx: &Tx| {
+        let (first, rows, last) = tokio::join!(insert(tx, 90), tx.stream_raw(all()), insert(tx, 91));
+        first?;
+        drop(rows?);
+        last
+    };
+    let short = Policy { answer_deadline: Duration::from_millis(200), ..Policy::default() };
+    let error = log.runner.under(short).run("joined", joined).await.expect_err("it would wait for itself");
+    assert!(error.to_string().contains("a stream of rows is still open"), "{error}");
+    assert_eq!(log.ids().await.len(), 51);
 }
 
 /// A body that drops the stream does not see its late error.

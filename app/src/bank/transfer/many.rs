@@ -94,7 +94,7 @@ impl Bank {
         let (ended, receiver) = mpsc::channel(1024);
         let mut workers = JoinSet::new();
         for _ in 0..many.concurrency {
-            let bank = self.for_one_of(many.concurrency);
+            let bank = self.worker_among(many.concurrency);
             let (range, next) = (range.clone(), Arc::clone(&next));
             let (stop, ended) = (stop.clone(), ended.clone());
             workers.spawn(async move {

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Log, execute, insert, scalar};
+use super::{Log, execute, insert, open, scalar};
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
-use sea_orm_retry::{Ended, Kind, Tx, sqlstate};
-use tests::TestServer;
+use sea_orm_retry::{Ended, Kind, Policy, Runner, Tx, sqlstate};
+use tests::{Played, TestServer};
 
 pub(super) async fn an_error_of_the_driver_fails_at_once(server: &TestServer) {
     let log = Log::new(server, 1).await;
@@ -62,6 +62,46 @@ pub(super) async fn a_grant_that_meets_another_is_retried(server: &TestServer) {
     };
     let (granted, ()) = tokio::join!(granted, commit);
     assert_eq!((granted, attempts.into_inner()), (Ok(()), 2));
+}
+
+/// Other internal errors, from the same function or with the same words, are no lost races.
+pub(super) async fn other_internal_errors_fail_at_once(server: &TestServer) {
+    let log = Log::new(server, 1).await;
+    for (code, message) in [
+        ("XX000@simple_heap_update", "tuple already updated by self"),
+        ("XX000@heap_update", "tuple concurrently updated"),
+        ("XX000", "new multixact has more than one updating member: 0 2[9 (keysh), 9 (nokeyupd)]"),
+    ] {
+        let proxy = log.test.proxy().await;
+        proxy.play(move |request| request.text.contains("INSERT").then_some(Played::Error { code, message }));
+        let runner = Runner::new(&open(&proxy.url(log.test.url()), 1).await, Policy::default());
+        let attempts = AtomicU32::new(0);
+        let body = async |tx: &Tx| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            insert(tx, 1).await
+        };
+        let error = runner.run("refused", body).await.expect_err("an internal error");
+        let told = (sqlstate(&error).map(|code| code.into_owned()), attempts.into_inner());
+        assert_eq!(told, (Some("XX000".to_owned()), 1), "{error}");
+    }
+}
+
+/// The driver sends COPY as a simple query, which can hold several statements.
+pub(super) async fn copy_is_one_statement(server: &TestServer) {
+    let log = Log::new(server, 2).await;
+    for sql in ["COMMIT", "COPY log (id) FROM STDIN; COMMIT", "COPY log (id) FROM STDIN;COMMIT;", "SET x = 1"]
+    {
+        let body = async |tx: &Tx| {
+            insert(tx, 1).await?;
+            tx.copy_in(sql, b"2\n").await
+        };
+        let error = log.runner.run("copy", body).await.expect_err(sql);
+        assert!(error.to_string().contains("it is not one COPY"), "{error}");
+        assert_eq!(log.count().await, 0, "{sql}");
+    }
+    let copy = async |tx: &Tx| tx.copy_in("copy log (id) from stdin;", b"1\n2\n").await;
+    assert_eq!(log.runner.run("copy", copy).await, Ok(2));
+    assert_eq!(log.count().await, 2);
 }
 
 pub(super) async fn a_missing_privilege_fails_at_once(server: &TestServer) {

@@ -30,6 +30,16 @@ fn the_time_of_a_run_is_bounded_and_beginning_does_not_outlast_it() {
     assert!(ended.error().to_string().ends_with(" (2 attempts: no answer, no answer)"), "{}", ended.error());
 }
 
+/// Ending an orphan and taking a connection share the time that is left.
+#[test]
+fn all_waits_before_begin_end_with_the_time_of_the_run() {
+    let policy = Policy { total_time: Duration::from_secs(3), ..policy() };
+    let fates = [("INSERT mark", Fate::CutBefore), ("end_orphan", Fate::Silent), ("acquire", Fate::Silent)];
+    let ended = transfer(Postgres, policy, Kind::Once, fates);
+    assert!(ended.end() == End::RetriesExhausted, "{:?}", ended.error());
+    assert!(ended.took <= Duration::from_millis(3_001), "{:?}", ended.took);
+}
+
 #[test]
 fn no_pause_ends_after_the_time_of_the_run() {
     let long = Duration::from_secs(600);

@@ -33,7 +33,7 @@ fn a_statement_is_one_round_trip_and_looked_up_if_its_answer_is_lost() {
 }
 
 /// Refuses after its statement, and states what it found.
-fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fate)]) -> End {
+fn refusal_of_statement(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fate)]) -> Refusal {
     on_simulated_time(async {
         let runner = Runner::on(World::told(Postgres, fates.iter().copied()), policy());
         runner
@@ -47,8 +47,12 @@ fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fa
                 Err::<Answer, _>(Refusal::Funds)
             })
             .await
-            .map_or_else(|refusal| end_of(&refusal), |_| unreachable!("it refuses"))
+            .map_or_else(|refusal| refusal, |_| unreachable!("it refuses"))
     })
+}
+
+fn statement_refused(asks: bool, says: Option<Proof>, fates: &[(&'static str, Fate)]) -> End {
+    end_of(&refusal_of_statement(asks, says, fates))
 }
 
 #[test]
@@ -56,6 +60,8 @@ fn a_refusal_after_a_statement_fails_only_if_nothing_is_applied() {
     assert!(statement_refused(false, None, &[]) == End::Own);
     assert!(statement_refused(true, Some(Proof::NotApplied), &[]) == End::Own);
     assert!(statement_refused(true, None, &[]) == End::Unknown);
+    let text = refusal_of_statement(true, None, &[]).to_string();
+    assert!(text.ends_with("; its body said: too little money"), "{text}");
     assert!(statement_refused(true, Some(Proof::Applied), &[]) == End::Unknown);
     // A late statement holds no lock, so its missing id proves nothing.
     let late = [("SELECT look", Fate::CutBefore)];
