@@ -32,6 +32,28 @@ async fn a_worker_keeps_its_connection_and_returns_it_when_idle() {
     nothing(&worker).await;
 }
 
+/// Where the machine stands still for 200 ms, connections are released meanwhile: then once more.
+#[tokio::test]
+async fn a_worker_under_another_policy_shares_its_connection_unless_statements_are_named_otherwise() {
+    let log = Log::new(2).await;
+    let kept = || log.db.get_sqlite_connection_pool().size() as usize - idle(&log);
+    for (unnamed_statements, expected) in [(false, 1), (true, 2)] {
+        let policy = Policy { unnamed_statements, attempts_max: 7, ..Policy::default() };
+        let mut seen = Vec::new();
+        while !seen.contains(&expected) {
+            assert!(seen.len() < 20, "{unnamed_statements}: {seen:?}");
+            while kept() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let worker = log.runner.worker();
+            let other = worker.under(policy.clone());
+            nothing(&worker).await;
+            nothing(&other).await;
+            seen.push(kept());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_busy_worker_lets_others_use_its_connection() {
     let log = Log::new(1).await;
