@@ -88,7 +88,7 @@ fn other_statements_pass() {
         "/* a comment longer than the rest */ SELECT 1",
         "SELECT -- a line of Windows\r\n 1",
         "SELECT 1 /* ; */, 2",
-        "SELECT 2 - 1 -- ;",
+        "SELECT 2 - 1 -- ; COMMIT",
     ] {
         for server in EVERY {
             assert_eq!(check(server, true, sql), Ok(false), "{sql} on {server}");
