@@ -65,13 +65,12 @@ const SET_BY_BEGIN: [&str; 5] = [
     "TRANSACTION_DEFERRABLE",
 ];
 
-/// Whether a statement is plain DML. Without a semicolon it cannot hold anything else.
+/// Whether a statement is plain DML. Without a semicolon it cannot hold anything else; no other
+/// statement's first word begins so.
 fn is_plain(sql: &str) -> bool {
     let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    let next = sql.as_bytes().get(word.len());
-    let ends = next.is_none_or(|next| next.is_ascii() && !next.is_ascii_alphanumeric() && *next != b'_');
-    ends && ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|it| word.eq_ignore_ascii_case(it))
-        && !sql.contains(';')
+    let is_word = |it: &&str| word.eq_ignore_ascii_case(it);
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(is_word) && !sql.contains(';')
 }
 
 /// Whether a statement changes the session, unless it may not be sent.
