@@ -7,15 +7,16 @@ use tracing::Span;
 
 use crate::{Attempt, Kind};
 
-/// Receives the events of a runner's runs, attempts and statements. Its methods are called while a run waits,
-/// so they should return at once. A run whose future is dropped does not end for the observer.
+/// Receives the events of a runner's runs, attempts and statements. Its methods are called while a
+/// run waits, so they should return at once. A run whose future is dropped does not end for the
+/// observer.
 #[expect(unused_variables, reason = "the names are for those who implement it")]
 pub trait Observer: Send + Sync {
     /// A run begins.
     fn run_began(&self, name: &'static str) {}
 
-    /// A statement of a body begins. It is awaited in the span that this returns; where several
-    /// observers return an enabled one, in the first.
+    /// A statement of a body begins. The statement is awaited in the returned span. If several
+    /// observers return an enabled span, the first one's is used.
     fn statement_began(&self, statement: &Statement) -> Span {
         Span::none()
     }

@@ -20,7 +20,8 @@ pub struct Policy {
     /// No attempt begins, and no pause ends, later than this after the run began.
     pub total_time: Duration,
     /// The longest wait for one answer: a connection, a statement, a COMMIT. What takes longer
-    /// counts as a lost connection.
+    /// counts as a lost connection. On SQLite the statement runs on, and its connection is busy
+    /// until it ends.
     pub answer_deadline: Duration,
     /// The bound of the first pause; it doubles with each retry.
     pub pause_first: Duration,

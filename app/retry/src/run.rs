@@ -89,8 +89,8 @@ impl Runner {
         let failure = run.failed.last()?;
         // Only conflicts make a run old: an unreachable server gets its full pauses.
         let lost = if failure.class == Class::Conflict { run.lost() } else { 0 };
-        let mut jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
-        let jittered = self.policy.pause(run.number, lost, &mut *jitter);
+        let jitter = || self.jitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let jittered = self.policy.pause(run.number, lost, &mut *jitter());
         // A kept connection holds its transaction, or its place in the pool: no pause.
         let pause = if run.kept.is_some() { Duration::ZERO } else { jittered };
         if !run.may_go_on(&self.policy, pause) {

@@ -79,9 +79,9 @@ pub(crate) fn no_answer(deadline: Duration) -> DbErr {
 /// A request on a session, with its argument.
 pub(crate) type Ask<A, T> = for<'s> fn(&'s mut dyn Session, &'s A) -> BoxFuture<'s, Result<T, DbErr>>;
 
-/// A connection on its way from run to run or attempt to attempt, for one request at a time. A request takes the session and puts it
-/// back with the answer. The session is gone if the answer was not awaited, came too late, or says
-/// that the connection is lost.
+/// The connection of an attempt, or of a worker between two runs, for one request at a time. A
+/// request takes the session and puts it back with the answer. The session is gone if the answer was
+/// not awaited, came too late, or says that the connection is lost.
 pub(crate) struct Link {
     pub(crate) session: Option<Box<dyn Session>>,
     /// When the session was taken from its pool.

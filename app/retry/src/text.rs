@@ -43,12 +43,12 @@ pub(crate) fn check(server: Server, writes: bool, sql: &str) -> Result<bool, Str
     if is_empty { Err("it is empty".to_owned()) } else { Ok(changes_session) }
 }
 
-/// Why a text is not one COPY. The driver sends it as a simple query, which can hold more statements:
-/// a semicolon stands at the end, or is a quoted character.
+/// Why a text is not one COPY. The driver sends it as a simple query, which can hold more
+/// statements, so a semicolon may only end the text or be a quoted character.
 pub(crate) fn check_copy(sql: &str) -> Result<(), String> {
     let inner = sql.trim_end_matches(|c| is_blank(c) || c == ';').replace("';'", "");
     let is_one = head(sql)?[0] == "COPY" && !inner.contains([';', '\0']);
-    if is_one { Ok(()) } else { Err(format!("refused: it is not one COPY: {sql}")) }
+    if is_one { Ok(()) } else { Err(format!("refused: copy_in takes one COPY and nothing else: {sql}")) }
 }
 
 const DDL: [&str; 11] = [
@@ -65,8 +65,8 @@ const SET_BY_BEGIN: [&str; 5] = [
     "TRANSACTION_DEFERRABLE",
 ];
 
-/// Whether a statement is plain DML. Without a semicolon it cannot hold anything else; no other
-/// statement's first word begins so.
+/// Whether a statement is plain DML. Without a semicolon it cannot hold anything else. The letters
+/// before anything else are enough: no other statement begins with one of these words.
 fn is_plain(sql: &str) -> bool {
     let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let is_word = |it: &&str| word.eq_ignore_ascii_case(it);

@@ -123,7 +123,8 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// The database's. SQLite has no COPY.
+    /// The database's. A text that is not one COPY is refused: a semicolon may only end it or be a
+    /// quoted character (`DELIMITER ';'`). SQLite has no COPY.
     pub async fn copy_in(&self, statement: &str, rows: &[u8]) -> Result<u64, DbErr> {
         let mut link = self.shared.open(self.savepoint).await?;
         check_copy(statement).map_err(|why| self.shared.record().refuse(why))?;

@@ -21,6 +21,8 @@ pub(crate) struct Slot {
     kept: Option<(Link, Instant)>,
     /// Whether a task waits for it to idle.
     watched: bool,
+    /// Held by each run that waits for the pool.
+    waiting: Arc<()>,
 }
 
 fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
@@ -33,16 +35,18 @@ impl Runner {
         if let Some((link, _)) = self.slot.as_ref().and_then(|slot| lock(slot).kept.take()) {
             return Ok(Link { deadline: within, ..link });
         }
+        let _waits = self.slot.as_ref().map(|slot| Arc::clone(&lock(slot).waiting));
         let session = answer(within, self.sessions.acquire(self.policy.unnamed_statements)).await?;
         Ok(Link { session: Some(session), since: Instant::now(), deadline: within })
     }
 
-    /// Releases the connection, or keeps it for the next run of a worker.
+    /// Releases the connection, or keeps it for the next run of a worker if none waits already.
     pub(crate) fn release(&self, link: Link, close: bool) {
         if let Some(shared) = &self.slot {
             let mut slot = lock(shared);
             let is_good = link.session.is_some() && !close;
-            if is_good && link.since.elapsed() < KEPT_MAX && slot.kept.is_none() {
+            let is_alone = Arc::strong_count(&slot.waiting) == 1;
+            if is_good && is_alone && link.since.elapsed() < KEPT_MAX && slot.kept.is_none() {
                 slot.kept = Some((link, Instant::now()));
                 if !std::mem::replace(&mut slot.watched, true) {
                     tokio::spawn(watch(Arc::downgrade(shared)));

@@ -6,6 +6,8 @@
 mod counter;
 mod errors;
 mod limits;
+#[path = "../common/lines.rs"]
+mod lines;
 mod nested;
 #[path = "../common/nestings.rs"]
 mod nestings;

@@ -8,6 +8,7 @@ use sea_orm_retry::{Observer, Tx};
 use tracing::Span;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::lines::Lines;
 use crate::{Log, ids, insert};
 
 #[derive(Default)]
@@ -20,19 +21,6 @@ impl Observer for Statements {
     fn statement_began(&self, statement: &Statement) -> Span {
         self.began.lock().expect("no panic").push(statement.sql.clone());
         self.span.map_or_else(Span::none, |span| span(statement))
-    }
-}
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -65,7 +53,7 @@ async fn an_observer_is_told_of_each_statement_and_gives_it_a_span() {
     for observer in observers {
         assert_eq!(*observer.began.lock().expect("no panic"), sent);
     }
-    let lines = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+    let lines = lines.take();
     for sql in sent {
         assert!(lines.lines().any(|line| line.contains("first{") && line.contains(sql)), "{sql}: {lines}");
     }

@@ -55,6 +55,26 @@ async fn a_worker_under_another_policy_shares_its_connection_unless_statements_a
 }
 
 #[tokio::test]
+async fn overlapping_runs_of_a_worker_take_turns() {
+    let log = Log::new(1).await;
+    let worker = log.runner.worker();
+    let order = std::sync::Mutex::new(Vec::new());
+    let note = async |name: &'static str| {
+        let body = async |_: &Tx| {
+            order.lock().expect("no panic").push(name);
+            Ok::<_, DbErr>(())
+        };
+        worker.run(name, body).await.expect("applied");
+    };
+    let first = async {
+        note("first").await;
+        note("third").await;
+    };
+    tokio::join!(first, note("second"));
+    assert_eq!(*order.lock().expect("no panic"), ["first", "second", "third"]);
+}
+
+#[tokio::test]
 async fn a_busy_worker_lets_others_use_its_connection() {
     let log = Log::new(1).await;
     let worker = log.runner.worker();

@@ -24,6 +24,8 @@ mod counter;
 mod directed;
 mod error;
 mod fate;
+#[path = "../common/lines.rs"]
+mod lines;
 mod request;
 mod server;
 mod small;

@@ -96,7 +96,7 @@ pub(super) async fn copy_is_one_statement(server: &TestServer) {
             tx.copy_in(sql, b"2\n").await
         };
         let error = log.runner.run("copy", body).await.expect_err(sql);
-        assert!(error.to_string().contains("it is not one COPY"), "{error}");
+        assert!(error.to_string().contains("copy_in takes one COPY"), "{error}");
         assert_eq!(log.count().await, 0, "{sql}");
     }
     let copy = async |tx: &Tx| tx.copy_in("copy log (id) from stdin;", b"1\n2\n").await;

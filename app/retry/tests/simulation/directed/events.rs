@@ -1,21 +1,7 @@
 //! The log events of a transaction.
 
-use std::sync::{Arc, Mutex};
-
 use super::*;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use crate::lines::Lines;
 
 /// In its own process: without a subscriber in another test, tracing would disable the events.
 #[test]
@@ -31,7 +17,7 @@ fn attempts_are_events_in_the_span_of_their_transaction_and_lost_connections_war
 #[test]
 #[ignore = "run by the test above, in a process of its own"]
 fn listened_to() {
-    let log = Log::default();
+    let log = Lines::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)
@@ -42,7 +28,7 @@ fn listened_to() {
     let fates = [("INSERT id", CONFLICT), ("COMMIT", Fate::CutAfter)];
     assert!(transfer(Postgres, policy(), Kind::InsertFirst, fates).outcome.is_ok());
     assert!(transfer(Postgres, policy(), Kind::Once, [("INSERT mark", refused("23514"))]).outcome.is_err());
-    let text = String::from_utf8(std::mem::take(&mut *log.0.lock().expect("no panic"))).expect("text");
+    let text = log.take();
     let lines = |part: &str| text.lines().filter(|line| line.contains(part)).collect::<Vec<_>>();
     let outcomes = ["Retry", "Unknown", "Committed", "Fail"];
     let ended = lines("attempt ended");
@@ -59,7 +45,7 @@ fn listened_to() {
 
     let patient = Policy { warn_after: 2, ..policy() };
     assert!(transfer(Postgres, patient, Kind::Once, [("INSERT mark", CONFLICT); 3]).outcome.is_ok());
-    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let text = log.take();
     let levels: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("retrying"))
